@@ -1,0 +1,67 @@
+"""Argument checks and their messages: the rule, the reason or remedy, what arrived.
+
+In: the name and value of an argument. Out: nothing, or an `InputError` that says what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Something the user can mend: bad data, a bad argument, a missing file.
+
+    The command line prints its message without a traceback and exits with code 2.
+    """
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the nearest of `choices`, or an empty string when none is near."""
+    near = difflib.get_close_matches(str(word), [str(choice) for choice in choices], n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def check_one_of(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raise InputError unless `value` is one of `choices`."""
+    choices = list(choices)
+    if value not in choices:
+        raise InputError(
+            f"`{name}` must be one of {', '.join(choices)}. Received: {value!r}{did_you_mean(value, choices)}."
+        )
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Raise InputError unless `value` >= `least`."""
+    if not value >= least:
+        raise InputError(f"`{name}` must be at least {least}. Received: {value}.")
+
+
+def check_between(name: str, value: float, low: float, high: float) -> None:
+    """Raise InputError unless `low` <= `value` <= `high`."""
+    if not low <= value <= high:
+        raise InputError(f"`{name}` must be between {low} and {high}. Received: {value}.")
+
+
+def check_divisible(name: str, value: int, by_name: str, by: int, reason: str) -> None:
+    """Raise InputError unless `value` is a multiple of `by`."""
+    if by <= 0 or value % by:
+        raise InputError(
+            f"`{name}` must be divisible by `{by_name}` {reason}. Received: {name}={value}, {by_name}={by}."
+        )
+
+
+def check_labels(labels: Iterable[str]) -> None:
+    """Raise InputError unless `labels` are at least two distinct, non-empty names."""
+    labels = list(labels)
+    if len(labels) < 2:
+        raise InputError(f"`labels` needs at least two names, or there is nothing to decide. Received: {labels}.")
+    if len(set(labels)) != len(labels) or not all(isinstance(label, str) and label for label in labels):
+        raise InputError(f"`labels` must be distinct, non-empty strings. Received: {labels}.")
+
+
+def check_exists(path: str | Path) -> None:
+    """Raise InputError unless the file or directory is there; names the nearest sibling if not."""
+    path = Path(path)
+    if not path.exists():
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise InputError(f"{path}: no such file or directory{did_you_mean(path.name, siblings)}.")

@@ -1,0 +1,141 @@
+"""A stage's directory: written beside, hashed, renamed into place; read back with checks.
+
+In: a kind ("tokenizer", "model", "savedmodel", ...) and the arguments that made it.
+Out: a directory whose `manifest.json` is written last. A directory without one is unfinished.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tfllm.checks import InputError
+from tfllm.version import __version__
+
+FILE_NAME = "manifest.json"
+FORMAT = 1
+_PACKAGES = ("tensorflow", "keras", "keras-hub", "tensorflow-text", "tokenizers", "sentencepiece")
+
+
+def check_free(path: str | Path) -> None:
+    """Raise InputError if `path` is taken, so that nothing is ever overwritten."""
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path} already exists. Choose another place, or remove it first.")
+
+
+@contextlib.contextmanager
+def write_directory(
+    path: str | Path, kind: str, arguments: dict, *, seed: int | None = None, inputs: Iterable[str | Path] = ()
+) -> Iterator[Path]:
+    """Write a stage's directory whole or not at all.
+
+    Args:
+        path: where it shall stand. It must not exist, or be an empty directory.
+        kind: what it holds; `read_manifest` asks for it.
+        arguments: JSON values; what the stage was called with.
+        seed: the seed the stage used, if any.
+        inputs: files it was made from; their SHA-256 is recorded.
+
+    Yields:
+        A temporary directory beside `path`. It is hashed and renamed when the block ends, and removed when it raises.
+    """
+    path = Path(path)
+    check_free(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.parent / f".{path.name}.{os.getpid()}.unfinished"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        manifest = {
+            "format": FORMAT,
+            "kind": kind,
+            "arguments": arguments,
+            "seed": seed,
+            "versions": versions(),
+            "inputs": {str(file): hash_file(file) for file in inputs},
+            "files": {str(file.relative_to(beside)): hash_file(file) for file in _files(beside)},
+        }
+        write_json(beside / FILE_NAME, manifest)
+        if path.exists():
+            path.rmdir()
+        os.rename(beside, path)
+        _fsync(path.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def read_manifest(path: str | Path, kind: str) -> dict:
+    """The manifest of a finished directory of this `kind`; InputError says what else it is."""
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such directory.")
+    file = path / FILE_NAME
+    if not file.is_file():
+        raise InputError(
+            f"{path} has no {FILE_NAME}: it is not a tfllm directory, or the run that wrote it did not finish."
+        )
+    try:
+        manifest = json.loads(file.read_text("utf-8"))
+        found, form = manifest["kind"], manifest["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged: {error}.") from None
+    if form != FORMAT:
+        raise InputError(f"{file} has format {form}; this tfllm {__version__} reads format {FORMAT}.")
+    if found != kind:
+        raise InputError(f"{path} holds a {found}, not a {kind}.")
+    return manifest
+
+
+def check_files(path: str | Path, manifest: dict) -> None:
+    """Raise InputError if a file named in the manifest is missing or its bytes have changed."""
+    for name, expected in manifest["files"].items():
+        file = Path(path) / name
+        if not file.is_file():
+            raise InputError(f"{file} is missing; {FILE_NAME} names it.")
+        if hash_file(file) != expected:
+            raise InputError(f"{file} is damaged: its bytes are not the ones that were written (SHA-256 differs).")
+
+
+def hash_file(file: str | Path) -> str:
+    """SHA-256 of a file, as hex."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(file: Path, value: dict) -> None:
+    """Write JSON whole: beside, synced to disk, renamed."""
+    beside = file.with_name(f".{file.name}.unfinished")
+    with open(beside, "w", encoding="utf-8") as stream:
+        json.dump(value, stream, ensure_ascii=False, indent=1, sort_keys=False)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(beside, file)
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that shapes a result, without importing it."""
+    found = {"tfllm": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(file for file in directory.rglob("*") if file.is_file())
+
+
+def _fsync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
