@@ -1,0 +1,142 @@
+"""Labelled texts -> batches of texts of similar length.
+
+In: texts and label ids. Out: a tf.data.Dataset that `fit`, `evaluate` and `predict` take.
+"""
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm import checks
+from tfllm.checks import InputError
+from tfllm.data.features import ENCODER_INPUTS, check_dataset
+from tfllm.tokenizers import Tokenizer
+
+log = logging.getLogger("tfllm")
+_WINDOW_BATCHES = 50  # batches whose rows are sorted by length together
+_LENGTH_MULTIPLE = 8  # row lengths are rounded up to it, so that few different shapes occur
+
+
+def classification_dataset(
+    texts: Sequence[str],
+    labels: Sequence[str],
+    tokenizer: Tokenizer,
+    *,
+    label_names: Sequence[str],
+    sequence_length: int = 128,
+    batch_size: int = 32,
+    shuffle: bool = True,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Batches of labelled texts, each padded to its own longest text.
+
+    Args:
+        texts, labels: the text and the label name of each example (`read_table` gives both).
+        tokenizer: turns the text into ids; [CLS] and [SEP] are added.
+        label_names: all labels, in the order of the model's logits.
+        sequence_length: T at most; longer texts are cut, and the log says how many.
+        batch_size: B.
+        shuffle: True draws a new order for every epoch from `seed` and puts texts of similar length together; False
+            keeps the order.
+
+    Returns:
+        Dataset of (inputs, label_ids): inputs a dict of `token_ids`, `segment_ids`, `padding_mask` int32 (B, T),
+        label_ids int32 (B,). Its `cardinality` is known.
+
+    Raises:
+        InputError: for an unknown label or a bad argument.
+    """
+    checks.check_at_least("batch_size", batch_size, 1)
+    index = {name: position for position, name in enumerate(label_names)}
+    unknown = sorted(set(labels) - set(index))
+    if unknown:
+        raise InputError(f"label {unknown[0]!r} is not one of the labels{checks.did_you_mean(unknown[0], index)}.")
+    label_ids = tf.constant([index[label] for label in labels], tf.int32)
+    dataset = text_dataset(
+        texts,
+        tokenizer,
+        sequence_length=sequence_length,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        targets=label_ids,
+    )
+    return check_dataset(dataset, ENCODER_INPUTS, ["label_ids"])
+
+
+def text_dataset(
+    texts: Sequence[str],
+    tokenizer: Tokenizer,
+    *,
+    sequence_length: int = 128,
+    batch_size: int = 32,
+    shuffle: bool = False,
+    seed: int = 0,
+    targets: tf.Tensor | None = None,
+) -> tf.data.Dataset:
+    """Batches of texts without labels, or with `targets` (one row each); see `classification_dataset`."""
+    checks.check_at_least("sequence_length", sequence_length, 3)
+    ids = _tokenize(texts, tokenizer, sequence_length)
+    lengths = ids.row_lengths().numpy()
+    epochs = itertools.count()
+
+    def batches() -> Iterator[np.ndarray]:
+        order = np.arange(len(lengths))
+        if shuffle:
+            order = _length_grouped(lengths, batch_size, np.random.default_rng((seed, next(epochs))))
+        for start in range(0, len(order), batch_size):
+            yield order[start : start + batch_size]
+
+    def gather(rows):
+        batch = _padded(tf.gather(ids, rows), tokenizer.pad_id, sequence_length)
+        return (batch, tf.gather(targets, rows)) if targets is not None else batch
+
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=tf.TensorSpec((None,), tf.int64))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-len(lengths) // batch_size)))
+    return dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, sequence_length: int) -> tf.RaggedTensor:
+    """`[CLS] text [SEP]` of every text, cut to sequence_length; says how many were cut."""
+    ids = tokenizer.tokenize(tf.constant(list(texts), tf.string))
+    room = sequence_length - 2
+    cut = int(tf.reduce_sum(tf.cast(ids.row_lengths() > room, tf.int32)))
+    if cut:
+        log.warning(
+            "%d of %d texts (%.1f %%) are longer than %d tokens and were cut.",
+            cut,
+            len(texts),
+            100 * cut / len(texts),
+            sequence_length,
+        )
+    return wrap(ids[:, :room], tokenizer)
+
+
+def wrap(ids: tf.RaggedTensor, tokenizer: Tokenizer) -> tf.RaggedTensor:
+    """`[CLS] ids [SEP]` for every row."""
+    column = tf.fill([ids.nrows(), 1], 0)
+    return tf.concat([column + tokenizer.cls_id, ids, column + tokenizer.sep_id], axis=1)
+
+
+def _padded(ids: tf.RaggedTensor, pad_id: int, sequence_length: int) -> dict[str, tf.Tensor]:
+    longest = tf.reduce_max(ids.row_lengths())
+    width = tf.minimum(-(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE, sequence_length)
+    token_ids = ids.to_tensor(pad_id, shape=[None, width])
+    padding_mask = tf.sequence_mask(ids.row_lengths(), width, tf.int32)
+    return {"token_ids": token_ids, "segment_ids": tf.zeros_like(token_ids), "padding_mask": padding_mask}
+
+
+def _length_grouped(lengths: np.ndarray, batch_size: int, random: np.random.Generator) -> np.ndarray:
+    """A random order in which every run of `batch_size` rows has similar lengths, and the runs are in random order."""
+    order = random.permutation(len(lengths))
+    window = _WINDOW_BATCHES * batch_size
+    grouped = [
+        part[np.argsort(lengths[part], kind="stable")] for part in np.split(order, range(window, len(order), window))
+    ]
+    order = np.concatenate(grouped) if grouped else order
+    full = len(order) // batch_size * batch_size
+    runs = order[:full].reshape(-1, batch_size)
+    return np.concatenate([random.permutation(runs).reshape(-1), order[full:]])

@@ -1,0 +1,64 @@
+"""Token ids of documents -> rows of one length that hold several texts and hardly any padding.
+
+In: arrays of token ids, one per document, without special tokens.
+Out: token_ids and padding_mask, int32 (rows, T); texts of one row are numbered 1, 2, ... in padding_mask.
+"""
+
+import bisect
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def cut(document: np.ndarray, length: int) -> list[np.ndarray]:
+    """Consecutive pieces of at most `length` tokens. Example: 5 tokens, length 2 -> 2 + 2 + 1."""
+    return [document[start : start + length] for start in range(0, len(document), length)]
+
+
+def pack(
+    documents: Iterable[np.ndarray], length: int, cls_id: int, sep_id: int, pad_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pack documents into rows; each piece becomes `[CLS] piece [SEP]`.
+
+    Documents longer than `length` - 2 tokens are cut. Pieces are placed longest first, each where it fits tightest
+    (best-fit decreasing), so rows are nearly full.
+
+    Args:
+        documents: int arrays of token ids.
+        length: T, tokens in a row.
+
+    Returns:
+        token_ids, padding_mask: int32 (rows, T).
+
+    Example: documents of 3 and 1 tokens, T=8 -> one row: [CLS] a b c [SEP] [CLS] d [SEP], mask 1 1 1 1 1 2 2 2.
+    """
+    pieces = [piece for document in documents for piece in cut(document, length - 2)]
+    rows = _best_fit([len(piece) + 2 for piece in pieces], length)
+    token_ids = np.full((len(rows), length), pad_id, np.int32)
+    padding_mask = np.zeros((len(rows), length), np.int32)
+    for row, members in enumerate(rows):
+        start = 0
+        for number, member in enumerate(members, start=1):
+            end = start + len(pieces[member]) + 2
+            token_ids[row, start] = cls_id
+            token_ids[row, start + 1 : end - 1] = pieces[member]
+            token_ids[row, end - 1] = sep_id
+            padding_mask[row, start:end] = number
+            start = end
+    return token_ids, padding_mask
+
+
+def _best_fit(sizes: list[int], capacity: int) -> list[list[int]]:
+    """Which items go into which row: longest first, into the row with the least room that still holds them."""
+    rows: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []  # (room left, row), sorted
+    for item in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
+        place = bisect.bisect_left(rooms, (sizes[item], -1))
+        if place == len(rooms):
+            room, row = capacity, len(rows)
+            rows.append([])
+        else:
+            room, row = rooms.pop(place)
+        rows[row].append(item)
+        bisect.insort(rooms, (room - sizes[item], row))
+    return rows

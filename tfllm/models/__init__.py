@@ -1,0 +1,27 @@
+"""Functions that return a functional `keras.Model`: encoder, heads, sizes; saving and loading."""
+
+from tfllm.models.encoder import build_encoder
+from tfllm.models.heads import (
+    POOLINGS,
+    add_classifier_head,
+    add_masked_lm_head,
+    add_next_sentence_head,
+    add_pretraining_heads,
+)
+from tfllm.models.recipe import read_recipe
+from tfllm.models.saving import load_encoder, load_model, save_model
+from tfllm.models.sizes import SIZES
+
+__all__ = [
+    "POOLINGS",
+    "SIZES",
+    "add_classifier_head",
+    "add_masked_lm_head",
+    "add_next_sentence_head",
+    "add_pretraining_heads",
+    "build_encoder",
+    "load_encoder",
+    "load_model",
+    "read_recipe",
+    "save_model",
+]

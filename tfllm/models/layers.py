@@ -1,0 +1,116 @@
+"""Small layers the builders need and Keras does not have, written in backend-neutral `keras.ops`.
+
+Shapes: B batch, T tokens, D hidden_dim, M masked positions, V vocabulary.
+"""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class SameText(keras.layers.Layer):
+    """Which tokens may attend to each other: those of the same text.
+
+    A row may hold several packed texts: `padding_mask` is 0 on padding and k on the k-th text of the row, so an
+    unpacked row holds only 0 and 1. Padding attends to padding, which changes no real token.
+
+    Call: padding_mask int32 (B, T) -> int32 (B, T, T), 1 where query and key stand in the same text.
+    Example: [1, 1, 2, 0] -> rows [1 1 0 0], [1 1 0 0], [0 0 1 0], [0 0 0 1].
+    """
+
+    def call(self, padding_mask):
+        return ops.cast(ops.equal(padding_mask[:, :, None], padding_mask[:, None, :]), "int32")
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class TextPositionEmbedding(keras.layers.Layer):
+    """Learned position embeddings that begin again at 0 with every packed text.
+
+    A token's position is the number of earlier tokens of the same text.
+
+    Call: same_text int32 (B, T, T) -> float (B, T, D).
+    Example: padding_mask [1, 1, 2, 2, 2] has positions [0, 1, 0, 1, 2].
+    Source: Devlin et al. 2019, arXiv:1810.04805, figure 2. Differs: packed texts; one text per row gives the same.
+    """
+
+    def __init__(self, max_sequence_length, hidden_dim, initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.max_sequence_length = max_sequence_length
+        self.hidden_dim = hidden_dim
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, same_text_shape):
+        length = same_text_shape[-1]
+        if length is not None and length > self.max_sequence_length:
+            raise ValueError(
+                "Rows must not be longer than the model's `max_sequence_length`, which has no position beyond it. "
+                f"Received: rows of {length} tokens, max_sequence_length={self.max_sequence_length}."
+            )
+        self.embeddings = self.add_weight(
+            name="embeddings", shape=(self.max_sequence_length, self.hidden_dim), initializer=self.initializer
+        )
+
+    def call(self, same_text):
+        positions = ops.sum(ops.tril(same_text, k=-1), axis=-1)  # (B, T)
+        return ops.cast(ops.take(self.embeddings, positions, axis=0), self.compute_dtype)
+
+    def compute_output_shape(self, same_text_shape):
+        return (*same_text_shape[:2], self.hidden_dim)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "max_sequence_length": self.max_sequence_length,
+            "hidden_dim": self.hidden_dim,
+            "initializer": keras.initializers.serialize(self.initializer),
+        }
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class GatherPositions(keras.layers.Layer):
+    """The hidden states at given positions.
+
+    A product with one-hot rows instead of a gather: its gradient is a product too, where a gather's is a scatter.
+
+    Call: (hidden float (B, T, D), positions int32 (B, M)) -> float (B, M, D).
+    """
+
+    def call(self, hidden, positions):
+        selection = ops.one_hot(positions, ops.shape(hidden)[1], dtype=self.compute_dtype)  # (B, M, T)
+        return ops.matmul(selection, hidden)
+
+    def compute_output_shape(self, hidden_shape, positions_shape):
+        return (*positions_shape, hidden_shape[-1])
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class VocabularyBias(keras.layers.Layer):
+    """One learned number per vocabulary entry, added to the logits in float32.
+
+    Call: float (..., V) -> float32 (..., V).
+    """
+
+    def build(self, logits_shape):
+        self.bias = self.add_weight(name="bias", shape=(logits_shape[-1],), initializer="zeros")
+
+    def call(self, logits):
+        return ops.cast(logits, "float32") + ops.cast(self.bias, "float32")
+
+    def compute_output_spec(self, logits):
+        return keras.KerasTensor(logits.shape, dtype="float32")
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class MeanOfTokens(keras.layers.Layer):
+    """The mean hidden state of a row's real tokens; 0 for a row of padding.
+
+    Call: (hidden float (B, T, D), padding_mask int32 (B, T)) -> float (B, D).
+    """
+
+    def call(self, hidden, padding_mask):
+        real = ops.cast(ops.greater(padding_mask, 0), self.compute_dtype)[:, None, :]  # (B, 1, T)
+        total = ops.matmul(real, hidden)[:, 0]  # (B, D)
+        return total / ops.maximum(ops.sum(real, axis=-1), 1)
+
+    def compute_output_shape(self, hidden_shape, padding_mask_shape):
+        return (hidden_shape[0], hidden_shape[-1])

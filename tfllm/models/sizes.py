@@ -1,0 +1,23 @@
+"""Named encoder sizes, as BERT's papers give them.
+
+Source: Devlin et al. 2019, arXiv:1810.04805 (base); Turc et al. 2019, arXiv:1908.08962, table 1 (tiny to medium).
+"""
+
+
+def _size(num_layers: int, hidden_dim: int) -> dict[str, int]:
+    # Both papers use heads of width 64 and an intermediate layer four times as wide.
+    return {
+        "num_layers": num_layers,
+        "num_heads": hidden_dim // 64,
+        "hidden_dim": hidden_dim,
+        "intermediate_dim": 4 * hidden_dim,
+    }
+
+
+SIZES = {
+    "tiny": _size(2, 128),
+    "mini": _size(4, 256),
+    "small": _size(4, 512),
+    "medium": _size(8, 512),
+    "base": _size(12, 768),
+}
