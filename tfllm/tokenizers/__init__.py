@@ -1,0 +1,21 @@
+"""Text <-> token ids by TensorFlow ops: WordPiece, SentencePiece, and the training of their vocabularies."""
+
+from tfllm.tokenizers.base import SPECIAL_TOKENS, Tokenizer, Tokens
+from tfllm.tokenizers.load import load_tokenizer
+from tfllm.tokenizers.report import report
+from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
+from tfllm.tokenizers.train_sentencepiece import train_sentencepiece
+from tfllm.tokenizers.train_wordpiece import train_wordpiece
+from tfllm.tokenizers.wordpiece import WordPieceTokenizer
+
+__all__ = [
+    "SPECIAL_TOKENS",
+    "SentencePieceTokenizer",
+    "Tokenizer",
+    "Tokens",
+    "WordPieceTokenizer",
+    "load_tokenizer",
+    "report",
+    "train_sentencepiece",
+    "train_wordpiece",
+]

@@ -1,0 +1,179 @@
+"""What every tokenizer shares: text made safe, special tokens, offsets, `save`.
+
+In: strings. Out: ragged int32 token ids, and where in the text each token stands.
+B texts, T tokens of a text.
+"""
+
+import abc
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.checks import InputError
+from tfllm.manifest import write_directory
+from tfllm.tokenizers.offsets import spans_in_text
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class Tokens(NamedTuple):
+    """Tokens of B texts and where they stand in the texts as they were given. All ragged int32 (B, (T)).
+
+    `text[byte_start:byte_end]` of the UTF-8 bytes is `text[character_start:character_end]` of the string.
+    Spans never split a character. In text that is not valid UTF-8 each malformed sequence is one character,
+    as in `bytes.decode("utf-8", errors="replace")`.
+    """
+
+    ids: tf.RaggedTensor
+    byte_starts: tf.RaggedTensor
+    byte_ends: tf.RaggedTensor
+    character_starts: tf.RaggedTensor
+    character_ends: tf.RaggedTensor
+
+
+class Tokenizer(tf.Module, abc.ABC):
+    """Text <-> ids by TensorFlow ops only: the same in Python, in `tf.data.Dataset.map` and in a SavedModel.
+
+    It is a `tf.Module`: a SavedModel that tokenizes must hold the tokenizer as an attribute, so that its
+    resources are saved with it.
+
+    Attributes:
+        kind: "wordpiece" or "sentencepiece".
+        vocabulary: the tokens; the position is the id.
+        pad_id, unk_id, cls_id, sep_id, mask_id: ids of [PAD] [UNK] [CLS] [SEP] [MASK]. Text never becomes
+            one of them except [UNK]: a typed "[SEP]" is ordinary text.
+    """
+
+    kind: str
+
+    def __init__(self, vocabulary: list[str], word_starts: list[bool]):
+        """Args: `word_starts` says of each vocabulary entry whether it begins a word."""
+        super().__init__()
+        missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+        if missing:
+            raise InputError(f"The vocabulary lacks {' '.join(missing)}; every tokenizer needs {SPECIAL_TOKENS}.")
+        self._vocabulary = np.array(vocabulary, object)  # a list would be tracked entry by entry by tf.Module
+        ids = [vocabulary.index(token) for token in SPECIAL_TOKENS]
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = ids
+        self._word_starts = tf.constant(word_starts, tf.int32)
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The tokens; the position is the id."""
+        return self._vocabulary.tolist()
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens, special ones included."""
+        return len(self._vocabulary)
+
+    @property
+    def special_ids(self) -> list[int]:
+        """Ids of [PAD] [UNK] [CLS] [SEP] [MASK], in this order."""
+        return [self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id]
+
+    def tokenize(self, text) -> tf.RaggedTensor:
+        """Token ids of each text, without special tokens.
+
+        Args:
+            text: a string, a list of strings, or a string tensor (B,). One string is a batch of one.
+                Malformed UTF-8 is read as U+FFFD, the replacement character.
+
+        Returns:
+            RaggedTensor int32 (B, (T)).
+        """
+        return self._tokenize(_valid_utf8(_as_batch(text)))
+
+    def tokenize_with_offsets(self, text) -> Tokens:
+        """Token ids of each text, and the bytes and characters of the text each token covers.
+
+        Args:
+            text: as in `tokenize`.
+
+        Returns:
+            `Tokens`. Starts and ends never decrease from one token to the next. A character that becomes several
+            tokens is covered by each of them (WordPiece) or by the last of them (SentencePiece byte pieces).
+        """
+        text = _as_batch(text)
+        valid = _valid_utf8(text)
+        ids, starts, ends = self._tokenize_with_offsets(valid)
+        return Tokens(ids, *spans_in_text(text, valid, starts, ends))
+
+    def detokenize(self, token_ids) -> tf.Tensor:
+        """Text of each row of ids; special tokens and ids outside the vocabulary are left out.
+
+        Args:
+            token_ids: int32 or int64, RaggedTensor (B, (T)) or Tensor (B, T); (T,) is a batch of one.
+
+        Returns:
+            string (B,), always valid UTF-8.
+        """
+        if not isinstance(token_ids, tf.RaggedTensor):
+            token_ids = tf.convert_to_tensor(token_ids)
+            token_ids = tf.RaggedTensor.from_tensor(token_ids if token_ids.shape.rank > 1 else token_ids[tf.newaxis])
+        ids = token_ids.flat_values
+        keep = (ids >= 0) & (ids < self.vocabulary_size)  # the detokenizing ops fail, or crash, on other ids
+        for special_id in self.special_ids:
+            keep &= ids != special_id
+        kept = tf.ragged.boolean_mask(token_ids, token_ids.with_flat_values(keep))
+        return _valid_utf8(self._detokenize(tf.cast(kept, tf.int32)))
+
+    def word_starts(self, token_ids):
+        """1 where a token begins a word, else 0; for whole-word masking.
+
+        Args:
+            token_ids: int32, Tensor or RaggedTensor of any shape.
+
+        Returns:
+            int32, the same shape. Special tokens count as words.
+        """
+        return tf.ragged.map_flat_values(lambda ids: tf.gather(self._word_starts, ids), token_ids)
+
+    def save(self, directory: str | Path) -> None:
+        """Write a finished tokenizer directory.
+
+        Raises:
+            InputError: if `directory` is taken.
+        """
+        with write_directory(directory, "tokenizer", {"kind": self.kind, **self._arguments()}) as unfinished:
+            self._write(unfinished)
+
+    @abc.abstractmethod
+    def _tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """int32 (B, (T)) of valid UTF-8 (B,)."""
+
+    @abc.abstractmethod
+    def _tokenize_with_offsets(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Ids, byte starts and byte ends in valid UTF-8 (B,)."""
+
+    @abc.abstractmethod
+    def _detokenize(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
+        """Strings (B,) of ids that are in the vocabulary and not special."""
+
+    @abc.abstractmethod
+    def _arguments(self) -> dict:
+        """What `load_tokenizer` must give back besides the files; JSON values."""
+
+    @abc.abstractmethod
+    def _write(self, directory: Path) -> None:
+        """Write the vocabulary files."""
+
+
+def _as_batch(text) -> tf.Tensor:
+    if isinstance(text, str | bytes):
+        text = [text]
+    if isinstance(text, list | tuple):
+        # A Python string can hold half a surrogate pair, which UTF-8 cannot: it becomes "?".
+        text = [one.encode("utf-8", "replace") if isinstance(one, str) else one for one in text]
+    text = tf.convert_to_tensor(text, tf.string)
+    if text.shape.rank == 1:
+        return text
+    if text.shape.rank is not None and text.shape.rank > 1:
+        raise InputError(f"`text` must be one string or a batch of rank 1. Received: shape={text.shape}.")
+    return tf.reshape(text, [-1])
+
+
+def _valid_utf8(text: tf.Tensor) -> tf.Tensor:
+    return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")

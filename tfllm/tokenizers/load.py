@@ -1,0 +1,31 @@
+"""Read a tokenizer directory back."""
+
+from pathlib import Path
+
+from tfllm.checks import InputError, check_one_of
+from tfllm.manifest import check_files, read_manifest
+from tfllm.tokenizers.base import Tokenizer
+from tfllm.tokenizers.sentencepiece import MODEL_FILE, SentencePieceTokenizer
+from tfllm.tokenizers.wordpiece import VOCABULARY_FILE, WordPieceTokenizer, read_vocabulary
+
+
+def load_tokenizer(directory: str | Path) -> Tokenizer:
+    """The tokenizer of a tokenizer directory, or of a model directory that holds one in `tokenizer/`.
+
+    Raises:
+        InputError: if it is not a finished tokenizer directory or a byte of its files has changed.
+    """
+    directory = Path(directory)
+    if (directory / "tokenizer").is_dir():
+        directory = directory / "tokenizer"
+    manifest = read_manifest(directory, "tokenizer")
+    check_files(directory, manifest)
+    try:
+        arguments = manifest["arguments"]
+        kind = arguments["kind"]
+        check_one_of("kind", kind, ["wordpiece", "sentencepiece"])
+        if kind == "wordpiece":
+            return WordPieceTokenizer(read_vocabulary(directory / VOCABULARY_FILE), lowercase=arguments["lowercase"])
+        return SentencePieceTokenizer((directory / MODEL_FILE).read_bytes())
+    except (KeyError, TypeError, FileNotFoundError) as error:
+        raise InputError(f"{directory} is not a complete tokenizer: {error!r}.") from None

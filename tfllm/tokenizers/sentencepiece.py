@@ -1,0 +1,67 @@
+"""SentencePiece: unigram or BPE pieces of the raw text, white space included as the mark "▁".
+
+In: a serialized model. Out: a `Tokenizer`. On disk: `sentencepiece.model`.
+"""
+
+from pathlib import Path
+
+import sentencepiece
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from tfllm.checks import InputError
+from tfllm.tokenizers.base import SPECIAL_TOKENS, Tokenizer
+from tfllm.tokenizers.characters import is_cjk
+
+MODEL_FILE = "sentencepiece.model"
+SPACE = "▁"
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """Pieces of raw text; needs no word boundaries, so it suits Chinese, Japanese and Thai.
+
+    The offsets of a piece that begins with "▁" include the space it stands for.
+
+    Args:
+        model: a serialized SentencePiece model (the bytes of a `.model` file) with the five special tokens.
+
+    Raises:
+        InputError: if the bytes are not a SentencePiece model or it lacks a special token.
+
+    Source: Kudo and Richardson 2018, arXiv:1808.06226.
+    """
+
+    kind = "sentencepiece"
+
+    def __init__(self, model: bytes):
+        vocabulary = _read_pieces(model)
+        super().__init__(vocabulary, [_begins_word(piece) for piece in vocabulary])
+        self._model = model
+        self._pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
+
+    def _tokenize(self, text):
+        return self._pieces.tokenize(text)
+
+    def _tokenize_with_offsets(self, text):
+        return self._pieces.tokenize_with_offsets(text)
+
+    def _detokenize(self, token_ids):
+        return self._pieces.detokenize(token_ids)
+
+    def _arguments(self):
+        return {}
+
+    def _write(self, directory: Path):
+        (directory / MODEL_FILE).write_bytes(self._model)
+
+
+def _read_pieces(model: bytes) -> list[str]:
+    try:
+        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    except RuntimeError as error:
+        raise InputError(f"Not a SentencePiece model: {error}.") from None
+    return [processor.id_to_piece(token_id) for token_id in range(processor.vocab_size())]
+
+
+def _begins_word(piece: str) -> bool:
+    return piece in SPECIAL_TOKENS or piece.startswith(SPACE) or is_cjk(piece[0])

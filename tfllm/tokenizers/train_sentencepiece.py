@@ -1,0 +1,93 @@
+"""Train a SentencePiece model with the `sentencepiece` trainer, deterministically.
+
+In: texts, read once. Out: a `SentencePieceTokenizer`.
+"""
+
+import io
+import itertools
+import logging
+import re
+from collections.abc import Iterable, Iterator
+
+import sentencepiece
+
+from tfllm.checks import InputError, check_at_least, check_one_of
+from tfllm.tokenizers.base import SPECIAL_TOKENS
+from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
+
+LINE_CHARACTERS = 1000  # longer lines are cut: the trainer skips lines of over 4192 bytes
+LINES = 1_000_000  # what the trainer holds in memory; of a longer corpus it draws this many at random
+THREADS = 4  # fixed: sums over threads are rounded differently for another number
+LOG = logging.getLogger(__name__)
+
+
+def train_sentencepiece(
+    texts: Iterable[str],
+    *,
+    vocabulary_size: int = 8000,
+    model_type: str = "unigram",
+    lowercase: bool = False,
+    seed: int = 0,
+) -> SentencePieceTokenizer:
+    """A SentencePiece tokenizer for texts like these, with byte fallback: no character is unknown.
+
+    Args:
+        texts: read once, as a stream. Of more than a million lines, a million are drawn at random.
+        vocabulary_size: most tokens wanted, the five special ones and 256 bytes included. A small corpus gives fewer;
+            this is logged as a warning.
+        model_type: "unigram" or "bpe".
+        lowercase: fold case (Unicode case folding) besides the usual NFKC normalization.
+        seed: of the random draw.
+
+    Returns:
+        SentencePieceTokenizer. The same texts and seed give the same model.
+
+    Raises:
+        InputError: if there is no text, or `vocabulary_size` is too small for the characters of the corpus.
+    """
+    check_one_of("model_type", model_type, ["unigram", "bpe"])
+    check_at_least("vocabulary_size", vocabulary_size, len(SPECIAL_TOKENS) + 256 + 1)
+    lines = _lines(texts)
+    first = next(lines, None)
+    if first is None:
+        raise InputError("The corpus has no text to train on: every text is empty or white space.")
+    pad, unk, cls, sep, mask = SPECIAL_TOKENS
+    model = io.BytesIO()
+    sentencepiece.set_random_generator_seed(seed)
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=itertools.chain([first], lines),
+            model_writer=model,
+            model_type=model_type,
+            vocab_size=vocabulary_size,
+            hard_vocab_limit=False,
+            byte_fallback=True,
+            normalization_rule_name="nmt_nfkc_cf" if lowercase else "nmt_nfkc",
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            pad_piece=pad,
+            unk_piece=unk,
+            bos_piece=cls,
+            eos_piece=sep,
+            control_symbols=[mask],
+            input_sentence_size=LINES,
+            num_threads=THREADS,
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"SentencePiece cannot train on this corpus: {error}") from None
+    tokenizer = SentencePieceTokenizer(model.getvalue())
+    if tokenizer.vocabulary_size < vocabulary_size:
+        LOG.warning("The corpus is too small for %d tokens; it gave %d.", vocabulary_size, tokenizer.vocabulary_size)
+    return tokenizer
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    """The lines of the texts that are not blank, in pieces the trainer takes."""
+    for text in texts:
+        for line in text.encode("utf-8", "replace").decode("utf-8").split("\n"):
+            for piece in re.findall(rf".{{1,{LINE_CHARACTERS}}}", line):
+                if piece.strip():
+                    yield piece
