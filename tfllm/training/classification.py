@@ -1,0 +1,149 @@
+"""Fine-tuning a classifier: epochs with validation, early stopping, the best weights kept.
+
+In: a model from `add_classifier_head`, batches from `classification_dataset`. Out: the trained model and its history.
+"""
+
+import re
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoef
+
+from tfllm import checks
+from tfllm.losses import ClassificationLoss
+from tfllm.training.optimizer import adamw
+
+MONITORS = {"accuracy": "max", "macro_f1": "max", "matthews": "max", "loss": "min"}
+_HEAD_LAYERS = ("pooled_dense", "logits")
+
+
+def train_classifier(
+    model: keras.Model,
+    train: tf.data.Dataset,
+    validation: tf.data.Dataset | None = None,
+    *,
+    epochs: int = 4,
+    learning_rate: float = 3e-4,
+    warmup_share: float = 0.1,
+    weight_decay: float = 0.01,
+    label_smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+    monitor: str = "macro_f1",
+    patience: int = 2,
+    frozen_layers: int = 0,
+    unfreeze_gradually: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> list[dict[str, float]]:
+    """Train, and leave the weights of the best epoch in the model.
+
+    Args:
+        model: from `add_classifier_head`.
+        train, validation: from `classification_dataset`. Without validation the last epoch's weights stay.
+        epochs: passes over the training data, at most.
+        learning_rate: the peak; it is reached after `warmup_share` of the steps and falls linearly to 0.
+        weight_decay: see `adamw`.
+        label_smoothing: see `ClassificationLoss`.
+        class_weights: one number per label that its examples count; None counts all alike.
+        monitor: "accuracy", "macro_f1", "matthews" or "loss" of the validation data decides which epoch is best.
+        patience: epochs without a better value until training stops.
+        frozen_layers: the embeddings and this many of the lowest layers are not trained; 0 trains everything.
+        unfreeze_gradually: begin with the head alone and add one layer from the top with each epoch (Howard and Ruder
+            2018, arXiv:1801.06146, section 3.3); the learning rate then rises and falls anew with every added layer.
+        callbacks: further Keras callbacks.
+
+    Returns:
+        One dict per epoch: `loss`, and with validation `val_` and each name of `monitor`.
+
+    Raises:
+        InputError: for a bad argument.
+    """
+    checks.check_one_of("monitor", monitor, MONITORS)
+    checks.check_at_least("epochs", epochs, 1)
+    blocks = encoder_blocks(model)
+    checks.check_between("frozen_layers", frozen_layers, 0, len(blocks) - 1)
+    lowest_frozen = frozen_layers + 1 if frozen_layers else 0  # the embeddings are a block of their own
+    stages = _stages(len(blocks), lowest_frozen, epochs) if unfreeze_gradually else [(lowest_frozen, epochs)]
+
+    watch = []
+    if validation is not None:
+        best = keras.callbacks.EarlyStopping(
+            f"val_{monitor}", patience=patience, mode=MONITORS[monitor], restore_best_weights=True
+        )
+        watch = [_ValidationScores(validation), best]
+    history, done = [], 0
+    for frozen, stage_epochs in stages:
+        for number, block in enumerate(blocks):
+            for layer in block:
+                layer.trainable = number >= frozen
+        steps = stage_epochs * int(train.cardinality())
+        model.compile(
+            adamw(learning_rate, total_steps=steps, warmup_steps=int(steps * warmup_share), weight_decay=weight_decay),
+            loss=ClassificationLoss(label_smoothing),
+        )
+        fitted = model.fit(
+            train,
+            initial_epoch=done,
+            epochs=done + stage_epochs,
+            class_weight=None if class_weights is None else dict(enumerate(class_weights)),
+            callbacks=[*watch, *callbacks],
+            verbose=0,
+            shuffle=False,
+        )
+        done += stage_epochs
+        history += [
+            dict(zip(fitted.history, values, strict=True)) for values in zip(*fitted.history.values(), strict=True)
+        ]
+    for block in blocks:
+        for layer in block:
+            layer.trainable = True
+    return history
+
+
+def balanced_class_weights(label_ids: Sequence[int], num_labels: int) -> list[float]:
+    """Weights that give every label the same total: n / (C * count). A label without examples gets 0.
+
+    Example: 3 of label 0 and 1 of label 1 -> 4/6 and 4/2.
+    """
+    counts = np.bincount(np.asarray(label_ids), minlength=num_labels)
+    return [float(len(label_ids) / (num_labels * count)) if count else 0.0 for count in counts]
+
+
+def encoder_blocks(model: keras.Model) -> list[list[keras.layers.Layer]]:
+    """The encoder's layers with weights from the bottom up: the embeddings, then each Transformer layer.
+
+    The pooler and the head belong to no block: they are always trained.
+    """
+    blocks: dict[int, list] = {}
+    for layer in model.layers:
+        match = re.fullmatch(r"transformer_layer_(\d+)", layer.name)
+        if match:
+            blocks.setdefault(int(match[1]) + 1, []).append(layer)
+        elif layer.weights and layer.name not in _HEAD_LAYERS:
+            blocks.setdefault(0, []).append(layer)
+    return [blocks[number] for number in sorted(blocks)]
+
+
+def _stages(num_blocks: int, lowest_frozen: int, epochs: int) -> list[tuple[int, int]]:
+    """(blocks frozen, epochs) of each stage: one more block is trained each epoch, the last stage takes the rest."""
+    frozen = list(range(num_blocks, lowest_frozen - 1, -1))[:epochs]
+    return [(count, 1) for count in frozen[:-1]] + [(frozen[-1], epochs - len(frozen) + 1)]
+
+
+class _ValidationScores(keras.callbacks.Callback):
+    """Adds `val_` scores to an epoch's logs, computed over the whole validation set by scikit-learn."""
+
+    def __init__(self, validation: tf.data.Dataset):
+        super().__init__()
+        self._inputs = validation.map(lambda inputs, label_ids: inputs)
+        self._label_ids = np.concatenate([label_ids.numpy() for _, label_ids in validation])
+
+    def on_epoch_end(self, epoch, logs=None):
+        logits = self.model.predict(self._inputs, verbose=0)
+        probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits.astype("float64")))
+        predicted = probabilities.argmax(-1)
+        logs["val_loss"] = log_loss(self._label_ids, probabilities, labels=range(probabilities.shape[-1]))
+        logs["val_accuracy"] = accuracy_score(self._label_ids, predicted)
+        logs["val_macro_f1"] = f1_score(self._label_ids, predicted, average="macro", zero_division=0)
+        logs["val_matthews"] = matthews_corrcoef(self._label_ids, predicted)

@@ -1,0 +1,85 @@
+"""AdamW as BERT-type models are trained with it: warm-up and decay, no decay on biases and norms, clipped gradients."""
+
+import math
+
+import keras
+from keras import ops
+
+from tfllm import checks
+
+DECAYS = ("linear", "cosine", "constant")
+_NOT_DECAYED = ["bias", "gamma", "beta"]  # names of the variables of biases and layer norms
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate that rises linearly from 0, then falls to 0 at `total_steps`.
+
+    Args:
+        peak: the learning rate reached after the warm-up.
+        warmup_steps: optimizer steps until the peak.
+        total_steps: optimizer steps until 0.
+        decay: "linear", "cosine", or "constant" (stays at the peak).
+
+    Example: peak 1, warmup_steps 2, total_steps 4, linear -> steps 0..4 give 0.5, 1, 1, 0.5, 0.
+    Source: Devlin et al. 2019, appendix A.2 (linear); Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5 (cosine).
+    Differs: the first step already has a rate above 0, so that it is not wasted.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int, total_steps: int, decay: str = "linear"):
+        checks.check_at_least("warmup_steps", warmup_steps, 0)
+        checks.check_at_least("total_steps", total_steps, max(1, warmup_steps))
+        checks.check_one_of("decay", decay, DECAYS)
+        self.peak, self.warmup_steps, self.total_steps, self.decay = peak, warmup_steps, total_steps, decay
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        warmup = (step + 1.0) / max(1, self.warmup_steps)
+        gone = ops.clip((step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps), 0.0, 1.0)
+        falling = {
+            "linear": lambda: 1.0 - gone,
+            "cosine": lambda: 0.5 * (1.0 + ops.cos(math.pi * gone)),
+            "constant": lambda: ops.ones_like(gone),
+        }[self.decay]()
+        return self.peak * ops.where(step < self.warmup_steps, warmup, falling)
+
+    def get_config(self):
+        return {
+            "peak": self.peak,
+            "warmup_steps": self.warmup_steps,
+            "total_steps": self.total_steps,
+            "decay": self.decay,
+        }
+
+
+def adamw(
+    learning_rate: float,
+    *,
+    total_steps: int,
+    warmup_steps: int = 0,
+    decay: str = "linear",
+    weight_decay: float = 0.01,
+    clip_norm: float = 1.0,
+) -> keras.optimizers.Optimizer:
+    """AdamW with decoupled weight decay, a warm-up and decay schedule, and clipping by the global norm.
+
+    Args:
+        learning_rate: the peak, after the warm-up.
+        total_steps, warmup_steps, decay: see `WarmupDecay`.
+        weight_decay: times the learning rate, taken off every weight but biases and layer norms.
+        clip_norm: gradients together are scaled down to this norm; 0 does not clip.
+
+    Returns:
+        A `keras.optimizers.AdamW`, beta 0.9 and 0.999, epsilon 1e-6.
+
+    Source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; Devlin et al. 2019, appendix A.2.
+    """
+    checks.check_at_least("learning_rate", learning_rate, 0)
+    optimizer = keras.optimizers.AdamW(
+        WarmupDecay(learning_rate, warmup_steps, total_steps, decay),
+        weight_decay=weight_decay,
+        epsilon=1e-6,
+        global_clipnorm=clip_norm or None,
+    )
+    optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
+    return optimizer

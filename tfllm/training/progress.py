@@ -1,0 +1,68 @@
+"""What a person sees while a model trains: a live bar on a terminal, one line per interval elsewhere."""
+
+import time
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as RichProgress, TextColumn, TimeRemainingColumn
+
+
+class Progress(keras.callbacks.Callback):
+    """Shows loss, tokens per second and the time left.
+
+    Args:
+        total_steps: steps of the whole run, for the time left.
+        tokens_per_step: non-padding tokens in an average step.
+        console: where to write; a terminal gets a live bar, anything else a line every `interval_seconds`.
+        interval_seconds: pause between two lines.
+    """
+
+    def __init__(self, total_steps: int, tokens_per_step: float, console: Console, interval_seconds: float = 10.0):
+        super().__init__()
+        self._total, self._tokens, self._console = total_steps, tokens_per_step, console
+        self._interval = interval_seconds
+        self._done = 0
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def on_train_begin(self, logs=None):
+        self._started = self._spoken = time.monotonic()
+        self._bar.start()
+        self._task = self._bar.add_task("training", total=self._total, numbers="")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._done += 1
+        now = time.monotonic()
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=self._done, numbers=self._numbers(now, logs))
+        elif now - self._spoken >= self._interval:
+            self._spoken = now
+            left = (self._total - self._done) * (now - self._started) / self._done
+            self._console.print(
+                f"step {self._done}/{self._total}  {self._numbers(now, logs)}  {_duration(left)} left", highlight=False
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in (logs or {}).items())
+        self._console.print(f"epoch {epoch + 1}  {shown}", highlight=False)
+
+    def on_train_end(self, logs=None):
+        self._bar.stop()
+
+    def _numbers(self, now: float, logs: dict | None) -> str:
+        speed = self._done * self._tokens / max(now - self._started, 1e-9)
+        return f"loss {(logs or {}).get('loss', float('nan')):.4f}  {speed:,.0f} tokens/s"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
