@@ -5,6 +5,7 @@ B texts, T tokens of a text.
 """
 
 import abc
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from tfllm.manifest import write_directory
 from tfllm.tokenizers.offsets import spans_in_text
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+NO_TEXT = "The corpus has no text to train on: every text is empty, white space or invisible characters."
 
 
 class Tokens(NamedTuple):
@@ -131,13 +133,18 @@ class Tokenizer(tf.Module, abc.ABC):
         """
         return tf.ragged.map_flat_values(lambda ids: tf.gather(self._word_starts, ids), token_ids)
 
-    def save(self, directory: str | Path) -> None:
+    def save(self, directory: str | Path, inputs: Iterable[str | Path] = ()) -> None:
         """Write a finished tokenizer directory.
+
+        Args:
+            directory: where it shall stand.
+            inputs: files it was trained on; the manifest records their hashes.
 
         Raises:
             InputError: if `directory` is taken.
         """
-        with write_directory(directory, "tokenizer", {"kind": self.kind, **self._arguments()}) as unfinished:
+        arguments = {"kind": self.kind, "vocabulary_size": self.vocabulary_size, **self._arguments()}
+        with write_directory(directory, "tokenizer", arguments, inputs=inputs) as unfinished:
             self._write(unfinished)
 
     @abc.abstractmethod

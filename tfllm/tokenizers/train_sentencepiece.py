@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import sentencepiece
 
 from tfllm.checks import InputError, check_at_least, check_one_of
-from tfllm.tokenizers.base import SPECIAL_TOKENS
+from tfllm.tokenizers.base import NO_TEXT, SPECIAL_TOKENS
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
 
 LINE_CHARACTERS = 1000  # longer lines are cut: the trainer skips lines of over 4192 bytes
@@ -50,7 +50,7 @@ def train_sentencepiece(
     lines = _lines(texts)
     first = next(lines, None)
     if first is None:
-        raise InputError("The corpus has no text to train on: every text is empty or white space.")
+        raise InputError(NO_TEXT)
     pad, unk, cls, sep, mask = SPECIAL_TOKENS
     model = io.BytesIO()
     sentencepiece.set_random_generator_seed(seed)
@@ -77,11 +77,23 @@ def train_sentencepiece(
             minloglevel=2,
         )
     except (RuntimeError, OSError) as error:
-        raise InputError(f"SentencePiece cannot train on this corpus: {error}") from None
+        raise InputError(_explain(str(error), vocabulary_size)) from None
     tokenizer = SentencePieceTokenizer(model.getvalue())
     if tokenizer.vocabulary_size < vocabulary_size:
         LOG.warning("The corpus is too small for %d tokens; it gave %d.", vocabulary_size, tokenizer.vocabulary_size)
     return tokenizer
+
+
+def _explain(error: str, vocabulary_size: int) -> str:
+    """What the user can do about an error of the trainer."""
+    if needed := re.search(r"smaller than required_chars\. \d+ vs (\d+)", error):
+        return (
+            f"`vocabulary_size` must be at least {needed[1]}, the number of different characters of this corpus with "
+            f"the bytes and special tokens. Received: {vocabulary_size}."
+        )
+    if "all_chars_count" in error:
+        return NO_TEXT
+    return f"SentencePiece cannot train on this corpus: {error}"
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:

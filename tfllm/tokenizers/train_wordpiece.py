@@ -16,11 +16,11 @@ from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from tfllm.checks import InputError, check_at_least
-from tfllm.tokenizers.base import SPECIAL_TOKENS
+from tfllm.tokenizers.base import NO_TEXT, SPECIAL_TOKENS
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
-CHARACTER_COVERAGE = 0.9999  # part of the text whose characters are all in the vocabulary
-ALPHABET_SHARE = 1 / 8  # rare characters beyond that coverage may fill this part of the vocabulary
+CHARACTER_COVERAGE = 0.9999  # of the text is written in characters that get a place before any tokens are joined
+ALPHABET_SHARE = 1 / 8  # of the vocabulary is what these characters may fill even if they are rarer than that
 LOG = logging.getLogger(__name__)
 
 
@@ -46,9 +46,10 @@ def train_wordpiece(
     check_at_least("min_frequency", min_frequency, 1)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", newline="\n") as spool:
         counts = Counter()
-        forms = _train(_normalize(texts, lowercase, spool, counts), vocab_size=0, special_tokens=[])
-        alphabet = _choose_alphabet(counts, forms, vocabulary_size)
-        continuations = [f"##{character}" for character in alphabet if f"##{character}" in forms]
+        forms = set(_train(_normalize(texts, lowercase, spool, counts), vocab_size=0, special_tokens=[]))
+        characters = _by_frequency(counts, forms)
+        alphabet = _choose_alphabet(characters, counts, forms, vocabulary_size)
+        continuations = [form for form in _forms(alphabet, forms) if form.startswith("##")]
         spool.seek(0)
         vocabulary = _train(
             spool,
@@ -58,6 +59,7 @@ def train_wordpiece(
             initial_alphabet=alphabet,
             limit_alphabet=len(alphabet),
         )
+    vocabulary += _forms(characters[len(alphabet) :], forms)[: vocabulary_size - len(vocabulary)]  # where room is left
     if len(vocabulary) < vocabulary_size:
         LOG.warning("The corpus is too small for %d tokens; it gave %d.", vocabulary_size, len(vocabulary))
     return WordPieceTokenizer(vocabulary, lowercase=lowercase)
@@ -83,23 +85,27 @@ def _train(texts: Iterable[str], **options) -> list[str]:
     return sorted(vocabulary, key=vocabulary.get)
 
 
-def _choose_alphabet(counts: Counter, forms: list[str], vocabulary_size: int) -> list[str]:
-    """The characters to keep, most frequent first; ties by code point.
+def _by_frequency(counts: Counter, forms: set[str]) -> list[str]:
+    """The characters in `forms`, most frequent first; ties by code point."""
+    characters = sorted((form for form in forms if len(form) == 1), key=lambda form: (-counts[form], form))
+    if not characters:
+        raise InputError(NO_TEXT)
+    return characters
 
-    Args:
-        forms: the characters as they occur, "x" at the beginning of words and "##x" inside them. Each takes a place.
-    """
-    forms = set(forms)
-    visible = sorted((-counts[form], form) for form in forms if len(form) == 1)
-    if not visible:
-        raise InputError("The corpus has no text to train on: every text is empty or white space.")
-    total = sum(count for count, _ in visible)  # negative, as the counts are
+
+def _choose_alphabet(characters: list[str], counts: Counter, forms: set[str], vocabulary_size: int) -> list[str]:
+    """The most frequent of `characters`, which get their places before any tokens are joined."""
+    total = sum(counts[character] for character in characters)
     room = vocabulary_size - len(SPECIAL_TOKENS)
-    alphabet, places, covered = [], 0, 0
-    for count, character in visible:
-        places += 1 + (f"##{character}" in forms)
-        if places > room or (covered <= CHARACTER_COVERAGE * total and places > ALPHABET_SHARE * vocabulary_size):
-            break
-        alphabet.append(character)
-        covered += count
-    return alphabet
+    places, covered = 0, 0
+    for number, character in enumerate(characters):
+        places += len(_forms([character], forms))
+        if places > room or (covered >= CHARACTER_COVERAGE * total and places > ALPHABET_SHARE * vocabulary_size):
+            return characters[:number]
+        covered += counts[character]
+    return characters
+
+
+def _forms(characters: list[str], forms: set[str]) -> list[str]:
+    """The ways `characters` occur: "x" at the beginning of words, "##x" inside them."""
+    return [form for character in characters for form in (character, f"##{character}") if form in forms]
