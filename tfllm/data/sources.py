@@ -73,14 +73,24 @@ def read_texts(
     Raises:
         InputError: nothing is found, a file cannot be read, a document is malformed, or there is no document.
     """
-    check_one_of("document", document, ("line", "file"))
     check_one_of("on_bad_rows", on_bad_rows, ("error", "skip"))
+    documents = read_documents(paths, text_column, document=document, encoding=encoding, data_dir=data_dir)
+    return _good_texts(documents, on_bad_rows)
+
+
+def read_documents(
+    paths: str | Path | Sequence[str | Path],
+    text_column: str | None = None,
+    *,
+    document: str = "line",
+    encoding: str = "utf-8",
+    data_dir: str | Path | None = None,
+) -> Iterator[str | BadRow]:
+    """`read_texts` with malformed documents as `BadRow`s in their places; plain text gives them line and character."""
+    check_one_of("document", document, ("line", "file"))
     check_encoding(encoding)
     sources = expand_paths(paths)
-    documents = (
-        found for source in sources for found in _read_source(source, text_column, document, encoding, data_dir)
-    )
-    return _good_texts(documents, sources, on_bad_rows)
+    return (found for source in sources for found in _read_source(source, text_column, document, encoding, data_dir))
 
 
 def choose_text_column(columns: Sequence[str], place: str) -> str:
@@ -212,7 +222,7 @@ def _column_texts(
             yield BadRow(row.place, column, reason)
 
 
-def _good_texts(documents: Iterator[str | BadRow], sources: list, on_bad_rows: str) -> Iterator[str]:
+def _good_texts(documents: Iterator[str | BadRow], on_bad_rows: str) -> Iterator[str]:
     good = bad = 0
     for document in documents:
         if isinstance(document, str):
@@ -227,4 +237,4 @@ def _good_texts(documents: Iterator[str | BadRow], sources: list, on_bad_rows: s
     if bad:
         log.warning("%d of %d documents were malformed and left out", bad, bad + good)
     if not good:
-        raise InputError(f"No document in {', '.join(map(str, sources[:5]))}: every line is blank or left out.")
+        raise InputError("There is no document: every line is blank or malformed.")

@@ -63,12 +63,8 @@ def fold_tables(table: Table, folds: int, seed: int, stratify: bool = True) -> I
 
 
 def overlap_warning(train: Table, validation: Table) -> int:
-    """How many rows of `validation` repeat a text of `train`; logs a warning when there are any.
-
-    Texts count as equal when they differ only in case, width or white space. A pair is compared as a pair.
-    """
-    seen = set(normalized_texts(train))
-    overlap = sum(text in seen for text in normalized_texts(validation))
+    """`count_overlap`, with a warning in the log when it is not zero."""
+    overlap = count_overlap(train, validation)
     if overlap:
         log.warning(
             "%d of the %d validation texts also stand in the training part: scores on them are too good.",
@@ -76,6 +72,12 @@ def overlap_warning(train: Table, validation: Table) -> int:
             len(validation),
         )
     return overlap
+
+
+def count_overlap(train: Table, validation: Table) -> int:
+    """How many rows of `validation` repeat a text (or pair) of `train`, up to case, width and white space."""
+    seen = set(normalized_texts(train))
+    return sum(text in seen for text in normalized_texts(validation))
 
 
 def normalized_texts(table: Table) -> Iterator[str]:

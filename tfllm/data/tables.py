@@ -3,6 +3,7 @@
 Every malformed row is found and named by file, line, column and reason before anything is trained.
 """
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -204,6 +205,12 @@ def _cell_label(cells: dict[str, object], column: str, labels: Sequence[str] | N
     if not reason and labels is not None and label not in labels:
         return "", f"{label!r} is not one of the labels{did_you_mean(label, labels)}"
     return label, reason
+
+
+def write_bad_rows(bad_rows: Sequence[BadRow], path: str | Path) -> None:
+    """Write bad rows as JSON lines with `place`, `column` and `reason`."""
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in bad_rows)
 
 
 def _check_bad_rows(table: Table, on_bad_rows: str) -> None:

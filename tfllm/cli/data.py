@@ -1,0 +1,143 @@
+"""`tfllm data`: see what a run would see before anything is trained."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfllm.checks import check_one_of
+from tfllm.cli.startup import load_tensorflow
+
+BAD_ROWS_FILE = "bad_rows.jsonl"
+_MOST_SHOWN = 20  # labels, and bad rows, that are printed; --json has all
+
+app = typer.Typer(no_args_is_help=True, help="Look at data before training.")
+
+
+@app.callback()
+def data() -> None:
+    """Look at data before training."""
+
+
+@app.command()
+def check(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Files, globs, directories or tfds:NAME[:SPLIT].")
+    ],
+    text: Annotated[str | None, typer.Option(help="Column with the text. Numbers (0, 1) mean: no header row.")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Column with the second text.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column with the label.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="Tokenizer directory: give lengths in tokens, too.")] = None,
+    sequence_length: Annotated[int | None, typer.Option(min=4, help="Tokens a row may have before it is cut.")] = None,
+    test: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Test part, compared with FILE....")] = None,
+    corpus: Annotated[bool, typer.Option("--corpus", help="Unlabelled text, one document a line.")] = False,
+    encoding: Annotated[str, typer.Option(help="Of all files: utf-8, latin-1, gb18030, utf-16, ...")] = "utf-8",
+    on_bad_rows: Annotated[
+        str, typer.Option(help=f"error: exit code 2 if there are any. skip: not. collect: write {BAD_ROWS_FILE}.")
+    ] = "error",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show labels, lengths, truncation, duplicates, train/test overlap and bad rows of FILE..."""
+    load_tensorflow()
+    from tfllm.data.inspect import check_data
+
+    check_one_of("on_bad_rows", on_bad_rows, ("error", "skip", "collect"))
+    report = check_data(
+        files,
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        tokenizer=tokenizer,
+        sequence_length=sequence_length,
+        test=test,
+        corpus=corpus,
+        encoding=encoding,
+    )
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+    else:
+        _print_report(report)
+    bad_rows = _all_bad_rows(report)
+    if bad_rows and on_bad_rows == "collect":
+        _write_bad_rows(bad_rows)
+    if bad_rows and on_bad_rows == "error":
+        raise typer.Exit(2)
+
+
+def _write_bad_rows(bad_rows: list[dict]) -> None:
+    from tfllm.data.rows import BadRow
+    from tfllm.data.tables import write_bad_rows
+
+    write_bad_rows([BadRow(**row) for row in bad_rows], BAD_ROWS_FILE)
+    typer.echo(f"{len(bad_rows)} bad rows written to {BAD_ROWS_FILE}.", err=True)
+
+
+def _print_report(report: dict) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(_lengths(report))
+    if report.get("labels"):
+        console.print(_labels(report["labels"]))
+    for line in _findings(report):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _lengths(report: dict):
+    from rich.table import Table
+
+    unit, rows = ("rows", report["rows"]) if "rows" in report else ("documents", report["documents"])
+    table = Table(title=f"{rows:,} {unit}", title_justify="left")
+    for name in ("length in", "min", "median", "p95", "max", "total"):
+        table.add_column(name, justify="left" if name == "length in" else "right")
+    for name in ("characters", "tokens"):
+        if report[name]:
+            table.add_row(name, *(f"{value:,}" for value in report[name].values()))
+    return table
+
+
+def _labels(labels: dict[str, int]):
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"{len(labels):,} labels", title_justify="left")
+    for name in ("label", "rows", "share"):
+        table.add_column(name, justify="left" if name == "label" else "right")
+    for name, count in list(labels.items())[:_MOST_SHOWN]:
+        table.add_row(Text(name), f"{count:,}", f"{count / sum(labels.values()):.1%}")
+    if len(labels) > _MOST_SHOWN:
+        table.add_row(f"and {len(labels) - _MOST_SHOWN:,} more", "", "")
+    return table
+
+
+def _findings(report: dict) -> list[str]:
+    """One line for each thing worth knowing."""
+    lines = []
+    if report.get("truncated"):
+        cut = report["truncated"]
+        lines.append(f"Longer than {cut['sequence_length']} tokens: {cut['rows']:,} rows ({cut['share']:.1%}).")
+    if "duplicates" in report:
+        found = report["duplicates"]
+        lines.append(f"Rows that repeat an earlier text: {found['repeated_rows']:,}.")
+        if report["labels"]:
+            lines.append(f"Texts under more than one label: {found['conflicting_texts']:,}.")
+        for conflict in found["conflicts"][:5]:
+            places = "; ".join(f"{label!r} at {', '.join(where)}" for label, where in conflict["places"].items())
+            lines.append(f"  {conflict['text'][:60]!r}: {places}")
+    if report.get("test"):
+        test = report["test"]
+        lines.append(f"Test rows: {test['rows']:,}, of which {test['overlap']:,} repeat a text of the training part.")
+        if test["unseen_labels"]:
+            lines.append(f"Labels of the test part that the training part lacks: {', '.join(test['unseen_labels'])}.")
+    bad_rows = _all_bad_rows(report)
+    lines.append(f"Bad rows: {len(bad_rows):,}.")
+    lines += [": ".join(filter(None, row.values())) for row in bad_rows[:_MOST_SHOWN]]
+    if len(bad_rows) > _MOST_SHOWN:
+        lines.append(f"and {len(bad_rows) - _MOST_SHOWN:,} more")
+    return lines
+
+
+def _all_bad_rows(report: dict) -> list[dict]:
+    """Those of the data, then those of the test part."""
+    return report["bad_rows"] + (report["test"]["bad_rows"] if report.get("test") else [])

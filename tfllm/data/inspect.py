@@ -1,0 +1,196 @@
+"""What a run would see: counts per label, lengths, truncation, duplicates, overlap and bad rows, as a JSON-able dict.
+
+In: files, a `Table`, or a stream of texts. Out: a report. Nothing is changed or written.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tfllm.checks import InputError
+from tfllm.data.rows import BadRow, file_kind
+from tfllm.data.sources import expand_paths, read_documents
+from tfllm.data.splits import count_overlap, normalized_texts
+from tfllm.data.tables import Table, is_labelled_folder, read_table
+from tfllm.tokenizers import load_tokenizer
+
+_BATCH = 1000  # texts tokenized together
+_MOST_CONFLICTS = 20  # shown in the report; all are counted
+
+
+def check_data(
+    files: str | Path | Sequence[str | Path],
+    *,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    tokenizer: str | Path | None = None,
+    sequence_length: int | None = None,
+    test: str | Path | Sequence[str | Path] | None = None,
+    corpus: bool = False,
+    encoding: str = "utf-8",
+    data_dir: str | Path | None = None,
+) -> dict:
+    """Read files as a run would and report what is in them; bad rows are listed, not raised.
+
+    Args:
+        files: as `read_table` or `read_texts` takes them.
+        text, text_pair, label: column names, as in `read_table`.
+        tokenizer: a tokenizer directory; lengths are then given in tokens, too.
+        sequence_length: tokens, special ones included; the report says how many rows are longer. Needs `tokenizer`.
+        test: the test part, read with the same columns, for the overlap.
+        corpus: True = unlabelled documents, a line each. Plain text files for which no column is named always are.
+        encoding: of all files.
+        data_dir: where TFDS data sets are prepared.
+
+    Returns:
+        `inspect_table`'s or `inspect_texts`' report.
+
+    Raises:
+        InputError: a file cannot be read, a column is missing, or an argument does not fit.
+    """
+    if sequence_length is not None and tokenizer is None:
+        raise InputError("`sequence_length` counts tokens: name the tokenizer, too (--tokenizer DIR).")
+    if tokenizer is not None:
+        tokenizer = load_tokenizer(tokenizer)
+    if corpus or (text is None and label is None and _is_plain_text(files)):
+        if test is not None:
+            raise InputError("`test` needs labelled rows: these files are unlabelled text. Name the columns (--text).")
+        return inspect_texts(read_documents(files, text, encoding=encoding, data_dir=data_dir), tokenizer)
+    columns = {"text": text, "text_pair": text_pair, "label": label, "encoding": encoding, "data_dir": data_dir}
+    train = read_table(files, on_bad_rows="collect", **columns)
+    held_out = None if test is None else read_table(test, on_bad_rows="collect", **columns)
+    return inspect_table(train, tokenizer, sequence_length, held_out)
+
+
+def inspect_table(table: Table, tokenizer=None, sequence_length: int | None = None, test: Table | None = None) -> dict:
+    """Report on labelled (or unlabelled) rows.
+
+    Returns:
+        A dict of JSON values; a part that was not asked for is None:
+        `rows`: int. `labels`: {name: rows}, most frequent first.
+        `characters`, `tokens`: {`min`, `median`, `p95`, `max`, `total`} of a row's text (and pair), specials excluded.
+        `truncated`: {`sequence_length`, `rows`, `share`}: rows longer than that with [CLS] and [SEP].
+        `duplicates`: {`repeated_rows`: rows whose text stands in an earlier row, `conflicting_texts`: texts that stand
+        under more than one label, `conflicts`: the first of them with their places by label}.
+        `bad_rows`: [{`place`, `column`, `reason`}].
+        `test`: {`rows`, `overlap`, `unseen_labels`, `bad_rows`}: rows also in `table`; labels that are not.
+    """
+    lengths = None if tokenizer is None else _token_lengths(_whole_texts(table), tokenizer)
+    return {
+        "rows": len(table),
+        "labels": None if table.labels is None else dict(Counter(table.labels).most_common()),
+        "characters": _summary(Counter(sum(map(len, parts)) for parts in _whole_texts(table))),
+        "tokens": None if lengths is None else _summary(lengths),
+        "truncated": None if sequence_length is None else _truncated(lengths, sequence_length, table.pairs is not None),
+        "duplicates": _duplicates(table),
+        "bad_rows": [row._asdict() for row in table.bad_rows],
+        "test": None if test is None else _compare(table, test),
+    }
+
+
+def inspect_texts(documents: Iterable[str | BadRow], tokenizer=None) -> dict:
+    """Report on a stream of documents, in constant memory.
+
+    Returns:
+        {`documents`, `characters`, `tokens`, `bad_rows`}, as in `inspect_table`.
+    """
+    characters, tokens, bad = Counter(), Counter(), []
+    for batch in _batches(documents):
+        texts = [document for document in batch if isinstance(document, str)]
+        bad += [document for document in batch if isinstance(document, BadRow)]
+        characters.update(map(len, texts))
+        if tokenizer is not None and texts:
+            tokens += _token_lengths(((text,) for text in texts), tokenizer)
+    if not characters:
+        raise InputError("There is no document: every line is blank or malformed.")
+    return {
+        "documents": characters.total(),
+        "characters": _summary(characters),
+        "tokens": None if tokenizer is None else _summary(tokens),
+        "bad_rows": [row._asdict() for row in bad],
+    }
+
+
+def _is_plain_text(files: str | Path | Sequence[str | Path]) -> bool:
+    paths = [files] if isinstance(files, str | Path) else files
+    if any(is_labelled_folder(path) for path in paths):
+        return False
+    return all(isinstance(source, Path) and file_kind(source) in (None, "text") for source in expand_paths(paths))
+
+
+def _whole_texts(table: Table) -> Iterable[tuple[str, ...]]:
+    return zip(table.texts, strict=True) if table.pairs is None else zip(table.texts, table.pairs, strict=True)
+
+
+def _batches(items: Iterable) -> Iterable[list]:
+    items = iter(items)
+    return iter(lambda: list(itertools.islice(items, _BATCH)), [])
+
+
+def _token_lengths(rows: Iterable[tuple[str, ...]], tokenizer) -> Counter:
+    """How many rows have how many tokens."""
+    lengths = Counter()
+    for batch in _batches(rows):
+        parts = zip(*batch, strict=True)
+        lengths.update(sum(tokenizer.tokenize(list(part)).row_lengths().numpy() for part in parts).tolist())
+    return lengths
+
+
+def _summary(lengths: Counter) -> dict[str, int]:
+    ordered = sorted(lengths.items())
+    return {
+        "min": ordered[0][0],
+        "median": _percentile(ordered, 50),
+        "p95": _percentile(ordered, 95),
+        "max": ordered[-1][0],
+        "total": sum(length * count for length, count in ordered),
+    }
+
+
+def _percentile(ordered: list[tuple[int, int]], percent: int) -> int:
+    """The smallest length that `percent` of the rows do not exceed."""
+    rows = sum(count for _, count in ordered)
+    reached = itertools.accumulate(count for _, count in ordered)
+    return next(length for (length, _), total in zip(ordered, reached, strict=True) if total * 100 >= rows * percent)
+
+
+def _truncated(lengths: Counter, sequence_length: int, paired: bool) -> dict:
+    room = sequence_length - (3 if paired else 2)  # [CLS] and one [SEP] per text
+    rows = sum(count for length, count in lengths.items() if length > room)
+    return {"sequence_length": sequence_length, "rows": rows, "share": rows / lengths.total()}
+
+
+def _duplicates(table: Table) -> dict:
+    distinct = len(set(_whole_texts(table)))
+    conflicts = _conflicts(table) if table.labels is not None else []
+    return {
+        "repeated_rows": len(table) - distinct,
+        "conflicting_texts": len(conflicts),
+        "conflicts": conflicts[:_MOST_CONFLICTS],
+    }
+
+
+def _conflicts(table: Table) -> list[dict]:
+    """Texts, equal up to case, width and white space, that stand under more than one label."""
+    rows_of = {}
+    for index, text in enumerate(normalized_texts(table)):
+        rows_of.setdefault(text, []).append(index)
+    conflicts = []
+    for rows in rows_of.values():
+        places = {}
+        for index in rows:
+            places.setdefault(table.labels[index], []).append(table.places[index])
+        if len(places) > 1:
+            conflicts.append({"text": table.texts[rows[0]], "places": places})
+    return conflicts
+
+
+def _compare(table: Table, test: Table) -> dict:
+    return {
+        "rows": len(test),
+        "overlap": count_overlap(table, test),
+        "unseen_labels": sorted(set(test.labels or ()) - set(table.labels or ())),
+        "bad_rows": [row._asdict() for row in test.bad_rows],
+    }
