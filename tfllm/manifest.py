@@ -5,6 +5,7 @@ Out: a directory whose `manifest.json` is written last. A directory without one 
 """
 
 import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -109,15 +110,35 @@ def hash_file(file: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def update_files(path: str | Path, kind: str, texts: dict[str, str]) -> None:
+    """Add or replace text files of a finished directory; killed at any instant, it leaves a valid one.
+
+    The manifest names the changed files again only when they stand.
+
+    Args:
+        path: the directory.
+        kind: what it holds.
+        texts: file name relative to `path` -> its whole text.
+
+    Raises:
+        InputError: if it is not a finished directory of this kind.
+    """
+    path = Path(path)
+    read_manifest(path, kind)
+    with _locked(path):
+        manifest = read_manifest(path, kind)
+        kept = {name: digest for name, digest in manifest["files"].items() if name not in texts}
+        write_json(path / FILE_NAME, {**manifest, "files": kept})
+        for name, text in texts.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            _write_text(path / name, text)
+        changed = {name: hash_file(path / name) for name in texts}
+        write_json(path / FILE_NAME, {**manifest, "files": dict(sorted({**kept, **changed}.items()))})
+
+
 def write_json(file: Path, value: dict) -> None:
     """Write JSON whole: beside, synced to disk, renamed."""
-    beside = file.with_name(f".{file.name}.unfinished")
-    with open(beside, "w", encoding="utf-8") as stream:
-        json.dump(value, stream, ensure_ascii=False, indent=1, sort_keys=False)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(beside, file)
+    _write_text(file, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
 def versions() -> dict[str, str]:
@@ -131,6 +152,26 @@ def versions() -> dict[str, str]:
 
 def _files(directory: Path) -> list[Path]:
     return sorted(file for file in directory.rglob("*") if file.is_file())
+
+
+def _write_text(file: Path, text: str) -> None:
+    beside = file.with_name(f".{file.name}.unfinished")
+    with open(beside, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(beside, file)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """One process at a time; the lock ends with the process that holds it."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _fsync(directory: Path) -> None:

@@ -1,0 +1,124 @@
+"""`tfllm evaluate`: a model directory and data -> scores, as tables, as JSON and in the model card."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfllm import manifest
+from tfllm.checks import InputError, check_at_least
+from tfllm.cli import options
+from tfllm.cli.startup import errors, load_tensorflow, log
+
+SEQUENCE_LENGTH = 128  # for a model whose manifest does not tell
+
+
+def evaluate(
+    model_directory: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="What pretrain or finetune wrote.")],
+    data: options.Data,
+    text: options.TextColumn = None,
+    label: options.LabelColumn = None,
+    batch_size: options.BatchSize = 32,
+    json_file: Annotated[
+        str | None, typer.Option("--json", help="Write the scores here; - is standard output.", metavar="FILE")
+    ] = None,
+) -> dict:
+    """Score a model: a classifier on labelled texts, a masked language model on a corpus.
+
+    The columns are those the model was trained with, unless you name others. The scores are printed, and added to the
+    model's card.
+    """
+    check_at_least("batch_size", batch_size, 1)
+    data = [data] if isinstance(data, str | Path) else list(data)
+    arguments = manifest.read_manifest(model_directory, "model")["arguments"]
+    recipe, run = arguments["recipe"], arguments["run"]
+    run = {**run, "text": text or run.get("text"), "label": label or run.get("label")}
+    load_tensorflow()
+    if recipe["builder"] == "add_classifier_head":
+        scores = _score_classifier(model_directory, data, recipe["arguments"]["labels"], run, batch_size)
+    elif recipe["builder"] in ("add_masked_lm_head", "add_pretraining_heads"):
+        scores = _score_masked_lm(model_directory, data, run, batch_size)
+    else:
+        raise InputError(f"{model_directory} was made by {recipe['builder']}: it is not a model that can be scored.")
+    _show(scores, json_file)
+    _add_to_card(model_directory, data, {name: value for name, value in scores.items() if name != "predictions"})
+    return scores
+
+
+def _score_classifier(model_directory: Path, data: list[str], labels: list[str], run: dict, batch_size: int) -> dict:
+    from tfllm.data import read_table
+    from tfllm.evaluation import evaluate_classifier
+    from tfllm.models import load_model
+    from tfllm.tokenizers import load_tokenizer
+
+    table = read_table(data, text=run["text"], label=run["label"], labels=labels)
+    if table.labels is None:
+        raise InputError("Which column holds the label? Name it (--label).")
+    return evaluate_classifier(
+        load_model(model_directory),
+        load_tokenizer(model_directory),
+        table.texts,
+        table.labels,
+        labels,
+        sequence_length=run.get("sequence_length", SEQUENCE_LENGTH),
+        batch_size=batch_size,
+    )
+
+
+def _score_masked_lm(model_directory: Path, data: list[str], run: dict, batch_size: int) -> dict:
+    from tfllm.data import masked_lm_dataset, read_texts
+    from tfllm.evaluation import masked_lm_scores, pseudo_perplexity
+    from tfllm.models import load_model
+    from tfllm.tokenizers import load_tokenizer
+
+    model, tokenizer = load_model(model_directory), load_tokenizer(model_directory)
+    sequence_length = run.get("sequence_length", SEQUENCE_LENGTH)
+    dataset = masked_lm_dataset(
+        data,
+        tokenizer,
+        sequence_length=sequence_length,
+        batch_size=batch_size,
+        mask_rate=run.get("mask_rate", 0.15),
+        whole_word=run.get("whole_word", False),
+        next_sentence=isinstance(model.output, dict),
+        text_column=run["text"],
+        repeat=False,
+    )
+    texts = read_texts(data, run["text"])
+    return {
+        **masked_lm_scores(model, dataset),
+        **pseudo_perplexity(model, tokenizer, texts, sequence_length=sequence_length, batch_size=batch_size),
+    }
+
+
+def _show(scores: dict, json_file: str | None) -> None:
+    from rich.console import Console
+
+    from tfllm.evaluation import print_scores
+
+    text = json.dumps(scores, ensure_ascii=False, indent=1)
+    print_scores(scores, errors if json_file == "-" else Console())
+    if json_file == "-":
+        print(text)
+    elif json_file:
+        try:
+            Path(json_file).write_text(text + "\n", "utf-8")
+        except OSError as error:
+            raise InputError(f"{json_file}: {error.strerror}.") from None
+
+
+def _add_to_card(model_directory: Path, data: list[str], scores: dict) -> None:
+    """Under the data's name and the beginning of its hash: other data of the same name gets a place of its own."""
+    import hashlib
+
+    from tfllm.data import expand_paths
+    from tfllm.evaluation import add_evaluation
+
+    files = [source for source in expand_paths(data) if isinstance(source, Path)]
+    hashes = [manifest.hash_file(file) for file in files] or data
+    name = f"{Path(data[0]).stem}-{hashlib.sha256(''.join(hashes).encode()).hexdigest()[:8]}"
+    try:
+        add_evaluation(model_directory, name, scores, inputs=files)
+    except OSError as error:
+        log.warning("The scores are not in the model's card: %s: %s.", error.filename, error.strerror)

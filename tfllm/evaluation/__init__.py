@@ -1,0 +1,18 @@
+"""Model and data -> scores as JSON values; baselines to hold them against; tables and model cards to show them."""
+
+from tfllm.evaluation.baselines import baseline_scores
+from tfllm.evaluation.classification import classification_scores, evaluate_classifier
+from tfllm.evaluation.masked_lm import masked_lm_scores, pseudo_perplexity
+from tfllm.evaluation.model_card import add_evaluation, model_card
+from tfllm.evaluation.report import print_scores
+
+__all__ = [
+    "add_evaluation",
+    "baseline_scores",
+    "classification_scores",
+    "evaluate_classifier",
+    "masked_lm_scores",
+    "model_card",
+    "print_scores",
+    "pseudo_perplexity",
+]
