@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfllm.checks import InputError
 from tfllm.manifest import write_directory
-from tfllm.tokenizers.offsets import spans_in_text
+from tfllm.tokenizers.offsets import character_boundaries, pick
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 NO_TEXT = "The corpus has no text to train on: every text is empty, white space or invisible characters."
@@ -86,7 +86,7 @@ class Tokenizer(tf.Module, abc.ABC):
         Returns:
             RaggedTensor int32 (B, (T)).
         """
-        return self._tokenize(_valid_utf8(_as_batch(text)))
+        return self._tokenize(_as_batch(text))
 
     def tokenize_with_offsets(self, text) -> Tokens:
         """Token ids of each text, and the bytes and characters of the text each token covers.
@@ -99,9 +99,10 @@ class Tokenizer(tf.Module, abc.ABC):
             tokens is covered by each of them (WordPiece) or by the last of them (SentencePiece byte pieces).
         """
         text = _as_batch(text)
-        valid = _valid_utf8(text)
-        ids, starts, ends = self._tokenize_with_offsets(valid)
-        return Tokens(ids, *spans_in_text(text, valid, starts, ends))
+        ids, starts, ends = self._tokenize_with_offsets(text)
+        boundaries = character_boundaries(text)
+        spans = pick(boundaries, starts), pick(boundaries, ends), starts, ends
+        return Tokens(ids, *(tf.cast(span, tf.int32) for span in spans))
 
     def detokenize(self, token_ids) -> tf.Tensor:
         """Text of each row of ids; special tokens and ids outside the vocabulary are left out.
@@ -120,7 +121,7 @@ class Tokenizer(tf.Module, abc.ABC):
         for special_id in self.special_ids:
             keep &= ids != special_id
         kept = tf.ragged.boolean_mask(token_ids, token_ids.with_flat_values(keep))
-        return _valid_utf8(self._detokenize(tf.cast(kept, tf.int32)))
+        return valid_utf8(self._detokenize(tf.cast(kept, tf.int32)))
 
     def word_starts(self, token_ids):
         """1 where a token begins a word, else 0; for whole-word masking.
@@ -149,11 +150,11 @@ class Tokenizer(tf.Module, abc.ABC):
 
     @abc.abstractmethod
     def _tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """int32 (B, (T)) of valid UTF-8 (B,)."""
+        """int32 (B, (T)) of string (B,), any bytes."""
 
     @abc.abstractmethod
     def _tokenize_with_offsets(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """Ids, byte starts and byte ends in valid UTF-8 (B,)."""
+        """Ids int32, first character and character after each token int64, all (B, (T)), of string (B,), any bytes."""
 
     @abc.abstractmethod
     def _detokenize(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
@@ -168,6 +169,11 @@ class Tokenizer(tf.Module, abc.ABC):
         """Write the vocabulary files."""
 
 
+def valid_utf8(text: tf.Tensor) -> tf.Tensor:
+    """The texts with each malformed UTF-8 sequence replaced by U+FFFD."""
+    return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+
+
 def _as_batch(text) -> tf.Tensor:
     if isinstance(text, str | bytes):
         text = [text]
@@ -180,7 +186,3 @@ def _as_batch(text) -> tf.Tensor:
     if text.shape.rank is not None and text.shape.rank > 1:
         raise InputError(f"`text` must be one string or a batch of rank 1. Received: shape={text.shape}.")
     return tf.reshape(text, [-1])
-
-
-def _valid_utf8(text: tf.Tensor) -> tf.Tensor:
-    return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")

@@ -1,56 +1,40 @@
-"""Offsets of tokens in the text as it was given, in bytes and in characters.
+"""From bytes to characters and back, for whole batches.
 
-In: byte offsets in the text after malformed UTF-8 was replaced. Out: spans of whole characters in the original.
+In: texts, and positions in them. Out: the same positions in the other unit.
 B texts, C characters of a text, T tokens of a text.
 """
 
 import tensorflow as tf
 
 
-def spans_in_text(text, valid, starts, ends):
-    """Spans of whole characters of `text` for byte spans of `valid`.
+def character_boundaries(text: tf.Tensor) -> tf.RaggedTensor:
+    """Byte at which each character of string (B,) begins, and last the length: int64 (B, (C + 1)).
 
-    Args:
-        text: string (B,). The text as it was given.
-        valid: string (B,). The same with each malformed sequence replaced by one character.
-        starts: RaggedTensor (B, (T)). First byte of each token in `valid`.
-        ends: RaggedTensor (B, (T)). Byte after each token in `valid`.
-
-    Returns:
-        (byte_starts, byte_ends, character_starts, character_ends), ragged int32 (B, (T)): starts are moved back and
-        ends forward to the nearest character boundary.
-
-    Example: "é!" as bytes C3 A9 21; the token at bytes 0 to 1 of it gets bytes 0 to 2, characters 0 to 1.
+    Each malformed UTF-8 sequence is one character.
     """
-    boundaries = _character_boundaries(valid)  # (B, (C + 1))
-    originals = _character_boundaries(text).flat_values
-    rows = starts.value_rowids()
-    # Laid end to end, the boundaries of all texts are one increasing sequence: one binary search serves the batch.
-    lengths = _byte_lengths(valid) + 1
-    row_bytes = tf.cumsum(lengths, exclusive=True)  # (B,)
-    sequence = boundaries.flat_values + tf.gather(row_bytes, boundaries.value_rowids())
-    token_bytes = tf.gather(row_bytes, rows)
-    first = tf.searchsorted(sequence, _values(starts) + token_bytes, side="right", out_type=tf.int64) - 1
-    after = tf.searchsorted(sequence, _values(ends) + token_bytes, side="left", out_type=tf.int64)
-    row_characters = tf.gather(boundaries.row_starts(), rows)
-    spans = (
-        tf.gather(originals, first),
-        tf.gather(originals, after),
-        first - row_characters,
-        after - row_characters,
-    )
-    return tuple(starts.with_flat_values(tf.cast(span, tf.int32)) for span in spans)
-
-
-def _character_boundaries(text) -> tf.RaggedTensor:
-    """int64 (B, (C + 1)): where each character begins, and the length in bytes."""
     _, starts = tf.strings.unicode_decode_with_offsets(text, "UTF-8", errors="replace")
-    return tf.concat([starts, _byte_lengths(text)[:, tf.newaxis]], axis=1)
+    lengths = tf.cast(tf.strings.length(text), tf.int64)
+    return tf.concat([starts, lengths[:, tf.newaxis]], axis=1)
 
 
-def _values(offsets: tf.RaggedTensor) -> tf.Tensor:
-    return tf.cast(offsets.flat_values, tf.int64)
+def to_characters(boundaries: tf.RaggedTensor, starts: tf.RaggedTensor, ends: tf.RaggedTensor):
+    """Spans in characters, int64 (B, (T)), of spans in bytes; starts move back and ends forward to whole characters.
+
+    Example: "é!" as bytes C3 A9 21 has boundaries 0, 2, 3; bytes 0 to 1 are characters 0 to 1.
+    """
+    # Laid end to end, the boundaries of all texts are one increasing sequence: one binary search serves the batch.
+    row_bytes = tf.cumsum(tf.reduce_max(boundaries, axis=1) + 1, exclusive=True)  # (B,)
+    sequence = boundaries.flat_values + tf.gather(row_bytes, boundaries.value_rowids())
+    rows = starts.value_rowids()
+    token_bytes, token_boundaries = tf.gather(row_bytes, rows), tf.gather(boundaries.row_starts(), rows)
+    start_bytes, end_bytes = (tf.cast(offsets.flat_values, tf.int64) + token_bytes for offsets in (starts, ends))
+    first = tf.searchsorted(sequence, start_bytes, side="right", out_type=tf.int64) - 1
+    after = tf.searchsorted(sequence, end_bytes, side="left", out_type=tf.int64)
+    return starts.with_flat_values(first - token_boundaries), ends.with_flat_values(after - token_boundaries)
 
 
-def _byte_lengths(text) -> tf.Tensor:
-    return tf.cast(tf.strings.length(text), tf.int64)
+def pick(values: tf.RaggedTensor, positions: tf.RaggedTensor) -> tf.RaggedTensor:
+    """`values[b, positions[b, t]]` for every b and t: (B, (T))."""
+    return positions.with_flat_values(
+        tf.gather(values.flat_values, positions.flat_values + tf.gather(values.row_starts(), positions.value_rowids()))
+    )

@@ -10,8 +10,9 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tfllm.checks import InputError
-from tfllm.tokenizers.base import SPECIAL_TOKENS, Tokenizer
+from tfllm.tokenizers.base import SPECIAL_TOKENS, Tokenizer, valid_utf8
 from tfllm.tokenizers.characters import is_cjk
+from tfllm.tokenizers.offsets import character_boundaries, to_characters
 
 MODEL_FILE = "sentencepiece.model"
 SPACE = "▁"
@@ -40,10 +41,12 @@ class SentencePieceTokenizer(Tokenizer):
         self._pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
 
     def _tokenize(self, text):
-        return self._pieces.tokenize(text)
+        return self._pieces.tokenize(valid_utf8(text))
 
     def _tokenize_with_offsets(self, text):
-        return self._pieces.tokenize_with_offsets(text)
+        text = valid_utf8(text)
+        ids, starts, ends = self._pieces.tokenize_with_offsets(text)
+        return ids, *to_characters(character_boundaries(text), starts, ends)
 
     def _detokenize(self, token_ids):
         return self._pieces.detokenize(token_ids)
