@@ -1,0 +1,210 @@
+"""One file -> rows: each kind of file, each way it can be malformed."""
+
+import gzip
+
+import pytest
+
+from tfllm.checks import InputError
+from tfllm.data.rows import BadRow, Row, read_lines, read_rows, text_fault
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, content):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def rows(path, **options):
+    """Rows as (line, cells) and bad rows as (line, reason)."""
+    found = []
+    for row in read_rows(path, **options):
+        line = int(row.place.removeprefix(f"{path}:"))
+        found.append((line, row.cells if isinstance(row, Row) else row.reason))
+    return found
+
+
+def test_csv_rows_carry_the_line_where_they_start(write):
+    path = write("a.csv", 'text,label\n"two\nlines",x\n\n"say ""hi"", now",y\n')
+    assert rows(path) == [(2, {"text": "two\nlines", "label": "x"}), (5, {"text": 'say "hi", now', "label": "y"})]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl"])
+def test_every_line_end_is_read_alike(write, name, end):
+    lines = {
+        "a.csv": ["text,label", "one,x", "two,y"],
+        "a.tsv": ["text\tlabel", "one\tx", "two\ty"],
+        "a.jsonl": ["", '{"text": "one", "label": "x"}', '{"text": "two", "label": "y"}'],
+    }[name]
+    expected = [(2, {"text": "one", "label": "x"}), (3, {"text": "two", "label": "y"})]
+    assert rows(write(name, end.join([*lines, "", ""]))) == expected  # with an empty last line
+    assert rows(write(name, end.join(lines))) == expected  # without a last line end
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.txt"])
+def test_tsv_has_no_quoting(write, name):
+    path = write(name, 'text\tlabel\n"stray\tx\n"whole"\ty\n5" pipe\tz\n')
+    assert [cells["text"] for _, cells in rows(path)] == ['"stray', '"whole"', '5" pipe']
+
+
+def test_without_a_header_columns_are_numbered(write):
+    assert rows(write("a.tsv", "good\t1\nbad\t0\n"), header=False) == [
+        (1, {"0": "good", "1": "1"}),
+        (2, {"0": "bad", "1": "0"}),
+    ]
+
+
+def test_a_header_that_pandas_wrote_of_numbers_is_not_a_row(write):
+    assert rows(write("a.csv", "0,1\ngood,yes\n"), header=False) == [(2, {"0": "good", "1": "yes"})]
+
+
+def test_an_unnamed_first_column_is_the_index_pandas_writes(write):
+    assert rows(write("a.csv", ",text,label\n0,good,yes\n")) == [(2, {"": "0", "text": "good", "label": "yes"})]
+
+
+def test_header_names_lose_the_blanks_around_them(write):
+    assert rows(write("a.csv", "text, label\ngood,yes\n")) == [(2, {"text": "good", "label": "yes"})]
+
+
+def test_a_field_of_a_megabyte_is_read(write):
+    assert rows(write("a.csv", "text\n" + "x" * 1_000_000))[0][1]["text"] == "x" * 1_000_000
+
+
+def test_a_wrong_column_count_is_a_bad_row(write):
+    assert rows(write("a.csv", "text,label\ngood, but late,yes\nfine,yes\nshort\ngood,yes,\n")) == [
+        (2, "3 columns where 2 are expected"),
+        (3, {"text": "fine", "label": "yes"}),
+        (4, "1 columns where 2 are expected"),
+        (5, "3 columns where 2 are expected: a trailing comma or tab"),
+    ]
+
+
+def test_an_unterminated_quote_names_the_line_where_its_row_begins(write):
+    assert rows(write("a.csv", 'text,label\nfine,x\n"never closed,y\nlast,z\n')) == [
+        (2, {"text": "fine", "label": "x"}),
+        (3, "a quote that opens in this row is never closed; the row swallows everything up to line 4"),
+    ]
+
+
+def test_text_after_a_closing_quote_is_a_bad_row_and_the_next_row_is_read(write):
+    assert rows(write("a.csv", 'text,label\n"so" he said,x\nfine,y\n')) == [
+        (2, "text follows a closing quote; double a quote that stands inside a quoted field"),
+        (3, {"text": "fine", "label": "y"}),
+    ]
+    path = write("b.csv", 'text,label\n"open,x\nmiddle,y\n"so, he",z\nfine,w\n')
+    assert rows(path)[0] == (
+        2,
+        "text follows a closing quote; double a quote that stands inside a quoted field (the row spans lines 2 to 4)",
+    )
+    assert rows(path)[1] == (5, {"text": "fine", "label": "w"})
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("text,label,text", r"a.csv:1: column 3: the header names 'text' twice"),
+        ("text,label,", r"a.csv:1: column 3: the header has no name here \(a trailing comma"),
+        ("text;label", r"a.csv:1: the only column is 'text;label'. Separate columns by commas"),
+    ],
+)
+def test_an_unusable_header_is_an_error(write, header, message):
+    with pytest.raises(InputError, match=message):
+        rows(write("a.csv", f"{header}\na,b,c\n"))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": "a"', "not JSON: Expecting ',' delimiter at character 13"),
+        ('"text"', "must be a JSON object, not a string"),
+        ("[1]", "must be a JSON object, not a list"),
+        ("null", "must be a JSON object, not a null"),
+        ("[" * 100_000, "not readable as JSON: maximum recursion depth exceeded"),
+        ("1" * 5000, "not readable as JSON: Exceeds the limit"),
+    ],
+)
+def test_a_line_that_is_not_a_json_object_is_a_bad_row(write, line, reason):
+    found = rows(write("a.jsonl", f'{line}\n{{"text": "b"}}\n'))
+    assert found[0][0] == 1
+    assert found[0][1].startswith(reason)
+    assert found[1] == (2, {"text": "b"})
+
+
+@pytest.mark.parametrize("content", ['[\n {"text": "a"}\n]', '{\n "text": "a"\n}', '[{"text": "a"}]'])
+def test_json_that_is_not_json_lines_says_how_to_convert_it(write, content):
+    with pytest.raises(InputError, match=r"a.json:1: not JSON lines. Write one object a line: jq"):
+        rows(write("a.json", content))
+
+
+def test_gzip_reads_as_the_file_itself(write):
+    path = write("a.csv.gz", gzip.compress("text,label\n好,x\n".encode()))
+    assert rows(path) == [(2, {"text": "好", "label": "x"})]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv.gz", gzip.compress(b"text\n" + bytes(range(97, 123)) * 500)[:-20], "cut off or damaged"),
+        ("a.csv.gz", gzip.compress(b"text\n" + b"row\n" * 500)[:12] + b"\xff" * 30, "cut off or damaged"),
+        ("a.csv.gz", b"text\nplain\n", "is not gzip data, though its name ends in .gz"),
+        ("a.csv", gzip.compress(b"text\nrow\n"), "is gzip-compressed: give it a name that ends in .gz"),
+        ("a.csv", b"PK\x03\x04rest", "is a zip archive"),
+        ("a.csv", b"PAR1rest", "is a Parquet file"),
+        ("a.txt", b"%PDF-1.7", "is a PDF"),
+        ("a.csv", "text\nrow\n".encode("utf-16"), r"is UTF-16. Save it as UTF-8, or say so: encoding='utf-16'"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says_is_an_error(write, name, content, message):
+    with pytest.raises(InputError, match=message):
+        rows(write(name, content))
+
+
+def test_a_missing_file_and_an_unreadable_one_are_errors(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        rows(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+        list(read_lines(tmp_path))
+
+
+def test_a_byte_order_mark_is_left_out_with_a_warning(write, caplog):
+    path = write("a.csv", b"\xef\xbb\xbftext,label\ngood,yes\n")
+    assert rows(path) == [(2, {"text": "good", "label": "yes"})]
+    assert "begins with a byte order mark" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "gb18030", "utf-16"])
+def test_other_encodings_are_read_when_named(write, encoding):
+    text = "é" if encoding == "latin-1" else "好"
+    assert rows(write("a.csv", f"text\n{text}\n".encode(encoding)), encoding=encoding) == [(2, {"text": text})]
+
+
+def test_text_cut_in_the_middle_of_a_character_is_an_error_in_utf_16(write):
+    with pytest.raises(InputError, match="is not valid utf-16 text"):
+        rows(write("a.csv", "text\nrow\n".encode("utf-16")[:-1]), encoding="utf-16")
+
+
+def test_an_unknown_encoding_is_an_error(write):
+    with pytest.raises(InputError, match="`encoding` 'utf-9' is unknown"):
+        rows(write("a.csv", "text\n"), encoding="utf-9")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("good 好 \U0001f600", None),
+        ("a\0b", (1, "NUL byte")),
+        (b"caf\xe9".decode("utf-8", "surrogateescape"), (3, "byte 0xe9 is not valid UTF-8 (or the encoding named)")),
+        ("ab\ud83d", (2, "\\ud83d is half of a surrogate pair")),
+    ],
+)
+def test_text_no_model_may_see_is_found_by_position(text, fault):
+    assert text_fault(text) == fault
+
+
+def test_a_bad_row_reads_as_place_column_reason():
+    assert str(BadRow("a.csv:2", "label", "empty")) == "a.csv:2: label: empty"
+    assert str(BadRow("a.csv:2", "", "not JSON")) == "a.csv:2: not JSON"
