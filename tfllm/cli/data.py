@@ -70,7 +70,7 @@ def _write_bad_rows(bad_rows: list[dict]) -> None:
     from tfllm.data.tables import write_bad_rows
 
     write_bad_rows([BadRow(**row) for row in bad_rows], BAD_ROWS_FILE)
-    typer.echo(f"{len(bad_rows)} bad rows written to {BAD_ROWS_FILE}.", err=True)
+    typer.echo(f"{BAD_ROWS_FILE}: {len(bad_rows)} bad rows.", err=True)
 
 
 def _print_report(report: dict) -> None:

@@ -1,5 +1,6 @@
 """Seeded train and validation parts of a table, k folds, and texts that stand in both parts."""
 
+import itertools
 import logging
 import random
 import unicodedata
@@ -18,22 +19,24 @@ def split_table(table: Table, fraction: float, seed: int, stratify: bool = True)
         table: the rows.
         fraction: share of the rows, rounded, that go to validation; between 0 and 1, both excluded.
         seed: the same seed gives the same parts.
-        stratify: give every label its share of validation (to within one row) and keep at least one row of every
-            label for training. Needs labels; False suits regression.
+        stratify: give every label its share of validation, and keep at least one row of every label for training.
+            Needs labels; False suits regression.
 
     Raises:
-        InputError: a part would be empty.
+        InputError: a part would be empty, or training would lose a label.
 
     Example: 10 rows, 5 per label, fraction 0.2 -> 8 and 2 rows, one of each label in validation.
     """
     size = round(len(table) * fraction) if 0 < fraction < 1 else 0
-    order = _stratified_order(table, seed, keep_first=True) if stratify else _shuffled(range(len(table)), seed)
-    if not 0 < size <= len(order) or size == len(table):
+    groups = _shuffled_by_label(table, seed) if stratify else [_shuffled(len(table), seed)]
+    most = len(table) - len(groups)
+    if not 0 < size <= most:
         raise InputError(
-            f"`fraction` must leave rows for training and for validation. Received: {fraction} of {len(table)} rows"
-            + (f", of which {len(order)} can be held out without losing a label." if stratify else ".")
+            "`fraction` must leave rows for validation, and a row (of every label, if stratified) for training. "
+            f"Received: {fraction} of {len(table)} rows, of which at most {most} can be held out."
         )
-    held_out = {order[position * len(order) // size] for position in range(size)}
+    shares = _shares([len(rows) for rows in groups], size)
+    held_out = {index for rows, share in zip(groups, shares, strict=True) for index in rows[:share]}
     return (
         table.select([index for index in range(len(table)) if index not in held_out]),
         table.select(sorted(held_out)),
@@ -55,7 +58,8 @@ def fold_tables(table: Table, folds: int, seed: int, stratify: bool = True) -> I
     check_at_least("folds", folds, 2)
     if len(table) < folds:
         raise InputError(f"`folds` must not exceed the number of rows. Received: {folds} folds, {len(table)} rows.")
-    order = _stratified_order(table, seed) if stratify else _shuffled(range(len(table)), seed)
+    groups = _shuffled_by_label(table, seed) if stratify else [_shuffled(len(table), seed)]
+    order = [index for rows in groups for index in rows]  # dealt out like cards
     return (
         (table.select(sorted(set(order) - set(order[fold::folds]))), table.select(sorted(order[fold::folds])))
         for fold in range(folds)
@@ -87,20 +91,34 @@ def normalized_texts(table: Table) -> Iterator[str]:
         yield " ".join(unicodedata.normalize("NFKC", whole).casefold().split())
 
 
-def _shuffled(indices, seed: int) -> list[int]:
-    order = list(indices)
+def _shuffled(rows: int, seed: int) -> list[int]:
+    order = list(range(rows))
     random.Random(seed).shuffle(order)
     return order
 
 
-def _stratified_order(table: Table, seed: int, keep_first: bool = False) -> list[int]:
-    """Shuffled row numbers, label after label, so that every k-th has all labels in proportion.
-
-    With `keep_first` the first of each label is left out: it stays in the training part.
-    """
+def _shuffled_by_label(table: Table, seed: int) -> list[list[int]]:
+    """Shuffled row numbers of each label, labels in alphabetical order."""
     if table.labels is None:
         raise InputError("A split by label needs labels. Name the label column, or pass stratify=False.")
-    by_label = {}
-    for index in _shuffled(range(len(table)), seed):
-        by_label.setdefault(table.labels[index], []).append(index)
-    return [index for label in sorted(by_label) for index in by_label[label][keep_first:]]
+    groups = {}
+    for index in _shuffled(len(table), seed):
+        groups.setdefault(table.labels[index], []).append(index)
+    return [groups[label] for label in sorted(groups)]
+
+
+def _shares(sizes: list[int], wanted: int) -> list[int]:
+    """How many of each group to take so that `wanted` are taken: in proportion, and never a whole group.
+
+    What rounding down leaves goes to the largest remainders: sizes (7, 3), wanted 2 -> 1.4 and 0.6 -> (1, 1).
+    """
+    total = sum(sizes)
+    shares = [min(size * wanted // total, size - 1) for size in sizes]
+    missing = wanted - sum(shares)
+    by_remainder = itertools.cycle(sorted(range(len(sizes)), key=lambda group: -(sizes[group] * wanted % total)))
+    while missing:
+        group = next(by_remainder)
+        if shares[group] < sizes[group] - 1:
+            shares[group] += 1
+            missing -= 1
+    return shares

@@ -95,7 +95,9 @@ def read_table(
         columns = _read_source(table, source, rows, columns, wanted, labels)
     _check_bad_rows(table, on_bad_rows)
     if not table.texts:
-        raise InputError(f"No row in {', '.join(map(str, paths[:5]))}.")
+        raise InputError(
+            f"No usable row in {', '.join(map(str, paths[:5]))}. The first line of a CSV or TSV is its header."
+        )
     return Table(
         table.texts,
         table.pairs if columns.pair else None,

@@ -84,7 +84,7 @@ def _default_split(source: TfdsSource, splits: list[str]) -> str:
 def _decoders(tfds, features) -> dict[str, Callable]:
     """Per column that holds one value (a text, a label, a number): what turns the stored value into a cell."""
     decoders = {}
-    for column, feature in features.items():
+    for column, feature in sorted(features.items()):
         if isinstance(feature, tfds.features.ClassLabel):
             decoders[column] = lambda value, names=feature.names: names[value] if value >= 0 else ""  # -1 = unlabelled
         elif isinstance(feature, tfds.features.Text):

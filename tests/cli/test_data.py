@@ -1,0 +1,69 @@
+"""`tfllm data check` as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GOOD = "text,label\ngood,positive\nbad,negative\nGOOD,negative\n"
+
+
+@pytest.fixture
+def check(tmp_path):
+    def check(*arguments):
+        """Run the command in an empty directory; its exit code, standard output and standard error."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tfllm", "data", "check", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return check
+
+
+def test_labels_lengths_duplicates_and_overlap_are_printed(check, tmp_path):
+    (tmp_path / "train.csv").write_text(GOOD)
+    (tmp_path / "test.csv").write_text("text,label\ngood,positive\nnew,neutral\n")
+    code, out, err = check("train.csv", "--test", "test.csv")
+    assert (code, err) == (0, "")
+    assert "3 rows" in out
+    assert "│ negative │    2 │ 66.7% │" in out
+    assert "Texts under more than one label: 1." in out
+    assert "'good': 'positive' at train.csv:2; 'negative' at train.csv:4" in out
+    assert "Test rows: 2, of which 1 repeat a text of the training part." in out
+    assert "Labels of the test part that the training part lacks: neutral." in out
+
+
+def test_bad_rows_are_printed_by_place_with_exit_code_2(check, tmp_path):
+    (tmp_path / "reviews.csv").write_text(GOOD + "late,\n")
+    code, out, _ = check("reviews.csv")
+    assert code == 2
+    assert "Bad rows: 1.\nreviews.csv:5: label: empty\n" in out
+    code, out, err = check("reviews.csv", "--on-bad-rows", "collect", "--json")
+    assert (code, err) == (0, "bad_rows.jsonl: 1 bad rows.\n")
+    bad = {"place": "reviews.csv:5", "column": "label", "reason": "empty"}
+    assert json.loads(out)["bad_rows"] == [bad]
+    assert json.loads((tmp_path / "bad_rows.jsonl").read_text()) == bad
+
+
+def test_an_error_is_one_line_and_exit_code_2(check, tmp_path):
+    (tmp_path / "reviews.csv").write_text(GOOD)
+    assert check("review.csv") == (
+        2,
+        "",
+        "tfllm: review.csv: no such file or directory (did you mean 'reviews.csv'?).\n",
+    )
+
+
+def test_an_unlabelled_corpus_is_counted(check, tmp_path):
+    (tmp_path / "notes.txt").write_text("first\n\nsecond\n")
+    code, out, err = check("notes.txt")
+    assert (code, err) == (0, "")
+    assert "2 documents" in out

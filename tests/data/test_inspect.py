@@ -1,0 +1,123 @@
+"""The report on data: exact numbers on tiny tables."""
+
+import json
+
+import pytest
+
+from tfllm.checks import InputError
+from tfllm.data.inspect import check_data, inspect_table, inspect_texts
+from tfllm.data.rows import BadRow
+from tfllm.data.tables import Table
+from tfllm.tokenizers import WordPieceTokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "room"])
+
+
+def table_of(rows, pairs=None):
+    texts, labels = zip(*rows, strict=True)
+    return Table(list(texts), pairs, list(labels), [f"a.csv:{line}" for line in range(2, len(texts) + 2)])
+
+
+def test_a_report_counts_labels_and_characters_and_is_json():
+    report = inspect_table(table_of([("good", "p"), ("bad", "n"), ("good room", "p")]))
+    assert report["rows"] == 3
+    assert report["labels"] == {"p": 2, "n": 1}
+    assert list(report["labels"]) == ["p", "n"]
+    assert report["characters"] == {"min": 3, "median": 4, "p95": 9, "max": 9, "total": 16}
+    assert (report["tokens"], report["truncated"], report["test"]) == (None, None, None)
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_percentiles_are_the_length_that_share_of_the_rows_does_not_exceed():
+    report = inspect_texts("x" * length for length in range(1, 101))
+    assert report["characters"] == {"min": 1, "median": 50, "p95": 95, "max": 100, "total": 5050}
+
+
+def test_truncation_counts_rows_longer_than_the_sequence_with_its_special_tokens(tokenizer):
+    table = table_of([("good", "p"), ("good room", "p"), ("good bad room", "n"), ("bad", "n")])
+    report = inspect_table(table, tokenizer, sequence_length=4)
+    assert report["tokens"] == {"min": 1, "median": 1, "p95": 3, "max": 3, "total": 7}
+    assert report["truncated"] == {"sequence_length": 4, "rows": 1, "share": 0.25}
+
+
+def test_a_pair_counts_both_texts_and_three_special_tokens(tokenizer):
+    table = table_of([("good", "p"), ("good room", "p")], pairs=["bad", "bad room"])
+    report = inspect_table(table, tokenizer, sequence_length=6)
+    assert report["tokens"]["max"] == 4
+    assert report["truncated"]["rows"] == 1
+
+
+def test_more_rows_than_a_tokenizer_batch_are_all_counted(tokenizer):
+    assert inspect_table(table_of([("good room", "p")] * 2500), tokenizer)["tokens"]["total"] == 5000
+
+
+def test_duplicates_are_repeated_texts_and_texts_with_two_labels():
+    table = table_of([("good", "p"), ("good", "p"), ("Good ", "n"), ("bad", "n"), ("bad", "n")])
+    assert inspect_table(table)["duplicates"] == {
+        "repeated_rows": 2,
+        "conflicting_texts": 1,
+        "conflicts": [{"text": "good", "places": {"p": ["a.csv:2", "a.csv:3"], "n": ["a.csv:4"]}}],
+    }
+
+
+def test_a_test_part_shows_its_overlap_and_labels_never_trained():
+    report = inspect_table(table_of([("good", "p"), ("bad", "n")]), test=table_of([("Good", "p"), ("new", "x")]))
+    assert report["test"] == {"rows": 2, "overlap": 1, "unseen_labels": ["x"], "bad_rows": []}
+
+
+def test_a_table_without_labels_has_no_conflicts():
+    report = inspect_table(Table(["a", "a"], None, None, ["f:1", "f:2"]))
+    assert report["labels"] is None
+    assert report["duplicates"] == {"repeated_rows": 1, "conflicting_texts": 0, "conflicts": []}
+
+
+def test_texts_are_counted_with_their_malformed_ones(tokenizer):
+    bad = BadRow("a.txt:2:1", "", "NUL byte")
+    assert inspect_texts(["good room", bad, "bad"], tokenizer) == {
+        "documents": 2,
+        "characters": {"min": 3, "median": 3, "p95": 9, "max": 9, "total": 12},
+        "tokens": {"min": 1, "median": 1, "p95": 2, "max": 2, "total": 3},
+        "bad_rows": [{"place": "a.txt:2:1", "column": "", "reason": "NUL byte"}],
+    }
+    with pytest.raises(InputError, match="There is no document"):
+        inspect_texts([bad])
+
+
+def test_plain_text_is_a_corpus_unless_a_column_is_named(tmp_path):
+    (tmp_path / "a.txt").write_text("good\tp\nbad\tn\n")
+    assert check_data(tmp_path / "a.txt")["documents"] == 2
+    assert check_data(tmp_path / "a.txt", text="0", label="1")["labels"] == {"p": 1, "n": 1}
+
+
+def test_folders_of_text_files_are_labels_unless_a_corpus_is_meant(tmp_path):
+    for name in ("neg", "pos"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.txt").write_text("one\ntwo\n")
+    assert check_data(tmp_path)["labels"] == {"neg": 1, "pos": 1}
+    assert check_data(tmp_path, corpus=True)["documents"] == 4
+
+
+def test_a_tokenizer_directory_gives_lengths_in_tokens(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "tokenizer")
+    (tmp_path / "a.csv").write_text("text,label\ngood room,p\n")
+    report = check_data(tmp_path / "a.csv", tokenizer=tmp_path / "tokenizer", sequence_length=8)
+    assert report["tokens"]["max"] == 2
+    assert report["truncated"]["rows"] == 0
+
+
+def test_arguments_that_do_not_fit_are_errors(tmp_path):
+    (tmp_path / "a.txt").write_text("good\n")
+    with pytest.raises(InputError, match="name the tokenizer"):
+        check_data(tmp_path / "a.txt", sequence_length=8)
+    with pytest.raises(InputError, match="`test` needs labelled rows"):
+        check_data(tmp_path / "a.txt", test=tmp_path / "a.txt")
+
+
+def test_the_known_overlap_of_a_real_data_set_is_found(shared_data):
+    columns = {"text": "sentence_A", "text_pair": "sentence_B", "label": "entailment_judgment"}
+    sick = shared_data / "sick"
+    report = check_data(sick / "SICK_train.txt", test=sick / "SICK_test_annotated.txt", **columns)
+    assert report["test"]["overlap"] == 49
