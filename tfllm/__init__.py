@@ -1,0 +1,65 @@
+"""tfllm: from raw text to a language model that TF Serving serves, on TensorFlow and Keras 3.
+
+The public names are imported when they are first used, so that `import tfllm`, `tfllm --help` and the local server do
+not load Keras.
+"""
+
+import importlib
+
+from tfllm.version import __version__
+
+_NAMES = {
+    "tfllm.checks": ["InputError"],
+    "tfllm.tokenizers": [
+        "SentencePieceTokenizer",
+        "Tokenizer",
+        "WordPieceTokenizer",
+        "load_tokenizer",
+        "train_sentencepiece",
+        "train_wordpiece",
+    ],
+    "tfllm.data": [
+        "Table",
+        "classification_dataset",
+        "fold_tables",
+        "masked_lm_dataset",
+        "read_table",
+        "read_texts",
+        "split_table",
+        "text_dataset",
+    ],
+    "tfllm.data.samples": ["sample_path"],
+    "tfllm.models": [
+        "SIZES",
+        "add_classifier_head",
+        "add_masked_lm_head",
+        "add_next_sentence_head",
+        "add_pretraining_heads",
+        "build_encoder",
+        "load_encoder",
+        "load_model",
+        "save_model",
+    ],
+    "tfllm.losses": ["ClassificationLoss", "masked_lm_loss", "next_sentence_loss"],
+    "tfllm.training": ["Progress", "WarmupDecay", "adamw", "choose_precision", "train_classifier", "train_masked_lm"],
+    "tfllm.evaluation": ["evaluate_classifier", "pseudo_perplexity"],
+    "tfllm.export": ["check_savedmodel", "export_savedmodel", "predict_texts"],
+    "tfllm.cli.tokenizer": ["train_tokenizer"],
+    "tfllm.cli.pretrain": ["pretrain"],
+    "tfllm.cli.finetune": ["finetune"],
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_MODULE_OF)]
+
+
+def __getattr__(name: str):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'tfllm' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,8 +9,8 @@ from tfllm import checks
 def masked_lm_loss() -> keras.losses.Loss:
     """Mean cross-entropy over the masked positions, in nats per token.
 
-    Called with mask_ids int32 (B, M), logits float (B, M, V), and `mask_weights` float (B, M) as sample weights: the sum
-    over all positions of weight times cross-entropy, divided by the sum of the weights. 0.0 when every weight is zero.
+    Called with mask_ids int32 (B, M), logits float (B, M, V), and `mask_weights` float (B, M) as sample weights: the
+    sum over all positions of weight times cross-entropy, divided by the sum of the weights. 0.0 if that is zero.
 
     Example: two masks, uniform logits over V=4 -> log(4) = 1.3863.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3.1.

@@ -128,7 +128,7 @@ def test_bad_rows_are_an_error_that_shows_five_and_counts_all(write):
         read_table(path)
     assert str(error.value).splitlines() == [
         *(f"reviews.csv:{line}: text: empty" for line in range(3, 8)),
-        "7 of 8 rows are bad. Mend them, or leave them out (on_bad_rows='skip' or 'collect').",
+        "7 of 8 rows are bad. Mend them, or leave them out: on_bad_rows='skip' (--on-bad-rows skip).",
     ]
 
 

@@ -1,6 +1,7 @@
 """`tfllm evaluate`: a model directory and data -> scores, as tables, as JSON and in the model card."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from tfllm.checks import InputError, check_at_least
 from tfllm.cli import options
 from tfllm.cli.startup import errors, load_tensorflow, log
 
-SEQUENCE_LENGTH = 128  # for a model whose manifest does not tell
+SEQUENCE_LENGTH = 128  # at most, for a model whose manifest does not tell
 
 
 def evaluate(
@@ -33,7 +34,14 @@ def evaluate(
     data = [data] if isinstance(data, str | Path) else list(data)
     arguments = manifest.read_manifest(model_directory, "model")["arguments"]
     recipe, run = arguments["recipe"], arguments["run"]
-    run = {**run, "text": text or run.get("text"), "label": label or run.get("label")}
+    encoder = recipe["encoder"] or recipe
+    longest = encoder["arguments"].get("max_sequence_length", SEQUENCE_LENGTH)
+    run = {
+        "sequence_length": min(SEQUENCE_LENGTH, longest),
+        **run,
+        "text": text or run.get("text"),
+        "label": label or run.get("label"),
+    }
     load_tensorflow()
     if recipe["builder"] == "add_classifier_head":
         scores = _score_classifier(model_directory, data, recipe["arguments"]["labels"], run, batch_size)
@@ -61,7 +69,7 @@ def _score_classifier(model_directory: Path, data: list[str], labels: list[str],
         table.texts,
         table.labels,
         labels,
-        sequence_length=run.get("sequence_length", SEQUENCE_LENGTH),
+        sequence_length=run["sequence_length"],
         batch_size=batch_size,
     )
 
@@ -73,7 +81,7 @@ def _score_masked_lm(model_directory: Path, data: list[str], run: dict, batch_si
     from tfllm.tokenizers import load_tokenizer
 
     model, tokenizer = load_model(model_directory), load_tokenizer(model_directory)
-    sequence_length = run.get("sequence_length", SEQUENCE_LENGTH)
+    sequence_length = run["sequence_length"]
     dataset = masked_lm_dataset(
         data,
         tokenizer,
@@ -109,15 +117,11 @@ def _show(scores: dict, json_file: str | None) -> None:
 
 
 def _add_to_card(model_directory: Path, data: list[str], scores: dict) -> None:
-    """Under the data's name and the beginning of its hash: other data of the same name gets a place of its own."""
-    import hashlib
-
     from tfllm.data import expand_paths
     from tfllm.evaluation import add_evaluation
 
+    name = re.sub(r"\W+", "-", Path(data[0]).name.split(".")[0]).strip("-") or "data"
     files = [source for source in expand_paths(data) if isinstance(source, Path)]
-    hashes = [manifest.hash_file(file) for file in files] or data
-    name = f"{Path(data[0]).stem}-{hashlib.sha256(''.join(hashes).encode()).hexdigest()[:8]}"
     try:
         add_evaluation(model_directory, name, scores, inputs=files)
     except OSError as error:

@@ -72,9 +72,9 @@ def masked_lm_masker(
     return mask
 
 
-def _draws(seed: int, number: tf.Tensor) -> tf.Tensor:
-    """Three independent seeds, int32 (3, 2), for batch `number`."""
-    return tf.random.split(tf.stack([tf.cast(seed, tf.int32), tf.cast(number, tf.int32)]), 3)
+def _draws(seed: int, number: tf.Tensor) -> list[tf.Tensor]:
+    """Three independent seeds, int32 (2,) each, for batch `number`."""
+    return tf.unstack(tf.random.split(tf.stack([tf.cast(seed, tf.int32), tf.cast(number, tf.int32)]), 3))
 
 
 def _choose(score: tf.Tensor, candidate: tf.Tensor, rate: float, m: int) -> tuple[tf.Tensor, tf.Tensor]:

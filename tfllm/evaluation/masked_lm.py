@@ -76,8 +76,8 @@ def pseudo_perplexity(
         batch_size: rows that go through the model together.
 
     Returns:
-        `pseudo_perplexity` (1 is certainty, V is guessing), `texts` drawn, `of_texts` (how many there are), and
-        `tokens` predicted.
+        `pseudo_perplexity` (1 is certainty, V is guessing), `texts` (how many there are), `sampled_texts`, and
+        `sampled_tokens`, each of which was predicted once.
 
     Raises:
         InputError: if the texts have no token.
@@ -86,7 +86,7 @@ def pseudo_perplexity(
     """
     checks.check_at_least("sequence_length", sequence_length, 3)
     checks.check_at_least("max_texts", max_texts, 1)
-    sample, of_texts = _sample(texts, max_texts)
+    sample, count = _sample(texts, max_texts)
     scorer, nats, tokens = _scorer(model), 0.0, 0
     rows = wrap(tokenizer.tokenize(sample)[:, : sequence_length - 2], tokenizer).to_list()
     for inputs in _one_masked_each(rows, tokenizer, batch_size):
@@ -94,7 +94,12 @@ def pseudo_perplexity(
         nats, tokens = nats + found.sum(dtype=np.float64), tokens + len(found)
     if not tokens:
         raise InputError("Pseudo-perplexity needs text: there is no text, or none has a token.")
-    return {"pseudo_perplexity": math.exp(nats / tokens), "texts": len(sample), "of_texts": of_texts, "tokens": tokens}
+    return {
+        "pseudo_perplexity": math.exp(nats / tokens),
+        "texts": count,
+        "sampled_texts": len(sample),
+        "sampled_tokens": tokens,
+    }
 
 
 def _scorer(model: keras.Model) -> keras.Model:

@@ -3,6 +3,7 @@
 In: a model, how it was trained, scores. Out: Markdown; `evaluations/NAME.json` holds every number.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from tfllm.models.saving import CARD, KIND
 EVALUATIONS = "evaluations"
 _BEGIN, _END = "<!-- scores: `tfllm evaluate` writes what stands here -->", "<!-- end of scores -->"
 _MOST_CLASSES = 50  # more are left to the JSON file
+_LONGEST_VALUE = 200  # characters; longer arguments are left to the manifest
 _TASKS = {
     "add_classifier_head": "text classification",
     "add_masked_lm_head": "masked language modelling",
@@ -25,81 +27,87 @@ _TASKS = {
 }
 
 
-def model_card(
-    name: str,
-    model: keras.Model,
-    run: dict,
-    *,
-    inputs: Iterable[str | Path] = (),
-    evaluations: dict[str, dict] | None = None,
-) -> str:
-    """The Markdown of a model card, for `save_model(..., card=...)`.
+def model_card(name: str, model: keras.Model, run: dict, *, inputs: Iterable[str | Path] = ()) -> str:
+    """The Markdown of a model card, for `save_model(..., run=run, card=...)`.
 
     Args:
         name: of the model; its directory's name.
         model: what a tfllm builder returned.
-        run: JSON values that tell how it was trained, as given to `save_model`.
+        run: JSON values that tell how it was trained, as given to `save_model`. Scores stand in it under names that end
+            in `_scores`: `validation_scores`.
         inputs: the data files; their SHA-256 is recorded.
-        evaluations: scores by the name of the data they were measured on ("validation").
 
     Raises:
         InputError: if the model was not made by a tfllm builder.
     """
     recipe = read_recipe(model)
-    task = _TASKS[recipe["builder"]]
     labels = recipe["arguments"].get("labels", [])
-    hashes = [(file, manifest.hash_file(file)) for file in inputs]
+    arguments = {key: json.dumps(value, ensure_ascii=False) for key, value in run.items() if value is not None}
+    short = [(key, _code(value)) for key, value in arguments.items() if len(value) <= _LONGEST_VALUE]
+    hashes = [(_code(file), _code(digest)) for file, digest in _hashes(inputs).items()]
     parts = [
         f"# {name}",
-        f"A TensorFlow model for {task}, made with [tfllm]. It has {model.count_params():,} parameters.",
-        f"Labels: {', '.join(map(_code, labels))}." if labels else "",
-        _scores_section(evaluations or {}),
+        f"A TensorFlow model for {_TASKS[recipe['builder']]}, made with tfllm. "
+        f"It has {model.count_params():,} parameters.",
+        f"Labels: {', '.join(labels)}." if labels else "",
+        _scores_section(_scores_of_run(run)),
         "## Use",
-        _usage(name, recipe["builder"]),
+        _usage(name, recipe["builder"], run),
         "## How it was trained",
-        _table(["argument", "value"], [(key, _code(json.dumps(run[key], ensure_ascii=False))) for key in run]),
+        _table(["argument", "value"], short),
         "Versions: " + ", ".join(f"{package} {version}" for package, version in manifest.versions().items()) + ".",
+        "`manifest.json` holds all of this for programs.",
         "## Data",
-        _table(["file", "SHA-256"], [(_code(file), _code(digest)) for file, digest in hashes])
-        if hashes
-        else "Which files it was trained on is not recorded here.",
+        _table(["file", "SHA-256"], hashes) if hashes else "Which files it was trained on is not recorded here.",
         "## Limits and licence",
         "The model knows only what its training data shows: text of another kind, language or time lowers its scores, "
-        "and it repeats the biases of the data. The scores above hold for the data they were measured on.\n\n"
-        "tfllm claims no rights in this model. The licence of the training data applies; whoever passes the model on "
-        "states it here.",
-        "[tfllm]: https://pypi.org/project/tfllm/",
+        "and it repeats the biases of the data. Scores hold for the data they were measured on.",
+        "tfllm claims no rights in this model. The licence of the training data applies; it is not recorded here.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def add_evaluation(directory: str | Path, name: str, scores: dict, *, inputs: Iterable[str | Path] = ()) -> None:
-    """Add scores to a model directory: `evaluations/NAME.json`, and a section of its card.
+    """Add scores to a model directory: `evaluations/NAME-HASH.json`, and a section of its card.
 
-    An evaluation of the same name is replaced. The manifest is brought up to date, so the directory stays valid.
+    HASH tells data of the same name apart; an evaluation of the same data is replaced. The manifest is brought up to
+    date, so the directory stays valid.
 
     Args:
         directory: of a saved model.
-        name: of the evaluation, fit for a file name.
+        name: of the data, fit for a file name.
         scores: JSON values.
         inputs: the data files; their SHA-256 is recorded.
 
     Raises:
         InputError: if it is not a finished model directory.
+        OSError: if it cannot be written.
     """
-    directory = Path(directory)
-    files = manifest.read_manifest(directory, KIND)["files"]
-    evaluations = {
-        Path(file).stem: json.loads((directory / file).read_text("utf-8"))["scores"]
-        for file in files
-        if file.startswith(f"{EVALUATIONS}/")
-    }
+    directory, inputs = Path(directory), _hashes(inputs)
+    found = manifest.read_manifest(directory, KIND)
+    evaluations = _scores_of_run(found["arguments"]["run"])
+    for file in found["files"]:
+        if file.startswith(f"{EVALUATIONS}/"):
+            evaluations[Path(file).stem] = json.loads((directory / file).read_text("utf-8"))["scores"]
+    if inputs:
+        name = f"{name}-{hashlib.sha256(''.join(inputs.values()).encode()).hexdigest()[:8]}"
     evaluations[name] = scores
-    hashes = {str(file): manifest.hash_file(file) for file in inputs}
-    document = {"scores": scores, "inputs": hashes, "versions": manifest.versions()}
-    card = _replace_scores((directory / CARD).read_text("utf-8"), _scores_section(evaluations))
-    texts = {f"{EVALUATIONS}/{name}.json": json.dumps(document, ensure_ascii=False, indent=1) + "\n", CARD: card}
+    document = {"scores": scores, "inputs": inputs, "versions": manifest.versions()}
+    texts = {
+        f"{EVALUATIONS}/{name}.json": json.dumps(document, ensure_ascii=False, indent=1) + "\n",
+        CARD: _replace_scores((directory / CARD).read_text("utf-8"), _scores_section(evaluations)),
+    }
     manifest.update_files(directory, KIND, texts)
+
+
+def _hashes(files: Iterable[str | Path]) -> dict[str, str]:
+    return {str(file): manifest.hash_file(file) for file in files}
+
+
+def _scores_of_run(run: dict) -> dict[str, dict]:
+    """The scores training itself measured, by the name of the data: `held_out_scores` -> `held out`."""
+    end = "_scores"
+    return {key.removesuffix(end).replace("_", " "): run[key] for key in run if key.endswith(end)}
 
 
 def _replace_scores(card: str, section: str) -> str:
@@ -112,8 +120,8 @@ def _replace_scores(card: str, section: str) -> str:
 
 def _scores_section(evaluations: dict[str, dict]) -> str:
     parts = [_BEGIN, "## Scores"]
-    for name in sorted(evaluations):
-        parts += [f"### {name}", _markdown_scores(evaluations[name])]
+    for name, scores in evaluations.items():
+        parts += [f"### {name}", _markdown_scores(scores)]
     if not evaluations:
         parts.append("Not evaluated yet: `tfllm evaluate` adds the scores.")
     return "\n\n".join([*parts, _END])
@@ -131,13 +139,14 @@ def _markdown_scores(scores: dict) -> str:
     return "\n\n".join(tables)
 
 
-def _usage(name: str, builder: str) -> str:
+def _usage(name: str, builder: str, run: dict) -> str:
     python = [
         "import tfllm",
         f'model, tokenizer = tfllm.load_model("{name}"), tfllm.load_tokenizer("{name}")',
     ]
     if builder == "add_classifier_head":
-        python.append('logits = model.predict(tfllm.text_dataset(["a text", "another one"], tokenizer))')
+        length = f", sequence_length={run['sequence_length']}" if "sequence_length" in run else ""
+        python.append(f'logits = model.predict(tfllm.text_dataset(["a text", "another one"], tokenizer{length}))')
         shell = [f'tfllm predict {name} "a text"', f"tfllm export {name} --out savedmodels/{name}"]
     else:
         python.append(f'encoder = tfllm.load_encoder("{name}")  # put a head on it, and fine-tune')

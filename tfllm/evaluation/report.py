@@ -39,7 +39,7 @@ def _print_classes(scores: dict, console: Console) -> None:
 def _print_confusion(scores: dict, console: Console) -> None:
     names, counts = scores["labels"], scores["confusion_matrix"]
     if len(names) <= _WIDEST_MATRIX:
-        table = _table("Confusion: rows are true, columns predicted classes", ["", *names])
+        table = _table("Confusion matrix", ["true \\ predicted", *names])
         for name, row in zip(names, counts, strict=True):
             table.add_row(Text(name), *map(str, row))
     else:

@@ -3,6 +3,7 @@
 In: a model made by a tfllm builder, and its tokenizer. Out: the same model again, bit for bit.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -40,12 +41,13 @@ def save_model(
         tokenizer: the `Tokenizer` the model was trained with; it is saved inside.
         run: JSON values that tell how the model came about (arguments, scores); kept in the manifest.
         card: Markdown of the model card, README.md.
+        inputs: the data files it was trained on; the manifest records their hashes.
 
     Raises:
         InputError: when the directory exists, or the model was not made by a tfllm builder.
     """
     arguments = {"recipe": read_recipe(model), "run": run or {}}
-    with manifest.write_directory(directory, KIND, arguments) as beside:
+    with manifest.write_directory(directory, KIND, arguments, inputs=inputs) as beside:
         model.save_weights(beside / WEIGHTS)
         tokenizer.save(beside / "tokenizer")
         (beside / CARD).write_text(card or f"# {Path(directory).name}\n", "utf-8")

@@ -101,6 +101,13 @@ def train_classifier(
     return history
 
 
+def best_epoch(history: Sequence[dict[str, float]], monitor: str) -> dict[str, float]:
+    """The validation scores of the best epoch in what `train_classifier` returned, names without `val_`."""
+    choose = max if MONITORS[monitor] == "max" else min
+    best = choose(history, key=lambda epoch: epoch[f"val_{monitor}"])
+    return {name.removeprefix("val_"): float(value) for name, value in best.items() if name.startswith("val_")}
+
+
 def balanced_class_weights(label_ids: Sequence[int], num_labels: int) -> list[float]:
     """Weights that give every label the same total: n / (C * count). A label without examples gets 0.
 

@@ -15,8 +15,8 @@ _BFLOAT16_CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
 def choose_precision(precision: str = "auto") -> str:
     """The Keras dtype policy for `precision`, said in the log.
 
-    "auto" is mixed_bfloat16 where the machine has units that multiply bfloat16 (CPUs with AMX or AVX512-BF16, TPUs, GPUs
-    of compute capability 8 and newer), else float32. Weights and softmax stay float32 under every policy.
+    "auto" is mixed_bfloat16 where the machine has units that multiply bfloat16 (CPUs with AMX or AVX512-BF16, TPUs,
+    GPUs of compute capability 8 and newer), else float32. Weights stay float32 under every policy.
 
     Raises:
         InputError: for an unknown name.

@@ -1,0 +1,149 @@
+"""What holds for every tokenizer: shapes, special tokens, detokenizing, masks of word starts, SavedModels."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm.checks import InputError
+from tfllm.tokenizers import SPECIAL_TOKENS
+
+STRINGS = tf.TensorSpec([None], tf.string)
+
+
+def test_special_tokens_have_the_ids_their_names_say(tokenizer):
+    assert [tokenizer.vocabulary[i] for i in tokenizer.special_ids] == list(SPECIAL_TOKENS)
+    assert tokenizer.vocabulary[tokenizer.mask_id] == "[MASK]"
+    assert tokenizer.vocabulary_size == len(tokenizer.vocabulary) == len(set(tokenizer.vocabulary))
+
+
+def test_one_string_is_a_batch_of_one(tokenizer):
+    ids = tokenizer.tokenize("the cat")
+    assert ids.dtype == tf.int32
+    assert ids.shape.rank == 2
+    assert ids.to_list() == tokenizer.tokenize(["the cat"]).to_list() == tokenizer.tokenize(b"the cat").to_list()
+    assert ids.to_list() == tokenizer.tokenize(tf.constant("the cat")).to_list()
+
+
+def test_no_texts_and_empty_texts_give_no_tokens(tokenizer):
+    assert tokenizer.tokenize([]).to_list() == []
+    assert tokenizer.tokenize(["", " \t\n", ""]).to_list() == [[], [], []]
+    for field in tokenizer.tokenize_with_offsets(tf.zeros([0], tf.string)):
+        assert field.to_list() == []
+    for field in tokenizer.tokenize_with_offsets(["", "a", ""]):
+        assert field.row_lengths().numpy().tolist() == [0, len(field.to_list()[1]), 0]
+
+
+def test_text_of_rank_two_is_an_input_error(tokenizer):
+    with pytest.raises(InputError, match="rank 1"):
+        tokenizer.tokenize(tf.constant([["a"]]))
+
+
+def test_typed_special_tokens_are_ordinary_text(tokenizer):
+    ids = tokenizer.tokenize("[CLS] a [SEP] [MASK][PAD]").to_list()[0]
+    assert not set(ids) & (set(tokenizer.special_ids) - {tokenizer.unk_id})
+
+
+def test_half_a_surrogate_pair_in_a_python_string_is_one_character(tokenizer):
+    tokens = tokenizer.tokenize_with_offsets("a \ud800 b")
+    assert tokens.character_ends.to_list()[0][-1] == 5
+
+
+def test_detokenize_leaves_out_special_padding_and_impossible_ids(tokenizer):
+    ids = tokenizer.tokenize("the cat").to_list()[0]
+    noisy = [[tokenizer.cls_id, *ids, tokenizer.sep_id, tokenizer.pad_id, -1, 10**6, tokenizer.unk_id]]
+    assert tokenizer.detokenize(noisy).numpy().tolist() == [b"the cat"]
+    assert tokenizer.detokenize(tf.constant(noisy, tf.int64)).numpy().tolist() == [b"the cat"]
+    assert tokenizer.detokenize(tf.ragged.constant([[], *noisy], tf.int32)).numpy().tolist() == [b"", b"the cat"]
+    assert tokenizer.detokenize(noisy[0]).numpy().tolist() == [b"the cat"]
+
+
+def test_detokenize_takes_empty_batches(tokenizer):
+    assert tokenizer.detokenize(tf.zeros([0, 3], tf.int32)).numpy().tolist() == []
+    assert tokenizer.detokenize(tf.zeros([2, 0], tf.int32)).numpy().tolist() == [b"", b""]
+    assert tokenizer.detokenize(tokenizer.tokenize([])).numpy().tolist() == []
+
+
+def test_detokenize_of_random_ids_is_valid_utf8(tokenizer):
+    ids = np.random.default_rng(0).integers(-5, tokenizer.vocabulary_size + 5, (200, 30))
+    for text in tokenizer.detokenize(ids).numpy():
+        text.decode("utf-8")
+
+
+def test_ids_survive_a_round_trip(tokenizer, texts):
+    texts = [text for text in texts if tokenizer.unk_id not in tokenizer.tokenize(text).to_list()[0]]
+    assert len(texts) >= 7
+    ids = tokenizer.tokenize(texts)
+    assert tokenizer.tokenize(tokenizer.detokenize(ids)).to_list() == ids.to_list()
+
+
+def test_word_starts_keeps_the_shape(tokenizer):
+    ragged = tokenizer.tokenize(["the cat", "", "belief"])
+    assert tokenizer.word_starts(ragged).row_lengths().numpy().tolist() == ragged.row_lengths().numpy().tolist()
+    dense = tokenizer.word_starts(ragged.to_tensor(tokenizer.pad_id))
+    assert dense.dtype == tf.int32
+    assert dense.shape == ragged.to_tensor().shape
+    assert tokenizer.word_starts(tf.constant(tokenizer.special_ids)).numpy().tolist() == [1] * 5
+
+
+class _Served(tf.Module):
+    def __init__(self, tokenizer):
+        super().__init__()
+        self.tokenizer = tokenizer
+
+    @tf.function(input_signature=[STRINGS])
+    def tokenize(self, text):
+        return self.tokenizer.tokenize(text).to_tensor(-1)
+
+    @tf.function(input_signature=[STRINGS])
+    def offsets(self, text):
+        return [field.to_tensor(-1) for field in self.tokenizer.tokenize_with_offsets(text)]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def detokenize(self, ids):
+        return self.tokenizer.detokenize(ids)
+
+
+def test_a_savedmodel_gives_the_same_in_a_process_without_tfllm(tokenizer, texts, tmp_path):
+    served = _Served(tokenizer)
+    tf.saved_model.save(served, str(tmp_path / "saved"))
+    script = (
+        "import sys; import tensorflow as tf, tensorflow_text\n"
+        "loaded = tf.saved_model.load(sys.argv[1])\n"
+        "ids = loaded.tokenize(tf.constant(sys.argv[2:]))\n"
+        "assert 'tfllm' not in sys.modules and 'keras_hub' not in sys.modules\n"
+        "print(ids.numpy().tolist(), loaded.detokenize(ids).numpy().tolist())\n"
+        "print([x.numpy().tolist() for x in loaded.offsets(tf.constant(sys.argv[2:]))])\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "saved"), *texts],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    ids = served.tokenize(tf.constant(texts))
+    offsets = served.offsets(tf.constant(texts))
+    assert run.stdout.splitlines() == [
+        f"{ids.numpy().tolist()} {served.detokenize(ids).numpy().tolist()}",
+        str([field.numpy().tolist() for field in offsets]),
+    ]
+
+
+def test_only_core_and_tf_text_ops_that_old_servers_know_are_used(tokenizer):
+    served = _Served(tokenizer)
+    allowed = {
+        "TFText>FastWordpieceTokenizeWithOffsets",
+        "TFText>FastWordpieceDetokenize",
+        "SentencepieceTokenizeOp",
+        "SentencepieceTokenizeWithOffsetsOp",
+        "SentencepieceDetokenizeOp",
+    }
+    for function in (served.tokenize, served.offsets, served.detokenize):
+        graph = function.get_concrete_function().graph.as_graph_def()
+        nodes = [*graph.node, *(node for body in graph.library.function for node in body.node_def)]
+        ops = {node.op for node in nodes}
+        assert {op for op in ops if "TFText" in op or "Sentencepiece" in op} <= allowed
+        assert not {op for op in ops if "PyFunc" in op or "Xla" in op or "HashTable" in op}

@@ -1,0 +1,5 @@
+"""`python -m tfllm` is `tfllm`."""
+
+from tfllm.cli import main
+
+main()

@@ -1,0 +1,55 @@
+"""The command line: one file per command; the only place that sees every other part of the package.
+
+Exit code 0: done. 2: something the user can mend, said in a line or two. 1: a defect, with its traceback.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tfllm.checks import InputError
+from tfllm.cli import data, tokenizer
+from tfllm.cli.check import check
+from tfllm.cli.evaluate import evaluate
+from tfllm.cli.export import export
+from tfllm.cli.finetune import finetune
+from tfllm.cli.predict import predict
+from tfllm.cli.pretrain import pretrain
+from tfllm.cli.quickstart import quickstart
+from tfllm.cli.startup import start
+from tfllm.version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+app.command()(quickstart)
+app.add_typer(tokenizer.app, name="tokenizer")
+app.add_typer(data.app, name="data")
+for command in (pretrain, finetune, evaluate, predict, export, check):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tfllm {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also what TensorFlow says.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    """From raw text to a language model that TF Serving serves."""
+    start(quiet=quiet, verbose=verbose)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except InputError as error:
+        print(f"tfllm: {error}", file=sys.stderr)
+        sys.exit(2)

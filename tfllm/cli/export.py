@@ -1,0 +1,46 @@
+"""`tfllm export`: a model directory becomes a SavedModel that TF Serving serves."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfllm.checks import check_one_of
+
+FORMATS = ("savedmodel",)
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="Model directory.", metavar="MODEL_DIR", show_default=False)],
+    out: Annotated[Path, typer.Option(help="savedmodels/NAME; the version number is added.", show_default=False)],
+    format: Annotated[str, typer.Option(help="savedmodel.")] = "savedmodel",
+) -> None:
+    """Write a SavedModel that takes plain strings, and check it in a process without Keras."""
+    check_one_of("--format", format, FORMATS)
+
+    from tfllm.cli.startup import load_tensorflow
+
+    load_tensorflow()
+    from rich.console import Console
+
+    from tfllm.export import export_savedmodel
+    from tfllm.export.check import read_signatures
+    from tfllm.manifest import read_manifest
+    from tfllm.models import load_model
+    from tfllm.tokenizers import load_tokenizer
+
+    console = Console(highlight=False)
+    run = read_manifest(model, "model")["arguments"]["run"]
+    version = export_savedmodel(
+        load_model(model), load_tokenizer(model), out, sequence_length=run.get("sequence_length")
+    )
+    size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
+    signatures = ", ".join(read_signatures(version))
+    console.out(f"{version}: {size / 1e6:.1f} MB, signatures {signatures}")
+    console.out("Checked in a process without Keras: same labels, same scores to 1e-5.")
+    console.out(f'Try it:    tfllm predict {out} "A text"')
+    console.out(f"Look:      saved_model_cli show --dir {version} --tag_set serve --signature_def serving_default")
+    console.out(
+        'Served by TF Serving:  curl -d \'{"instances": ["A text"]}\' '
+        f"http://localhost:8501/v1/models/{version.parent.name}:predict"
+    )

@@ -1,0 +1,217 @@
+"""`tfllm finetune`: labelled rows and an encoder -> a model for a task."""
+
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tfllm import checks, manifest
+from tfllm.checks import InputError
+from tfllm.cli import options, running
+from tfllm.cli.startup import load_tensorflow, log
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfllm.data import Table
+    from tfllm.tokenizers import Tokenizer
+
+TASKS = ("classify",)
+CLASS_WEIGHTS = ("none", "balanced")
+
+
+def finetune(
+    data: options.Data,
+    out: options.Out,
+    task: Annotated[str, typer.Option(help="classify.")] = "classify",
+    validation: Annotated[list[str] | None, typer.Option(help="Validation files. Default: a part of --data.")] = None,
+    validation_share: Annotated[float, typer.Option(help="Share of --data kept for validation, by label.")] = 0.1,
+    init: Annotated[Path | None, typer.Option(help="Pretrained model directory.", metavar="MODEL_DIR")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Tokenizer, to train from random weights.", metavar="DIR")
+    ] = None,
+    size: options.Size = "mini",
+    text: options.TextColumn = None,
+    label: options.LabelColumn = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the training rows, at most.")] = 6,
+    batch_size: options.BatchSize = 32,
+    sequence_length: options.SequenceLength = 128,
+    learning_rate: options.LearningRate = 3e-4,
+    weight_decay: options.WeightDecay = 0.01,
+    dropout: Annotated[float, typer.Option(help="Share of activations dropped.")] = 0.1,
+    label_smoothing: Annotated[float, typer.Option(help="Probability moved from the right label to all.")] = 0.0,
+    class_weights: Annotated[str, typer.Option(help="none, or balanced: rare labels count more.")] = "none",
+    pooling: Annotated[str, typer.Option(help="mean of the tokens, or cls.")] = "mean",
+    monitor: Annotated[
+        str, typer.Option(help="accuracy, macro_f1, matthews or loss decides the best epoch.")
+    ] = "macro_f1",
+    patience: Annotated[int, typer.Option(help="Epochs without a better value until training stops.")] = 2,
+    frozen_layers: Annotated[
+        int, typer.Option(help="Keep the embeddings and this many lowest layers as they are.")
+    ] = 0,
+    unfreeze_gradually: Annotated[
+        bool, typer.Option("--unfreeze-gradually", help="Train the head first, then one more layer with each epoch.")
+    ] = False,
+    folds: Annotated[int, typer.Option(help="Cross-validate on this many folds first; 0 does not.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Train with this many seeds and keep the best on validation.")] = 1,
+    seed: options.Seed = 0,
+    on_bad_rows: options.OnBadRows = "error",
+    precision: options.Precision = "auto",
+    tensorboard: options.TensorBoard = None,
+    dry_run: options.DryRun = False,
+    config: options.Config = None,
+) -> dict:
+    """Fine-tune a model on labelled rows."""
+    run = running.record(locals())
+    checks.check_one_of("task", task, TASKS)
+    checks.check_one_of("class_weights", class_weights, CLASS_WEIGHTS)
+    checks.check_at_least("seeds", seeds, 1)
+    if folds:
+        checks.check_at_least("folds", folds, 2)
+    if (init is None) == (tokenizer is None):
+        raise InputError("Give --init MODEL_DIR, or --tokenizer DIR to train from random weights.")
+    if not dry_run:
+        manifest.check_free(out)
+    load_tensorflow()
+
+    from tfllm.data import fold_tables, overlap_warning, read_table, split_table
+    from tfllm.tokenizers import load_tokenizer
+    from tfllm.training import choose_precision
+
+    columns = {"text": text, "label": label, "on_bad_rows": on_bad_rows}
+    table = read_table(data, **columns)
+    label_names = _label_names(table)
+    if validation:
+        train, kept = table, read_table(validation, labels=label_names, **columns)
+    else:
+        train, kept = split_table(table, validation_share, seed)
+    overlap_warning(train, kept)
+    log.info("%d training rows, %d validation rows, labels: %s", len(train), len(kept), ", ".join(label_names))
+
+    job = _Job(run, label_names, load_tokenizer(init or tokenizer), tensorboard)
+    started = time.monotonic()
+    with running.precision_policy(choose_precision(precision)):
+        if dry_run:
+            return job.dry_run(train)
+        if folds:
+            run["cross_validation"] = _spread([job.train(*fold, seed)[1] for fold in fold_tables(table, folds, seed)])
+        trained = [job.train(train, kept, seed + number) for number in range(seeds)]
+    if seeds > 1:
+        run["over_seeds"] = _spread([scores for _, scores in trained])
+    model, scores = _best(trained, monitor)
+    run |= {"seconds": round(time.monotonic() - started), "validation_rows": len(kept), "validation_scores": scores}
+    running.save(model, out, job.tokenizer, run, [*data, *(validation or [])])
+    return run
+
+
+class _Job:
+    """Trains the classifier that the command's arguments ask for, on any rows, with any seed."""
+
+    def __init__(self, run: dict, label_names: list[str], tokenizer: "Tokenizer", tensorboard: Path | None):
+        self._run, self._label_names, self.tokenizer, self._tensorboard = run, label_names, tokenizer, tensorboard
+
+    def train(self, train: "Table", validation: "Table", seed: int) -> tuple["keras.Model", dict[str, float]]:
+        """A model trained with `seed`, and the validation scores of its best epoch."""
+        from tfllm.training import best_epoch
+
+        run = self._run
+        model, batches = self._model(seed), self._batches(train, seed)
+        steps = run["epochs"] * int(batches.cardinality())
+        callbacks = running.training_callbacks(steps, running.count_tokens(batches), self._tensorboard)
+        history = self._fit(model, train, batches, self._batches(validation), run["epochs"], callbacks)
+        return model, best_epoch(history, run["monitor"])
+
+    def dry_run(self, train: "Table") -> dict:
+        """Shapes, parameters, memory and time of one training."""
+        model, batches = self._model(self._run["seed"]), self._batches(train, self._run["seed"])
+        steps = self._run["epochs"] * int(batches.cardinality())
+        return running.dry_run(
+            model, batches, steps, lambda few: self._fit(model, train, running.first(batches, few), None, 1, [])
+        )
+
+    def _model(self, seed: int) -> "keras.Model":
+        import keras
+
+        from tfllm import models
+
+        run = self._run
+        keras.utils.set_random_seed(seed)
+        if run["init"]:
+            encoder = models.load_encoder(run["init"], dropout=run["dropout"])
+        else:
+            encoder = models.build_encoder(
+                self.tokenizer.vocabulary_size,
+                **models.SIZES[run["size"]],
+                max_sequence_length=max(512, run["sequence_length"]),
+                dropout=run["dropout"],
+            )
+        return models.add_classifier_head(encoder, self._label_names, dropout=run["dropout"], pooling=run["pooling"])
+
+    def _batches(self, table: "Table", seed: int | None = None):
+        """Shuffled batches with a seed, batches in the table's order without."""
+        from tfllm.data import classification_dataset
+
+        return classification_dataset(
+            table.texts,
+            table.labels,
+            self.tokenizer,
+            label_names=self._label_names,
+            sequence_length=self._run["sequence_length"],
+            batch_size=self._run["batch_size"],
+            shuffle=seed is not None,
+            seed=seed or 0,
+        )
+
+    def _fit(self, model, table: "Table", batches, validation, epochs: int, callbacks: list) -> list[dict]:
+        from tfllm.training import balanced_class_weights, train_classifier
+
+        run = self._run
+        label_ids = [self._label_names.index(label) for label in table.labels]
+        balanced = run["class_weights"] == "balanced"
+        return train_classifier(
+            model,
+            batches,
+            validation,
+            epochs=epochs,
+            learning_rate=run["learning_rate"],
+            weight_decay=run["weight_decay"],
+            label_smoothing=run["label_smoothing"],
+            class_weights=balanced_class_weights(label_ids, len(self._label_names)) if balanced else None,
+            monitor=run["monitor"],
+            patience=run["patience"],
+            frozen_layers=run["frozen_layers"],
+            unfreeze_gradually=run["unfreeze_gradually"],
+            callbacks=callbacks,
+        )
+
+
+def _label_names(table: "Table") -> list[str]:
+    """The labels of the training data, sorted: by number if all are numbers, else by name."""
+    if table.labels is None:
+        raise InputError("The data has no label column. Name it with --label.")
+    names = set(table.labels)
+    if len(names) < 2:
+        raise InputError(f"The data has one label only, {names.pop()!r}: there is nothing to learn.")
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
+
+
+def _best(
+    trained: list[tuple["keras.Model", dict[str, float]]], monitor: str
+) -> tuple["keras.Model", dict[str, float]]:
+    from tfllm.training import MONITORS
+
+    choose = max if MONITORS[monitor] == "max" else min
+    return choose(trained, key=lambda pair: pair[1][monitor])
+
+
+def _spread(scores: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation of every score over several trainings; said in the log."""
+    spread = {
+        name: {"mean": statistics.mean(values), "deviation": statistics.stdev(values)}
+        for name, values in ((name, [score[name] for score in scores]) for name in scores[0])
+    }
+    for name, value in spread.items():
+        log.info("%s over %d trainings: %.4f ± %.4f", name, len(scores), value["mean"], value["deviation"])
+    return spread

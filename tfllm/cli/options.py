@@ -1,0 +1,58 @@
+"""Options that several commands share, and `--config`."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfllm.checks import InputError, did_you_mean
+
+
+def _read_config(context: typer.Context, file: Path | None) -> Path | None:
+    """Take option values from a TOML file; the command line wins over it."""
+    if file is None:
+        return None
+    try:
+        with open(file, "rb") as stream:
+            values = tomllib.load(stream)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not valid TOML: {error}.") from None
+    flags = {
+        flag.removeprefix("--"): parameter.name
+        for parameter in context.command.params
+        for flag in parameter.opts
+        if flag.startswith("--") and parameter.name not in ("config", "help")
+    }
+    for name in values:
+        if name.replace("_", "-") not in flags:
+            raise InputError(
+                f"{file}: {name!r} is not an option of `{context.command.name}`{did_you_mean(name, flags)}."
+            )
+    given = {flags[name.replace("_", "-")]: value for name, value in values.items()}
+    context.default_map = {**(context.default_map or {}), **given}
+    return file
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        callback=_read_config, is_eager=True, help="TOML file with the same names as the flags.", metavar="FILE.toml"
+    ),
+]
+Data = Annotated[list[str], typer.Option(help="Files, globs, directories or tfds:NAME[:SPLIT]. May be repeated.")]
+Out = Annotated[Path, typer.Option(help="Directory to write; it must not exist.")]
+Size = Annotated[str, typer.Option(help="tiny, mini, small, medium or base.")]
+SequenceLength = Annotated[int, typer.Option(help="Tokens in a row, [CLS] and [SEP] included.")]
+BatchSize = Annotated[int, typer.Option(help="Rows in a batch.")]
+LearningRate = Annotated[float, typer.Option(help="The highest, after the warm-up.")]
+WeightDecay = Annotated[float, typer.Option(help="Decoupled; not on biases and layer norms.")]
+Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
+Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+TextColumn = Annotated[str | None, typer.Option("--text", help="Column that holds the text.", metavar="COLUMN")]
+LabelColumn = Annotated[str | None, typer.Option("--label", help="Column that holds the label.", metavar="COLUMN")]
+OnBadRows = Annotated[str, typer.Option(help="error, skip or collect.")]
+TensorBoard = Annotated[Path | None, typer.Option(help="Directory for TensorBoard logs.", metavar="DIR")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show shapes, parameters, memory and time; write nothing.")]

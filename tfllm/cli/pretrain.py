@@ -1,0 +1,122 @@
+"""`tfllm pretrain`: raw text and a tokenizer -> a pretrained encoder."""
+
+import itertools
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tfllm import checks, manifest
+from tfllm.checks import InputError
+from tfllm.cli import options, running
+from tfllm.cli.startup import load_tensorflow, log
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+OBJECTIVES = ("mlm", "mlm-nsp")
+_PSEUDO_PERPLEXITY_TEXTS = 32
+
+
+def pretrain(
+    data: options.Data,
+    out: options.Out,
+    tokenizer: Annotated[Path | None, typer.Option(help="Tokenizer directory.", metavar="DIR")] = None,
+    objective: Annotated[str, typer.Option(help="mlm, or mlm-nsp with next-sentence prediction.")] = "mlm",
+    size: options.Size = "mini",
+    init: Annotated[Path | None, typer.Option(help="Go on from this model instead of random weights.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps. Give this or --epochs.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the text, if no --steps. Default: 1.")] = None,
+    batch_size: options.BatchSize = 32,
+    sequence_length: options.SequenceLength = 128,
+    learning_rate: options.LearningRate = 1e-3,
+    warmup_share: Annotated[float, typer.Option(help="Share of the steps until the learning rate is reached.")] = 0.06,
+    decay: Annotated[str, typer.Option(help="linear, cosine or constant.")] = "linear",
+    weight_decay: options.WeightDecay = 0.01,
+    dropout: Annotated[float, typer.Option(help="Share of activations dropped.")] = 0.1,
+    mask_rate: Annotated[float, typer.Option(help="Share of tokens to predict.")] = 0.15,
+    whole_word: Annotated[bool, typer.Option("--whole-word", help="Mask whole words.")] = False,
+    held_out: Annotated[float, typer.Option(help="Share of the texts kept for validation.")] = 0.01,
+    text: options.TextColumn = None,
+    seed: options.Seed = 0,
+    precision: options.Precision = "auto",
+    tensorboard: options.TensorBoard = None,
+    dry_run: options.DryRun = False,
+    config: options.Config = None,
+) -> dict:
+    """Pretrain an encoder on raw text by masked-language modelling."""
+    run = running.record(locals())
+    checks.check_one_of("objective", objective, OBJECTIVES)
+    checks.check_between("warmup_share", warmup_share, 0, 1)
+    if not dry_run:
+        manifest.check_free(out)
+    if steps is not None and epochs is not None:
+        raise InputError("Give --steps or --epochs, not both.")
+    if (init is None) == (tokenizer is None):
+        raise InputError("Give --tokenizer DIR to begin anew, or --init MODEL_DIR to go on with its own tokenizer.")
+    load_tensorflow()
+    import keras
+
+    from tfllm.data import masked_lm_dataset, read_held_out
+    from tfllm.evaluation import masked_lm_scores, pseudo_perplexity
+    from tfllm.tokenizers import load_tokenizer
+    from tfllm.training import adamw, choose_precision, train_masked_lm
+
+    vocabulary = load_tokenizer(init or tokenizer)
+    batches = {
+        "batch_size": batch_size,
+        "sequence_length": sequence_length,
+        "mask_rate": mask_rate,
+        "whole_word": whole_word,
+        "next_sentence": objective == "mlm-nsp",
+        "text_column": text,
+        "held_out": held_out,
+        "seed": seed,
+    }
+    train = masked_lm_dataset(data, vocabulary, part="train", **batches)
+    once = masked_lm_dataset(data, vocabulary, part="train", repeat=False, **batches)
+    steps = steps or _count_steps(once, epochs or 1.0)
+    warmup_steps = int(steps * warmup_share)
+    optimizer = adamw(
+        learning_rate, total_steps=steps, warmup_steps=warmup_steps, decay=decay, weight_decay=weight_decay
+    )
+
+    with running.precision_policy(choose_precision(precision)):
+        keras.utils.set_random_seed(seed)
+        model = _build(init, vocabulary.vocabulary_size, size, sequence_length, dropout, objective)
+        if dry_run:
+            return running.dry_run(model, train, steps, lambda few: train_masked_lm(model, train, optimizer, steps=few))
+        log.info("training %s parameters for %s steps", f"{model.count_params():,}", f"{steps:,}")
+        started = time.monotonic()
+        callbacks = running.training_callbacks(steps, running.count_tokens(once), tensorboard)
+        trained = train_masked_lm(model, train, optimizer, steps=steps, callbacks=callbacks)
+    run |= {"task": objective, "steps": steps, "seconds": round(time.monotonic() - started), "training": trained}
+    if held_out:
+        kept = masked_lm_dataset(data, vocabulary, part="held-out", repeat=False, **batches)
+        texts = itertools.islice(read_held_out(data, text, held_out=held_out), _PSEUDO_PERPLEXITY_TEXTS)
+        run["held_out_scores"] = masked_lm_scores(model, kept) | pseudo_perplexity(model, vocabulary, list(texts))
+    running.save(model, out, vocabulary, run, data)
+    return run
+
+
+def _count_steps(once: "tf.data.Dataset", epochs: float) -> int:
+    """Batches in `epochs` passes; reads the corpus once."""
+    log.info("counting the batches of one pass; --steps saves this")
+    batches = sum(1 for _ in once)
+    return max(1, round(batches * epochs))
+
+
+def _build(
+    init, vocabulary_size: int, size: str, sequence_length: int, dropout: float, objective: str
+) -> "keras.Model":
+    from tfllm import models
+
+    if init is None:
+        encoder = models.build_encoder(
+            vocabulary_size, **models.SIZES[size], max_sequence_length=max(512, sequence_length), dropout=dropout
+        )
+    else:
+        encoder = models.load_encoder(init, dropout=dropout)
+    return models.add_masked_lm_head(encoder) if objective == "mlm" else models.add_pretraining_heads(encoder)

@@ -1,0 +1,108 @@
+"""What the training commands share: precision, progress, the record of a run, `--dry-run`."""
+
+import contextlib
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from tfllm.cli.startup import errors, log
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from tfllm.tokenizers import Tokenizer
+
+_TRIAL_STEPS = 3
+
+
+def record(arguments: dict) -> dict:
+    """A command's arguments as JSON values for a manifest; switches that only steer this call are left out."""
+    left_out = ("config", "dry_run", "tensorboard")
+    return {name: _json(value) for name, value in arguments.items() if name not in left_out}
+
+
+def _json(value):
+    if isinstance(value, list | tuple):
+        return [_json(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+@contextlib.contextmanager
+def precision_policy(policy: str) -> Iterator[None]:
+    """Build and train under a Keras dtype policy; the one before comes back afterwards."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def training_callbacks(
+    total_steps: int, tokens_per_step: float, tensorboard: Path | None
+) -> list["keras.callbacks.Callback"]:
+    """Progress, and TensorBoard logs if a directory is given."""
+    import keras
+
+    from tfllm.training import Progress
+
+    callbacks = [Progress(total_steps, tokens_per_step, errors)]
+    if tensorboard is not None:
+        callbacks.append(keras.callbacks.TensorBoard(str(tensorboard), update_freq=10))
+    return callbacks
+
+
+def count_tokens(dataset: "tf.data.Dataset", batches: int = 4) -> float:
+    """Mean number of non-padding tokens in the first batches."""
+    counts = [float((part[0]["padding_mask"].numpy() > 0).sum()) for part in dataset.take(batches)]
+    return sum(counts) / max(len(counts), 1)
+
+
+def first(dataset: "tf.data.Dataset", batches: int) -> "tf.data.Dataset":
+    """The first batches of a data set, again and again if it has fewer."""
+    return dataset.repeat().take(batches)
+
+
+def save(model: "keras.Model", out: Path, tokenizer: "Tokenizer", run: dict, data: list[str]) -> None:
+    """Write the trained model with its card, and say where."""
+    from tfllm.data import expand_paths
+    from tfllm.evaluation import model_card
+    from tfllm.models import save_model
+
+    inputs = [source for source in expand_paths(data) if isinstance(source, Path)]
+    card = model_card(Path(out).name, model, run, inputs=inputs)
+    save_model(model, out, tokenizer, run=run, card=card, inputs=inputs)
+    log.info("wrote %s", out)
+
+
+def dry_run(model: "keras.Model", dataset: "tf.data.Dataset", steps: int, train: Callable[[int], object]) -> dict:
+    """Take a few real steps and report shapes, parameters, memory and the time `steps` will take."""
+    train(1)  # traces the step
+    started = time.perf_counter()
+    train(_TRIAL_STEPS)
+    seconds = (time.perf_counter() - started) / _TRIAL_STEPS
+    inputs = dataset.element_spec[0]
+    report = {
+        "inputs": {name: f"{spec.dtype.name} {tuple(spec.shape)}" for name, spec in inputs.items()},
+        "parameters": model.count_params(),
+        "steps": steps,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "seconds_per_step": seconds,
+        "seconds_estimated": seconds * steps,
+    }
+    table = Table(title="Dry run: nothing was written", show_header=False)
+    for name, shape in report["inputs"].items():
+        table.add_row(f"input {name}", shape)
+    table.add_row("parameters", f"{report['parameters']:,}")
+    table.add_row("peak memory", f"{report['peak_memory_bytes'] / 2**30:.1f} GiB")
+    table.add_row("steps", f"{steps:,}")
+    table.add_row("time", f"{seconds:.2f} s a step, about {seconds * steps / 60:.0f} minutes in all")
+    errors.print(table)
+    return report

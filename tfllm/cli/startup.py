@@ -1,0 +1,54 @@
+"""How a command starts: what is logged, and TensorFlow kept quiet."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+log = logging.getLogger("tfllm")
+errors = Console(stderr=True)  # progress and messages; results go to standard output
+
+
+def start(*, quiet: bool, verbose: bool) -> None:
+    """Set up logging, and import TensorFlow later without its start-up noise unless `verbose`."""
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.handlers = [RichHandler(console=errors, show_time=False, show_path=False, show_level=False, markup=False)]
+    log.propagate = False
+    errors.quiet = quiet
+    if not verbose:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        warnings.simplefilter("ignore")
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow and find its devices; what it prints meanwhile is shown only if it fails, or with -v."""
+    if "tensorflow" in sys.modules:
+        return
+    with _held_back() if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "2" else contextlib.nullcontext():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold back what native code writes to standard error; write it after all if the block raises."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as noise:
+        os.dup2(noise.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            noise.seek(0)
+            os.write(kept, noise.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

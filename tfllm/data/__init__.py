@@ -1,0 +1,24 @@
+"""Files -> batches: sources, labelled tables, splits, inspection, packing, masking, batches."""
+
+from tfllm.data.classification import classification_dataset, text_dataset
+from tfllm.data.features import FEATURES, check_dataset
+from tfllm.data.pretraining import masked_lm_dataset, read_held_out
+from tfllm.data.sources import expand_paths, read_texts
+from tfllm.data.splits import fold_tables, overlap_warning, split_table
+from tfllm.data.tables import Table, read_table
+
+__all__ = [
+    "FEATURES",
+    "Table",
+    "check_dataset",
+    "classification_dataset",
+    "expand_paths",
+    "fold_tables",
+    "masked_lm_dataset",
+    "overlap_warning",
+    "read_held_out",
+    "read_table",
+    "read_texts",
+    "split_table",
+    "text_dataset",
+]

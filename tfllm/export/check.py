@@ -1,0 +1,141 @@
+"""`check_savedmodel`: is a SavedModel whole, and will TF Serving run it?
+
+In: a directory that `export_savedmodel` wrote. Out: one finding per check.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfllm import manifest
+from tfllm.checks import InputError
+from tfllm.export.ops import check_ops, read_graph
+from tfllm.export.replay import replay
+from tfllm.export.requests import read_warm_up
+from tfllm.export.versions import find_version
+
+KIND = "savedmodel"
+FACTS_FILE = "assets.extra/tfllm.json"
+_INTERNAL = "__saved_model_init_op"  # every SavedModel has it beside its signatures
+
+
+class Finding(NamedTuple):
+    """What one check found."""
+
+    check: str
+    passed: bool
+    detail: str
+
+
+def check_savedmodel(directory: str | Path) -> list[Finding]:
+    """Check a SavedModel that tfllm exported.
+
+    Args:
+        directory: `savedmodels/NAME`, whose highest version is checked, or `savedmodels/NAME/VERSION`.
+
+    Returns:
+        Findings on `files` (their SHA-256), `signatures`, `ops`, `weights` (each stored once), `warm-up` (its requests
+        repeated in a process without Keras and tfllm, by `tf.saved_model.load` and in a Session; the answers are
+        those of the Python model). When the files are not those that were written, nothing of them is run and
+        `files` is the only finding.
+
+    Raises:
+        InputError: when there is no SavedModel, or not one of tfllm.
+    """
+    savedmodel = find_version(directory)
+    written = manifest.read_manifest(savedmodel, KIND)
+    files = _finding("files", lambda: _check_files(savedmodel, written))
+    if not files.passed:
+        return [files]
+    return [
+        files,
+        *(_finding(name, lambda step=step: step(savedmodel)) for name, step in CONTENT_CHECKS.items()),
+        _finding("warm-up", lambda: _check_warm_up(savedmodel)),
+    ]
+
+
+def read_signatures(savedmodel: Path) -> dict[str, dict]:
+    """Name -> {"inputs": {name: {"dtype", "shape"}}, "outputs": ...} of a SavedModel; -1 is any size."""
+    signatures = read_graph(savedmodel).signature_def
+    return {
+        name: {"inputs": _tensors(signatures[name].inputs), "outputs": _tensors(signatures[name].outputs)}
+        for name in sorted(signatures)
+        if name != _INTERNAL
+    }
+
+
+def count_stored_numbers(savedmodel: Path) -> int:
+    """How many numbers the variables of a SavedModel hold, as stored on disk."""
+    reader = tf.train.load_checkpoint(str(savedmodel / "variables" / "variables"))
+    dtypes = reader.get_variable_to_dtype_map()
+    shapes = reader.get_variable_to_shape_map()
+    return sum(math.prod(shape) for name, shape in shapes.items() if dtypes[name] != tf.string)
+
+
+def _check_files(savedmodel: Path, written: dict) -> str:
+    manifest.check_files(savedmodel, written)
+    return f"{len(written['files'])} files are those that were written"
+
+
+def _check_signatures(savedmodel: Path) -> str:
+    stated, found = _facts(savedmodel)["signatures"], read_signatures(savedmodel)
+    if stated != found:
+        raise InputError(f"{FACTS_FILE} and the graph differ: {sorted(stated)} and {sorted(found)}.")
+    for name, signature in found.items():
+        for tensor, kind in {**signature["inputs"], **signature["outputs"]}.items():
+            if kind["shape"][:1] != [-1]:
+                raise InputError(f"{name}: {tensor} has shape {kind['shape']}; TF Serving batches need [-1, ...].")
+    return ", ".join(found)
+
+
+def _check_ops(savedmodel: Path) -> str:
+    return f"{len(check_ops(savedmodel))} kinds, all in TF Serving 2.18 to 2.20; no XLA, Python or file op"
+
+
+def _check_weights(savedmodel: Path) -> str:
+    stored, expected = count_stored_numbers(savedmodel), _facts(savedmodel)["parameters"]
+    if stored != expected:
+        raise InputError(f"{stored:,} numbers are stored; the model has {expected:,}.")
+    return f"{stored:,} parameters, each stored once"
+
+
+def _check_warm_up(savedmodel: Path) -> str:
+    requests = read_warm_up(savedmodel)
+    idle = set(_facts(savedmodel)["signatures"]) - {request.signature for request in requests}
+    if idle:
+        raise InputError(f"The warm-up file does not ask {', '.join(sorted(idle))}.")
+    replay(savedmodel, requests)
+    return f"{len(requests)} requests answered as by the Python model, in a process without Keras"
+
+
+# What can be checked without running anything; an export runs these before it is called done.
+CONTENT_CHECKS: dict[str, Callable[[Path], str]] = {
+    "signatures": _check_signatures,
+    "ops": _check_ops,
+    "weights": _check_weights,
+}
+
+
+def _finding(name: str, step: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, step())
+    except InputError as error:
+        return Finding(name, False, str(error))
+
+
+def _facts(savedmodel: Path) -> dict:
+    return json.loads((savedmodel / FACTS_FILE).read_text("utf-8"))
+
+
+def _tensors(tensors) -> dict[str, dict]:
+    return {
+        name: {
+            "dtype": tf.dtypes.as_dtype(tensors[name].dtype).name,
+            "shape": [dimension.size for dimension in tensors[name].tensor_shape.dim],
+        }
+        for name in sorted(tensors)
+    }

@@ -1,0 +1,174 @@
+"""`export_savedmodel`: a trained model and its tokenizer become one SavedModel that TF Serving serves.
+
+In: a Keras model of a tfllm builder, and its tokenizer. Out: `NAME/VERSION/`, complete and checked:
+saved_model.pb and variables/, assets.extra/tf_serving_warmup_requests, assets.extra/tfllm.json, manifest.json.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from tfllm import manifest
+from tfllm.checks import InputError
+from tfllm.export.check import CONTENT_CHECKS, FACTS_FILE, KIND, read_signatures
+from tfllm.export.ops import check_ops
+from tfllm.export.replay import replay
+from tfllm.export.requests import Request, make_request, write_warm_up
+from tfllm.export.signatures import Signature, build_signatures, check_sequence_length, model_inputs
+from tfllm.export.versions import next_version
+from tfllm.models import load_model, read_recipe, save_model
+from tfllm.tokenizers import Tokenizer
+
+# What every export must answer like the Python model, whatever it was trained on.
+_HOSTILE_TEXTS = (
+    b"Hello, world!",
+    "你好，世界。".encode(),
+    b"",
+    b" \t\n",
+    b"\x00 after NUL",
+    b"\xff\xfe not \xc3( UTF-8 \xed\xa0\x80",
+    "👩‍👩‍👧‍👦 e\u0301 \u202eright to left שלום".encode(),
+    b"[CLS] [SEP] [PAD] [MASK] [UNK]",
+    b"x" * 5000,
+)
+
+
+def export_savedmodel(
+    model: keras.Model,
+    tokenizer: Tokenizer,
+    directory: str | Path,
+    *,
+    sequence_length: int | None = None,
+    sample_texts: Sequence[str] = (),
+) -> Path:
+    """Write the next version of a SavedModel, whole and checked, or nothing.
+
+    The weights are stored once, in float32 whatever policy the model was trained with. A process that has neither Keras
+    nor tfllm then answers `sample_texts`, hostile texts, no text and one longer than the model, through
+    `tf.saved_model.load` and in a Session: its answers must be those of the Python model. The directory gets its
+    number as the last step, so that a TF Serving that watches `directory` never sees half a version.
+
+    Args:
+        model: what a tfllm builder returned. A classifier answers with the label names of its recipe; other models
+            offer `embed` and `tokenize`. `tfllm.export.signatures.build_signatures` lists the signatures.
+        tokenizer: the one the model was trained with.
+        directory: `savedmodels/NAME`; the versions stand in it.
+        sequence_length: where texts are cut, in tokens, [CLS] and [SEP] included; the length the model was trained
+            at. None takes the model's longest.
+        sample_texts: texts of your own for the check; the first of them is also in the warm-up file.
+
+    Returns:
+        The version's directory.
+
+    Raises:
+        InputError: for a model no tfllm builder made, a `sequence_length` the model has no positions for, or a model
+            with ops TF Serving does not have.
+        RuntimeError: when the SavedModel does not answer like the Python model; that is a defect.
+    """
+    version = next_version(directory)
+    sequence_length = check_sequence_length(model, sequence_length)
+    model = _in_float32(model, tokenizer)
+    signatures = build_signatures(model, tokenizer, sequence_length)
+    samples = [text.encode("utf-8", "replace") for text in sample_texts] + list(_HOSTILE_TEXTS)
+    longest = samples[0] + b" a" * sequence_length
+    arguments = {"model": read_recipe(model), "sequence_length": sequence_length}
+    with _nothing_left_behind(version.parent), manifest.write_directory(version, KIND, arguments) as beside:
+        _save(model, tokenizer, signatures, beside)
+        # One text a request: a server whose batches are smaller must be able to replay the warm-up file.
+        warm_up = [request for text in (samples[0], longest) for request in _requests(signatures, [text])]
+        write_warm_up(beside, version.parent.name, warm_up)
+        manifest.write_json(beside / FACTS_FILE, _facts(model, sequence_length, beside))
+        for check in CONTENT_CHECKS.values():
+            check(beside)
+        requests = [request for texts in ([*samples, longest], []) for request in _requests(signatures, texts)]
+        try:
+            replay(beside, [*warm_up, *requests])
+        except InputError as error:
+            raise RuntimeError(f"The SavedModel does not answer like the Python model: {error}") from error
+    return version
+
+
+def _save(model: keras.Model, tokenizer: Tokenizer, signatures: dict[str, Signature], directory: Path) -> None:
+    # Only tf.Variables and the tokenizer are tracked. A Keras model as an attribute would be saved with its own
+    # functions and every weight a second time.
+    root = tf.Module()
+    root.tokenizer = tokenizer
+    root.weights = [weight.value for weight in model.weights]
+    functions = {
+        name: tf.function(signature.function).get_concrete_function(**signature.inputs)
+        for name, signature in signatures.items()
+    }
+    options = tf.saved_model.SaveOptions(save_debug_info=False, experimental_custom_gradients=False)
+    tf.saved_model.save(root, str(directory), signatures=functions, options=options)
+
+
+def _requests(signatures: dict[str, Signature], texts: list[bytes]) -> list[Request]:
+    """One request to each signature, with the answer the Python model gives, op by op."""
+    text = tf.constant(texts, tf.string, [len(texts)])
+    examples = tf.constant([_example(one) for one in texts], tf.string, [len(texts)])
+    with tf.device("CPU"):
+        ids = signatures["tokenize"].function(text=text)
+        known = {"text": text, "inputs": examples, **model_inputs(ids["token_ids"], ids["num_tokens"])}
+        requests = []
+        for name, signature in signatures.items():
+            inputs = {argument: known[argument] for argument in signature.inputs}
+            requests.append(make_request(name, inputs, signature.function(**inputs)))
+        return requests
+
+
+def _example(text: bytes) -> bytes:
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
+    return tf.train.Example(features=tf.train.Features(feature={"text": feature})).SerializeToString()
+
+
+def _facts(model: keras.Model, sequence_length: int, savedmodel: Path) -> dict:
+    """What a person or a program that has only the SavedModel wants to know of it."""
+    labels = read_recipe(model)["arguments"].get("labels")
+    return {
+        "format": 1,
+        "task": "classify" if labels else "embed",
+        "labels": labels,
+        "sequence_length": sequence_length,
+        "parameters": model.count_params(),
+        "signatures": read_signatures(savedmodel),
+        "ops": check_ops(savedmodel),
+        "versions": manifest.versions(),
+    }
+
+
+def _in_float32(model: keras.Model, tokenizer: Tokenizer) -> keras.Model:
+    """The model, rebuilt if it was trained under a mixed policy: a score must not depend on the training machine."""
+    if _computes_in_float32(model):
+        return model
+    policy = keras.config.dtype_policy()
+    with tempfile.TemporaryDirectory() as scratch:
+        save_model(model, Path(scratch, "model"), tokenizer)
+        keras.config.set_dtype_policy("float32")
+        try:
+            model = load_model(Path(scratch, "model"))
+        finally:
+            keras.config.set_dtype_policy(policy)
+    if not _computes_in_float32(model):
+        raise InputError("The KerasHub backbone has its own dtype policy; load it with dtype='float32' to export it.")
+    return model
+
+
+def _computes_in_float32(model: keras.Model) -> bool:
+    return all(layer.compute_dtype == "float32" for layer in model.layers)
+
+
+@contextlib.contextmanager
+def _nothing_left_behind(directory: Path):
+    """Remove `directory` if it did not exist before and the block raises."""
+    existed = directory.exists()
+    try:
+        yield
+    except BaseException:
+        if not existed:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        raise

@@ -1,0 +1,158 @@
+"""What a SavedModel answers: functions from text or token ids to label names, scores and vectors.
+
+In: a Keras model of a tfllm builder, and its tokenizer. Out: named functions with the types of their inputs.
+B texts, T tokens, C labels, D hidden_dim. Every input and output has B as its first dimension, 0 included.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfllm import checks
+from tfllm.checks import InputError
+from tfllm.models import read_recipe
+from tfllm.tokenizers import Tokenizer
+
+_TEXT = tf.TensorSpec([None], tf.string)
+_TOKENS = tf.TensorSpec([None, None], tf.int32)
+
+
+class Signature(NamedTuple):
+    """One entry point: `function(**inputs)` returns a dict of tensors."""
+
+    function: Callable[..., dict[str, tf.Tensor]]
+    inputs: dict[str, tf.TensorSpec]
+
+
+def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: int) -> dict[str, Signature]:
+    """The signatures that apply to a model.
+
+    Every text becomes `[CLS] text [SEP]`, cut to `sequence_length` tokens, padded to the longest of its batch.
+
+    Args:
+        model: an encoder, or an encoder with a head.
+        tokenizer: the one the model was trained with.
+        sequence_length: T at most, at least 3.
+
+    Returns:
+        For a classifier:
+            serving_default: text string (B,) -> label string (B,), score float32 (B,) of that label,
+                scores float32 (B, C), labels string (B, C): the names, in the order of `scores`.
+            classify: inputs string (B,), serialized tf.Example with a feature `text`
+                -> classes string (B, C), scores float32 (B, C).
+            tokens: the model's inputs, int32 (B, T) -> logits float32 (B, C), scores float32 (B, C).
+        For any model:
+            tokenize: text string (B,) -> token_ids int32 (B, T), num_tokens int32 (B,).
+            embed: text string (B,) -> embedding float32 (B, D), the mean of the token vectors. Without a classifier
+                head it is serving_default too.
+    """
+    recipe = read_recipe(model)
+    encoder = _encoder(model, recipe)
+
+    def tokenize(text):
+        token_ids, num_tokens = _token_ids(text, tokenizer, sequence_length)
+        return {"token_ids": token_ids, "num_tokens": num_tokens}
+
+    def embed(text):
+        token_ids, num_tokens = _token_ids(text, tokenizer, sequence_length)
+        vectors = _call(encoder, model_inputs(token_ids, num_tokens))  # (B, T, D)
+        real = tf.sequence_mask(num_tokens, tf.shape(token_ids)[1], tf.float32)[:, :, tf.newaxis]
+        return {"embedding": tf.reduce_sum(vectors * real, axis=1) / tf.reduce_sum(real, axis=1)}
+
+    signatures = {"tokenize": Signature(tokenize, {"text": _TEXT}), "embed": Signature(embed, {"text": _TEXT})}
+    if recipe["builder"] != "add_classifier_head":
+        return {"serving_default": signatures["embed"], **signatures}
+    return {**_classifier_signatures(model, tokenizer, sequence_length, recipe["arguments"]["labels"]), **signatures}
+
+
+def longest_text(model: keras.Model) -> int:
+    """The `max_sequence_length` a model was built with, in tokens."""
+    recipe = read_recipe(model)
+    encoder = recipe["encoder"] or recipe
+    arguments = encoder["arguments"] if encoder["builder"] != "keras" else encoder["arguments"]["config"]
+    return arguments["max_sequence_length"]
+
+
+def check_sequence_length(model: keras.Model, sequence_length: int | None) -> int:
+    """The length to cut texts at: the one given, if the model has positions for it; else the model's longest."""
+    longest = longest_text(model)
+    if sequence_length is None:
+        return longest
+    checks.check_between("sequence_length", sequence_length, 3, longest)
+    return sequence_length
+
+
+def model_inputs(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The model's inputs, int32 (B, T), for rows that hold one text each."""
+    return {
+        "token_ids": token_ids,
+        "segment_ids": tf.zeros_like(token_ids),
+        "padding_mask": tf.sequence_mask(num_tokens, tf.shape(token_ids)[1], tf.int32),
+    }
+
+
+def _classifier_signatures(
+    model: keras.Model, tokenizer: Tokenizer, sequence_length: int, labels: list[str]
+) -> dict[str, Signature]:
+    names = tf.constant(labels)
+
+    def tokens(**inputs):
+        logits = _call(model, inputs)
+        return {"logits": logits, "scores": tf.nn.softmax(logits)}
+
+    def scores_of(text):
+        scores = tokens(**model_inputs(*_token_ids(text, tokenizer, sequence_length)))["scores"]
+        return scores, tf.tile(names[tf.newaxis], [tf.shape(scores)[0], 1])  # both (B, C)
+
+    def serving_default(text):
+        scores, rows = scores_of(text)
+        label = tf.gather(names, tf.argmax(scores, axis=1))
+        return {"label": label, "score": tf.reduce_max(scores, axis=1), "scores": scores, "labels": rows}
+
+    def classify(inputs):
+        features = tf.io.parse_example(inputs, {"text": tf.io.FixedLenFeature([], tf.string)})
+        scores, rows = scores_of(features["text"])
+        return {"classes": rows, "scores": scores}
+
+    return {
+        "serving_default": Signature(serving_default, {"text": _TEXT}),
+        "classify": Signature(classify, {"inputs": _TEXT}),
+        "tokens": Signature(tokens, dict.fromkeys(model.input, _TOKENS)),
+    }
+
+
+def _token_ids(text: tf.Tensor, tokenizer: Tokenizer, sequence_length: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """token_ids int32 (B, T) and num_tokens int32 (B,) of `[CLS] text [SEP]`."""
+    ids = tokenizer.tokenize(text)[:, : sequence_length - 2]
+    column = tf.fill([ids.nrows(), 1], 0)
+    ids = tf.concat([column + tokenizer.cls_id, ids, column + tokenizer.sep_id], axis=1)
+    num_tokens = tf.cast(ids.row_lengths(), tf.int32)
+    width = tf.maximum(tf.reduce_max(num_tokens), 2)  # without any row the maximum is the lowest int32
+    return ids.to_tensor(tokenizer.pad_id, shape=[None, width]), num_tokens
+
+
+def _call(model: keras.Model, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+    """The model without dropout, on those of `inputs` it takes (not every KerasHub backbone has segments)."""
+    return model({name: inputs[name] for name in model.input}, training=False)
+
+
+def _encoder(model: keras.Model, recipe: dict) -> keras.Model:
+    """The part of the model from its inputs to the token vectors (B, T, D); it shares the model's weights."""
+    inputs = {name: tensor for name, tensor in model.input.items() if name != "mask_positions"}
+    return keras.Model(inputs, _token_vectors(model, recipe["encoder"] or recipe), name="token_vectors")
+
+
+def _token_vectors(model: keras.Model, recipe: dict) -> keras.KerasTensor:
+    layers = {layer.name: layer for layer in model.layers}
+    if recipe["builder"] == "build_encoder":
+        size = recipe["arguments"]
+        last = "final_layer_norm" if size["normalize_first"] else f"transformer_layer_{size['num_layers'] - 1}"
+        return layers[last].output
+    for reader in ("pooling", "masked_lm_gather"):  # our heads' layers that read a KerasHub backbone's token vectors
+        if reader in layers:
+            return layers[reader].input[0]
+    raise InputError(
+        'This head does not read the token vectors of its KerasHub backbone; build it with pooling="mean" to export it.'
+    )

@@ -1,0 +1,37 @@
+"""Version directories as TF Serving polls them: `NAME/1`, `NAME/2`, ...; the highest number is served."""
+
+from pathlib import Path
+
+from tfllm.checks import InputError, check_exists
+
+GRAPH_FILE = "saved_model.pb"
+
+
+def find_version(directory: str | Path) -> Path:
+    """The SavedModel at `directory`: itself, or its version with the highest number.
+
+    Raises:
+        InputError: when there is none.
+    """
+    directory = Path(directory)
+    check_exists(directory)
+    if (directory / GRAPH_FILE).is_file():
+        return directory
+    versions = [number for number in _numbers(directory) if (directory / str(number) / GRAPH_FILE).is_file()]
+    if not versions:
+        raise InputError(f"{directory} holds no SavedModel: neither {GRAPH_FILE} nor a version such as 1/{GRAPH_FILE}.")
+    return directory / str(max(versions))
+
+
+def next_version(directory: str | Path) -> Path:
+    """Where the next version under `directory` belongs."""
+    directory = Path(directory)
+    if directory.name.isdigit() or (directory / GRAPH_FILE).exists():
+        raise InputError(f"{directory} is a version; give the directory above it, the next number is added to it.")
+    return directory / str(max(_numbers(directory), default=0) + 1)
+
+
+def _numbers(directory: Path) -> list[int]:
+    if not directory.is_dir():
+        return []
+    return [int(entry.name) for entry in directory.iterdir() if entry.name.isascii() and entry.name.isdigit()]
