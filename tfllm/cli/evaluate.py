@@ -33,15 +33,8 @@ def evaluate(
     check_at_least("batch_size", batch_size, 1)
     data = [data] if isinstance(data, str | Path) else list(data)
     arguments = manifest.read_manifest(model_directory, "model")["arguments"]
-    recipe, run = arguments["recipe"], arguments["run"]
-    encoder = recipe["encoder"] or recipe
-    longest = encoder["arguments"].get("max_sequence_length", SEQUENCE_LENGTH)
-    run = {
-        "sequence_length": min(SEQUENCE_LENGTH, longest),
-        **run,
-        "text": text or run.get("text"),
-        "label": label or run.get("label"),
-    }
+    recipe, run = arguments["recipe"], _settings(**arguments)
+    run |= {"text": text or run.get("text"), "label": label or run.get("label")}
     load_tensorflow()
     if recipe["builder"] == "add_classifier_head":
         scores = _score_classifier(model_directory, data, recipe["arguments"]["labels"], run, batch_size)
@@ -52,6 +45,13 @@ def evaluate(
     _show(scores, json_file)
     _add_to_card(model_directory, data, {name: value for name, value in scores.items() if name != "predictions"})
     return scores
+
+
+def _settings(recipe: dict, run: dict) -> dict:
+    """How the model was trained, with a sequence length even if the run does not tell it."""
+    encoder = recipe["encoder"] or recipe
+    longest = encoder["arguments"].get("max_sequence_length", SEQUENCE_LENGTH)
+    return {"sequence_length": min(SEQUENCE_LENGTH, longest), **run}
 
 
 def _score_classifier(model_directory: Path, data: list[str], labels: list[str], run: dict, batch_size: int) -> dict:

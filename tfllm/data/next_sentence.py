@@ -22,8 +22,8 @@ def sentence_pairs(
 ) -> dict[str, np.ndarray]:
     """Walk through the texts and make rows of about `length` tokens.
 
-    Sentences of a text are gathered until the row is full and cut in two at a random sentence. With probability one half
-    the second part is replaced by sentences from a random other text, and goes back to be used in the next row.
+    Sentences of a text are gathered until the row is full and cut in two at a random sentence. With probability one
+    half the second part is replaced by sentences from a random other text, and goes back to be used in the next row.
 
     Source: Devlin et al. 2019, arXiv:1810.04805, appendix A.2. Differs: pairs are drawn anew in every epoch; a text of
     one sentence is cut in the middle.

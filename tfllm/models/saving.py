@@ -31,7 +31,13 @@ _BUILDERS = {
 
 
 def save_model(
-    model: keras.Model, directory: str | Path, tokenizer, *, run: dict | None = None, card: str = ""
+    model: keras.Model,
+    directory: str | Path,
+    tokenizer,
+    *,
+    run: dict | None = None,
+    card: str = "",
+    inputs: Iterable[str | Path] = (),
 ) -> None:
     """Write a model directory, whole or not at all.
 
