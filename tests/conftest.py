@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: where the real data is, when it is there."""
+"""Fixtures shared by all tests: real data where it is there, and one tiny tokenizer."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pytest
+
+from tfllm.data.samples import sample_path
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,3 +29,12 @@ def shared_data() -> Path:
 def shared_models() -> Path:
     """Published vocabularies and checkpoints beside the checkout; skips the test when they are not there."""
     return _shared("models")
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    """A WordPiece tokenizer of about 300 tokens, trained on the sample text."""
+    from tfllm.tokenizers import train_wordpiece
+
+    lines = sample_path("text_en.txt").read_text("utf-8").split("\n")
+    return train_wordpiece(lines, vocabulary_size=300)

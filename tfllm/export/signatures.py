@@ -128,9 +128,10 @@ def _token_ids(text: tf.Tensor, tokenizer: Tokenizer, sequence_length: int) -> t
     ids = tokenizer.tokenize(text)[:, : sequence_length - 2]
     column = tf.fill([ids.nrows(), 1], 0)
     ids = tf.concat([column + tokenizer.cls_id, ids, column + tokenizer.sep_id], axis=1)
-    num_tokens = tf.cast(ids.row_lengths(), tf.int32)
-    width = tf.maximum(tf.reduce_max(num_tokens), 2)  # without any row the maximum is the lowest int32
-    return ids.to_tensor(tokenizer.pad_id, shape=[None, width]), num_tokens
+    num_tokens = ids.row_lengths()
+    width = tf.maximum(tf.reduce_max(num_tokens), 2)  # without any row the maximum is the lowest integer
+    token_ids = ids.to_tensor(tokenizer.pad_id, shape=tf.stack([ids.nrows(), width]))
+    return tf.ensure_shape(token_ids, [None, None]), tf.cast(num_tokens, tf.int32)
 
 
 def _call(model: keras.Model, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
