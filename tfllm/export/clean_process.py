@@ -51,7 +51,7 @@ def _answers_loaded(savedmodel: str, requests: list[dict]) -> list[dict]:
             name: tf.io.parse_tensor(base64.b64decode(tensor), specs[name].dtype)
             for name, tensor in request["inputs"].items()
         }
-        answers.append({name: _encode(tensor) for name, tensor in function(**inputs).items()})
+        answers.append(_encode({name: (tensor.numpy(), tensor.dtype) for name, tensor in function(**inputs).items()}))
     return answers
 
 
@@ -71,16 +71,16 @@ def _answers_in_session(savedmodel: str, requests: list[dict]) -> list[dict]:
                 for name, tensor in request["inputs"].items()
             }
             outputs = session.run({name: info.name for name, info in signature.outputs.items()}, inputs)
-            answers.append(
-                {name: _encode(tf.constant(value, signature.outputs[name].dtype)) for name, value in outputs.items()}
-            )
+            answers.append(_encode({name: (value, signature.outputs[name].dtype) for name, value in outputs.items()}))
     return answers
 
 
-def _encode(tensor) -> str:
+def _encode(arrays: dict) -> dict[str, str]:
+    """TensorProtos in base64 of (array, dtype) by name."""
     import tensorflow as tf
 
-    return base64.b64encode(tf.io.serialize_tensor(tensor).numpy()).decode()
+    protos = {name: tf.make_tensor_proto(array, dtype) for name, (array, dtype) in arrays.items()}
+    return {name: base64.b64encode(proto.SerializeToString()).decode() for name, proto in protos.items()}
 
 
 if __name__ == "__main__":
