@@ -8,8 +8,7 @@ from tfllm.metrics import expected_calibration_error
 
 
 def test_calibration_error_equals_the_hand_derived_value():
-    # Two bins: (0, 0.5] and (0.5, 1]. Confidence is the larger probability, so every two-class example is in the second.
-    # Three classes put the first example into the first bin.
+    # Two bins: (0, 0.5] and (0.5, 1]; confidence is the largest probability of a row.
     probabilities = np.array([[0.4, 0.3, 0.3], [0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.1, 0.1, 0.8]])
     label_ids = np.array([0, 0, 0, 2])
     # First bin: 1 example, accuracy 1, confidence 0.4: gap 0.6.

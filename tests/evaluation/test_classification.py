@@ -21,7 +21,8 @@ def test_scores_equal_counts_made_by_hand():
     assert scores["examples"] == 6
     assert scores["accuracy"] == pytest.approx(3 / 6)
     assert scores["confusion_matrix"] == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]
-    # a: predicted 4 times, 2 right, 3 there are. b: predicted twice, 1 right, 2 there are. c: never predicted, 1 there is.
+    # a: predicted 4 times, 2 right, 3 there are. b: predicted twice, 1 right, 2 there are.
+    # c: never predicted, 1 there is.
     assert scores["per_class"]["a"] == pytest.approx({"precision": 2 / 4, "recall": 2 / 3, "f1": 4 / 7, "support": 3})
     assert scores["per_class"]["b"] == pytest.approx({"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "support": 2})
     assert scores["per_class"]["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 1}

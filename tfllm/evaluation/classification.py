@@ -49,7 +49,7 @@ def classification_scores(label_ids: Sequence[int], probabilities: np.ndarray, l
     return {
         "examples": len(label_ids),
         "accuracy": float(sklearn_metrics.accuracy_score(label_ids, predicted)),
-        "matthews_correlation": float(sklearn_metrics.matthews_corrcoef(label_ids, predicted)),
+        "matthews_correlation": _matthews(label_ids, predicted),
         "log_loss": float(sklearn_metrics.log_loss(label_ids, probabilities, labels=classes)),
         "expected_calibration_error": expected_calibration_error(probabilities, label_ids),
         **{average: _averaged(label_ids, predicted, classes, average) for average in ("macro", "micro", "weighted")},
@@ -116,6 +116,13 @@ def _check_arrays(label_ids: np.ndarray, probabilities: np.ndarray, label_names:
         )
     if not np.isfinite(probabilities).all():
         raise InputError("The model's outputs are not all numbers (NaN or infinity): its training has diverged.")
+
+
+def _matthews(label_ids: np.ndarray, predicted: np.ndarray) -> float:
+    """0.0 by convention where there is only one class; scikit-learn warns there."""
+    if np.union1d(label_ids, predicted).size == 1:
+        return 0.0
+    return float(sklearn_metrics.matthews_corrcoef(label_ids, predicted))
 
 
 def _averaged(label_ids: np.ndarray, predicted: np.ndarray, classes: np.ndarray, average: str) -> dict[str, float]:

@@ -16,6 +16,7 @@ from tfllm.models.saving import CARD, KIND
 
 EVALUATIONS = "evaluations"
 _BEGIN, _END = "<!-- scores: `tfllm evaluate` writes what stands here -->", "<!-- end of scores -->"
+_SCORES = "_scores"  # how the names of scores in a run end
 _MOST_CLASSES = 50  # more are left to the JSON file
 _LONGEST_VALUE = 200  # characters; longer arguments are left to the manifest
 _TASKS = {
@@ -43,7 +44,11 @@ def model_card(name: str, model: keras.Model, run: dict, *, inputs: Iterable[str
     recipe = read_recipe(model)
     labels = recipe["arguments"].get("labels", [])
     arguments = {key: json.dumps(value, ensure_ascii=False) for key, value in run.items() if value is not None}
-    short = [(key, _code(value)) for key, value in arguments.items() if len(value) <= _LONGEST_VALUE]
+    told = [
+        (key, _code(value))
+        for key, value in arguments.items()
+        if len(value) <= _LONGEST_VALUE and not key.endswith(_SCORES)
+    ]
     hashes = [(_code(file), _code(digest)) for file, digest in _hashes(inputs).items()]
     parts = [
         f"# {name}",
@@ -54,7 +59,7 @@ def model_card(name: str, model: keras.Model, run: dict, *, inputs: Iterable[str
         "## Use",
         _usage(name, recipe["builder"], run),
         "## How it was trained",
-        _table(["argument", "value"], short),
+        _table(["argument", "value"], told),
         "Versions: " + ", ".join(f"{package} {version}" for package, version in manifest.versions().items()) + ".",
         "`manifest.json` holds all of this for programs.",
         "## Data",
@@ -106,8 +111,7 @@ def _hashes(files: Iterable[str | Path]) -> dict[str, str]:
 
 def _scores_of_run(run: dict) -> dict[str, dict]:
     """The scores training itself measured, by the name of the data: `held_out_scores` -> `held out`."""
-    end = "_scores"
-    return {key.removesuffix(end).replace("_", " "): run[key] for key in run if key.endswith(end)}
+    return {key.removesuffix(_SCORES).replace("_", " "): run[key] for key in run if key.endswith(_SCORES)}
 
 
 def _replace_scores(card: str, section: str) -> str:

@@ -1,0 +1,122 @@
+"""`tfllm evaluate` on tiny real model directories: what is printed, written and refused."""
+
+import json
+
+import keras
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tfllm import manifest
+from tfllm.checks import InputError
+from tfllm.cli.evaluate import evaluate
+from tfllm.evaluation import model_card
+from tfllm.models import add_classifier_head, add_masked_lm_head, add_pretraining_heads, build_encoder, save_model
+from tfllm.tokenizers import WordPieceTokenizer
+
+WORDS = ["good", "bad", "tea", "cup", "book", "rain", "warm", "cold", "and", "a"]
+REVIEWS = [("good tea", "positive"), ("bad tea", "negative"), ("a good warm book", "positive"), ("cold", "negative")]
+
+
+def save(directory, add_head, run):
+    tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])
+    keras.utils.set_random_seed(1)
+    encoder = build_encoder(
+        tokenizer.vocabulary_size,
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=8,
+        intermediate_dim=16,
+        max_sequence_length=32,
+    )
+    model = add_head(encoder)
+    save_model(model, directory, tokenizer, run=run, card=model_card(directory.name, model, run))
+    return directory
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    run = {"task": "classify", "text": "review", "label": "stars", "sequence_length": 16}
+    return save(tmp_path / "reviews", lambda encoder: add_classifier_head(encoder, ["negative", "positive"]), run)
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    file = tmp_path / "test.csv"
+    file.write_text("stars,review\n" + "".join(f"{label},{text}\n" for text, label in REVIEWS), "utf-8")
+    return file
+
+
+def run_command(*arguments):
+    app = typer.Typer()
+    app.command()(evaluate)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_classifier_is_scored_on_the_columns_it_was_trained_with(classifier, reviews, tmp_path):
+    result = run_command(classifier, "--data", reviews, "--json", tmp_path / "scores.json")
+    assert result.exit_code == 0, result.output
+    assert "accuracy" in result.output and "Confusion matrix" in result.output
+    scores = json.loads((tmp_path / "scores.json").read_text("utf-8"))
+    assert scores["examples"] == 4
+    assert [scores["per_class"][name]["support"] for name in ("negative", "positive")] == [2, 2]
+    right = sum(name == label for name, (_, label) in zip(scores["predictions"], REVIEWS, strict=True))
+    assert scores["accuracy"] == right / 4
+
+
+def test_standard_output_is_json_alone_when_asked_for(classifier, reviews):
+    result = run_command(classifier, "--data", reviews, "--json", "-")
+    assert json.loads(result.stdout)["examples"] == 4
+
+
+def test_evaluating_twice_leaves_one_section_and_a_valid_directory(classifier, reviews):
+    first = evaluate(classifier, [str(reviews)])
+    assert evaluate(classifier, [str(reviews)]) == first
+    manifest.check_files(classifier, manifest.read_manifest(classifier, "model"))
+    card = (classifier / "README.md").read_text("utf-8")
+    assert card.count("### test-") == 1
+    assert f"| accuracy | {first['accuracy']:.4f} |" in card
+    (file,) = (classifier / "evaluations").iterdir()
+    assert "predictions" not in json.loads(file.read_text("utf-8"))["scores"]
+
+
+def test_columns_can_be_named(classifier, tmp_path):
+    file = tmp_path / "other.tsv"
+    file.write_text("text\tlabel\ngood tea\tpositive\n", "utf-8")
+    assert evaluate(classifier, [str(file)], text="text", label="label")["examples"] == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("stars,review\npostive,good tea\n", r"test.csv:2.*did you mean 'positive'"),
+        ("review\ngood tea\n", "no column 'stars'"),
+    ],
+)
+def test_data_that_do_not_fit_the_model_are_refused(classifier, tmp_path, rows, message):
+    (tmp_path / "test.csv").write_text(rows, "utf-8")
+    with pytest.raises(InputError, match=message):
+        evaluate(classifier, [str(tmp_path / "test.csv")])
+
+
+@pytest.mark.parametrize("add_head", [add_masked_lm_head, add_pretraining_heads])
+def test_a_masked_language_model_is_scored_on_a_corpus(add_head, tmp_path):
+    directory = save(tmp_path / "base", add_head, {"sequence_length": 16})
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("good tea and a cup. a warm book.\nbad cold rain. a good cup and tea.\n" * 4, "utf-8")
+    scores = evaluate(directory, str(corpus))
+    assert scores["masked_tokens"] > 0 and scores["loss"] > 0 and 0 <= scores["masked_accuracy"] <= 1
+    assert scores["pseudo_perplexity"] > 1 and scores["sampled_texts"] == 8
+    assert ("next_sentence_accuracy" in scores) == (add_head is add_pretraining_heads)
+    assert "pseudo perplexity" in (directory / "README.md").read_text("utf-8")
+
+
+def test_a_bare_encoder_is_refused(tmp_path, reviews):
+    directory = save(tmp_path / "encoder", lambda encoder: encoder, {})
+    with pytest.raises(InputError, match="build_encoder"):
+        evaluate(directory, [str(reviews)])
+
+
+def test_a_model_directory_without_a_manifest_is_refused(tmp_path, reviews):
+    with pytest.raises(InputError, match="no such directory"):
+        evaluate(tmp_path / "nothing", [str(reviews)])
