@@ -32,6 +32,10 @@ def test_csv_rows_carry_the_line_where_they_start(write):
     assert rows(path) == [(2, {"text": "two\nlines", "label": "x"}), (5, {"text": 'say "hi", now', "label": "y"})]
 
 
+def test_line_ends_inside_quotes_are_kept_as_they_are(write):
+    assert rows(write("a.csv", 'text\r\n"one\r\ntwo"\r\n')) == [(2, {"text": "one\r\ntwo"})]
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl"])
 def test_every_line_end_is_read_alike(write, name, end):

@@ -44,6 +44,12 @@ def test_a_split_holds_every_row_once_in_order_and_keeps_every_label_for_trainin
     assert set(train.labels) == set(labels)
 
 
+def test_a_label_with_one_row_is_never_held_out():
+    train, validation = split_table(table_of("ab" + "c" * 9), 0.5, seed=0)
+    assert Counter(train.labels) == {"a": 1, "b": 1, "c": 3}
+    assert Counter(validation.labels) == {"c": 6}
+
+
 def test_the_seed_decides_the_split():
     table = table_of("ab" * 20)
     assert split_table(table, 0.25, seed=1) == split_table(table, 0.25, seed=1)

@@ -47,7 +47,7 @@ def read_tfds_rows(source: TfdsSource, data_dir: str | Path | None = None) -> It
     builder = _prepared_builder(tfds, source, data_dir)
     split = source.split or _default_split(source, list(builder.info.splits))
     try:
-        examples = builder.as_dataset(split=split, shuffle_files=False)
+        examples = builder.as_dataset(split=split)
     except ValueError:
         splits = list(builder.info.splits)
         raise InputError(
