@@ -17,7 +17,7 @@ from tfllm.models.saving import CARD, KIND
 EVALUATIONS = "evaluations"
 _BEGIN, _END = "<!-- scores: `tfllm evaluate` writes what stands here -->", "<!-- end of scores -->"
 _SCORES = "_scores"  # how the names of scores in a run end
-_MOST_CLASSES = 50  # more are left to the JSON file
+_MOST_ROWS = 50  # more classes or files are left to the JSON files
 _LONGEST_VALUE = 200  # characters; longer arguments are left to the manifest
 _TASKS = {
     "add_classifier_head": "text classification",
@@ -59,11 +59,12 @@ def model_card(name: str, model: keras.Model, run: dict, *, inputs: Iterable[str
         "## Use",
         _usage(name, recipe["builder"], run),
         "## How it was trained",
-        _table(["argument", "value"], told),
+        _table(["argument", "value"], told) if told else "Not recorded.",
         "Versions: " + ", ".join(f"{package} {version}" for package, version in manifest.versions().items()) + ".",
         "`manifest.json` holds all of this for programs.",
         "## Data",
-        _table(["file", "SHA-256"], hashes) if hashes else "Which files it was trained on is not recorded here.",
+        _table(["file", "SHA-256"], hashes[:_MOST_ROWS]) if hashes else "Not recorded.",
+        f"These are {_MOST_ROWS} of {len(hashes)} files." if len(hashes) > _MOST_ROWS else "",
         "## Limits and licence",
         "The model knows only what its training data shows: text of another kind, language or time lowers its scores, "
         "and it repeats the biases of the data. Scores hold for the data they were measured on.",
@@ -136,7 +137,7 @@ def _markdown_scores(scores: dict) -> str:
     singles = {key: value for key, value in scores.items() if isinstance(value, int | float)}
     tables = [_table(["score", "value"], [(key.replace("_", " "), _number(singles[key])) for key in singles])]
     if "per_class" in scores:
-        classes = scores["per_class"] if len(scores["per_class"]) <= _MOST_CLASSES else {}
+        classes = scores["per_class"] if len(scores["per_class"]) <= _MOST_ROWS else {}
         rows = [(_cell(label), *map(_number, row.values())) for label, row in classes.items()]
         rows += [(f"*{name}*", *map(_number, scores[name].values()), "") for name in ("macro", "micro", "weighted")]
         tables.append(_table(["class", "precision", "recall", "F1", "examples"], rows))
