@@ -218,9 +218,7 @@ def write_bad_rows(bad_rows: Sequence[BadRow], path: str | Path) -> None:
 def _check_bad_rows(table: Table, on_bad_rows: str) -> None:
     bad, total = table.bad_rows, len(table.bad_rows) + len(table)
     if bad and on_bad_rows == "error":
-        raise bad_rows_error(
-            bad,
-            f"{len(bad)} of {total} rows are bad. Mend them, or leave them out: on_bad_rows='skip' (--on-bad-rows skip).",
-        )
+        remedy = "Mend them, or leave them out: on_bad_rows='skip' (--on-bad-rows skip)."
+        raise bad_rows_error(bad, f"{len(bad)} of {total} rows are bad. {remedy}")
     if bad and on_bad_rows == "skip":
         log.warning("%d of %d rows were bad and left out; the first: %s", len(bad), total, bad[0])
