@@ -7,7 +7,7 @@ from tfllm.tokenizers import train_sentencepiece, train_wordpiece
 TEXTS = [
     "The kettle was still warm when Ms. O'Neill came home, and the cat had eaten the fish.",
     "A café on the corner sells naïve paintings for $4.99 – or 3.50 € on Sundays.",
-    "He wrote: \"Unbelievable!\" and underlined unbelievably, believe and belief (twice).",
+    'He wrote: "Unbelievable!" and underlined unbelievably, believe and belief (twice).',
     "Die Straße nach Köln ist größer als die nächste Straße, aber die Brücke ist gesperrt.",
     "我昨天在北京的一家小饭馆吃了面条，味道很好！",
     "这台电脑很快，但是屏幕太小；我不会再买了。",

@@ -106,30 +106,31 @@ class _Served(tf.Module):
         return self.tokenizer.detokenize(ids)
 
 
-def test_a_savedmodel_gives_the_same_in_a_process_without_tfllm(tokenizer, texts, tmp_path):
-    served = _Served(tokenizer)
-    tf.saved_model.save(served, str(tmp_path / "saved"))
-    script = (
-        "import sys; import tensorflow as tf, tensorflow_text\n"
-        "loaded = tf.saved_model.load(sys.argv[1])\n"
-        "ids = loaded.tokenize(tf.constant(sys.argv[2:]))\n"
-        "assert 'tfllm' not in sys.modules and 'keras_hub' not in sys.modules\n"
-        "print(ids.numpy().tolist(), loaded.detokenize(ids).numpy().tolist())\n"
-        "print([x.numpy().tolist() for x in loaded.offsets(tf.constant(sys.argv[2:]))])\n"
-    )
+SERVE = """
+import sys
+import tensorflow as tf, tensorflow_text
+for directory in sys.argv[1:3]:
+    loaded = tf.saved_model.load(directory)
+    ids = loaded.tokenize(tf.constant(sys.argv[3:]))
+    print(ids.numpy().tolist(), loaded.detokenize(ids).numpy().tolist())
+    print([field.numpy().tolist() for field in loaded.offsets(tf.constant(sys.argv[3:]))])
+assert not {"tfllm", "keras_hub", "tokenizers", "sentencepiece"} & set(sys.modules)
+"""
+
+
+def test_savedmodels_give_the_same_in_a_process_without_tfllm(wordpiece, sentencepiece, texts, tmp_path):
+    expected = []
+    for tokenizer in (wordpiece, sentencepiece):
+        served = _Served(tokenizer)
+        tf.saved_model.save(served, str(tmp_path / tokenizer.kind))
+        ids = served.tokenize(tf.constant(texts))
+        expected.append(f"{ids.numpy().tolist()} {served.detokenize(ids).numpy().tolist()}")
+        expected.append(str([field.numpy().tolist() for field in served.offsets(tf.constant(texts))]))
+    directories = [str(tmp_path / "wordpiece"), str(tmp_path / "sentencepiece")]
     run = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "saved"), *texts],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
+        [sys.executable, "-c", SERVE, *directories, *texts], capture_output=True, text=True, check=True, cwd=tmp_path
     )
-    ids = served.tokenize(tf.constant(texts))
-    offsets = served.offsets(tf.constant(texts))
-    assert run.stdout.splitlines() == [
-        f"{ids.numpy().tolist()} {served.detokenize(ids).numpy().tolist()}",
-        str([field.numpy().tolist() for field in offsets]),
-    ]
+    assert run.stdout.splitlines() == expected
 
 
 def test_only_core_and_tf_text_ops_that_old_servers_know_are_used(tokenizer):

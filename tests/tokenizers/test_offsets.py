@@ -6,7 +6,9 @@ import tensorflow as tf
 from tfllm.tokenizers import WordPieceTokenizer
 from tfllm.tokenizers.base import SPECIAL_TOKENS
 
-LETTERS = WordPieceTokenizer([*SPECIAL_TOKENS, "cafe", "a", "b", "中", "国", "##ᅡ", "##ᆫ", "ᄒ", "👩", "c", "ss"], lowercase=True)
+LETTERS = WordPieceTokenizer(
+    [*SPECIAL_TOKENS, "cafe", "a", "b", "中", "国", "##ᅡ", "##ᆫ", "ᄒ", "👩", "c", "ss"], lowercase=True
+)
 
 
 def spans(tokenizer, text: bytes) -> list[tuple[str, str]]:

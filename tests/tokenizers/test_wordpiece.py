@@ -7,7 +7,22 @@ from tfllm.tokenizers import WordPieceTokenizer
 from tfllm.tokenizers.base import SPECIAL_TOKENS
 from tfllm.tokenizers.wordpiece import read_vocabulary
 
-VOCABULARY = [*SPECIAL_TOKENS, "the", "un", "##believ", "##able", "believ", "中", "国", "，", ",", "straße", "The", "É", "e"]
+VOCABULARY = [
+    *SPECIAL_TOKENS,
+    "the",
+    "un",
+    "##believ",
+    "##able",
+    "believ",
+    "中",
+    "国",
+    "，",
+    ",",
+    "straße",
+    "The",
+    "É",
+    "e",
+]
 
 
 def tokens(tokenizer, text):
