@@ -20,6 +20,7 @@ from tfllm.version import __version__
 
 FILE_NAME = "manifest.json"
 FORMAT = 1
+CARD = "README.md"  # for people, who may edit it: it is not hashed
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "tensorflow-text", "tokenizers", "sentencepiece")
 
 
@@ -84,7 +85,7 @@ def read_manifest(path: str | Path, kind: str) -> dict:
         )
     try:
         manifest = json.loads(file.read_text("utf-8"))
-        found, form = manifest["kind"], manifest["format"]
+        found, form, _, _ = (manifest[key] for key in ("kind", "format", "arguments", "files"))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is damaged: {error}.") from None
     if form != FORMAT:
@@ -132,7 +133,7 @@ def update_files(path: str | Path, kind: str, texts: dict[str, str]) -> None:
         for name, text in texts.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             _write_text(path / name, text)
-        changed = {name: hash_file(path / name) for name in texts}
+        changed = {name: hash_file(path / name) for name in texts if name != CARD}
         write_json(path / FILE_NAME, {**manifest, "files": dict(sorted({**kept, **changed}.items()))})
 
 
@@ -151,7 +152,7 @@ def versions() -> dict[str, str]:
 
 
 def _files(directory: Path) -> list[Path]:
-    return sorted(file for file in directory.rglob("*") if file.is_file())
+    return sorted(file for file in directory.rglob("*") if file.is_file() and file.name != CARD)
 
 
 def _write_text(file: Path, text: str) -> None:

@@ -33,6 +33,7 @@ def finetune(
         Path | None, typer.Option(help="Tokenizer, to train from random weights.", metavar="DIR")
     ] = None,
     size: options.Size = "mini",
+    pre_norm: options.PreNorm = False,
     text: options.TextColumn = None,
     label: options.LabelColumn = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training rows, at most.")] = 6,
@@ -146,6 +147,7 @@ class _Job:
                 **models.SIZES[run["size"]],
                 max_sequence_length=max(512, run["sequence_length"]),
                 dropout=run["dropout"],
+                normalize_first=run["pre_norm"],
             )
         return models.add_classifier_head(encoder, self._label_names, dropout=run["dropout"], pooling=run["pooling"])
 

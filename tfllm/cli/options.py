@@ -45,6 +45,9 @@ Config = Annotated[
 Data = Annotated[list[str], typer.Option(help="Files, globs, directories or tfds:NAME[:SPLIT]. May be repeated.")]
 Out = Annotated[Path, typer.Option(help="Directory to write; it must not exist.")]
 Size = Annotated[str, typer.Option(help="tiny, mini, small, medium or base.")]
+PreNorm = Annotated[
+    bool, typer.Option("--pre-norm", help="Normalise before each part of a layer, not after as BERT does.")
+]
 SequenceLength = Annotated[int, typer.Option(help="Tokens in a row, [CLS] and [SEP] included.")]
 BatchSize = Annotated[int, typer.Option(help="Rows in a batch.")]
 LearningRate = Annotated[float, typer.Option(help="The highest, after the warm-up.")]

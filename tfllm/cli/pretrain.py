@@ -1,6 +1,5 @@
 """`tfllm pretrain`: raw text and a tokenizer -> a pretrained encoder."""
 
-import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +25,7 @@ def pretrain(
     tokenizer: Annotated[Path | None, typer.Option(help="Tokenizer directory.", metavar="DIR")] = None,
     objective: Annotated[str, typer.Option(help="mlm, or mlm-nsp with next-sentence prediction.")] = "mlm",
     size: options.Size = "mini",
+    pre_norm: options.PreNorm = False,
     init: Annotated[Path | None, typer.Option(help="Go on from this model instead of random weights.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps. Give this or --epochs.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the text, if no --steps. Default: 1.")] = None,
@@ -85,7 +85,7 @@ def pretrain(
 
     with running.precision_policy(choose_precision(precision)):
         keras.utils.set_random_seed(seed)
-        model = _build(init, vocabulary.vocabulary_size, size, sequence_length, dropout, objective)
+        model = _build(run, vocabulary.vocabulary_size)
         if dry_run:
             return running.dry_run(model, train, steps, lambda few: train_masked_lm(model, train, optimizer, steps=few))
         log.info("training %s parameters for %s steps", f"{model.count_params():,}", f"{steps:,}")
@@ -95,8 +95,10 @@ def pretrain(
     run |= {"task": objective, "steps": steps, "seconds": round(time.monotonic() - started), "training": trained}
     if held_out:
         kept = masked_lm_dataset(data, vocabulary, part="held-out", repeat=False, **batches)
-        texts = itertools.islice(read_held_out(data, text, held_out=held_out), _PSEUDO_PERPLEXITY_TEXTS)
-        run["held_out_scores"] = masked_lm_scores(model, kept) | pseudo_perplexity(model, vocabulary, list(texts))
+        texts = read_held_out(data, text, held_out=held_out)
+        run["held_out_scores"] = masked_lm_scores(model, kept) | pseudo_perplexity(
+            model, vocabulary, texts, sequence_length=sequence_length, max_texts=_PSEUDO_PERPLEXITY_TEXTS
+        )
     running.save(model, out, vocabulary, run, data)
     return run
 
@@ -108,15 +110,18 @@ def _count_steps(once: "tf.data.Dataset", epochs: float) -> int:
     return max(1, round(batches * epochs))
 
 
-def _build(
-    init, vocabulary_size: int, size: str, sequence_length: int, dropout: float, objective: str
-) -> "keras.Model":
+def _build(run: dict, vocabulary_size: int) -> "keras.Model":
     from tfllm import models
 
-    if init is None:
-        encoder = models.build_encoder(
-            vocabulary_size, **models.SIZES[size], max_sequence_length=max(512, sequence_length), dropout=dropout
-        )
+    if run["init"]:
+        encoder = models.load_encoder(run["init"], dropout=run["dropout"])
     else:
-        encoder = models.load_encoder(init, dropout=dropout)
-    return models.add_masked_lm_head(encoder) if objective == "mlm" else models.add_pretraining_heads(encoder)
+        encoder = models.build_encoder(
+            vocabulary_size,
+            **models.SIZES[run["size"]],
+            max_sequence_length=max(512, run["sequence_length"]),
+            dropout=run["dropout"],
+            normalize_first=run["pre_norm"],
+        )
+    add_head = models.add_masked_lm_head if run["objective"] == "mlm" else models.add_pretraining_heads
+    return add_head(encoder)

@@ -2,14 +2,16 @@
 
 from tfllm.data.classification import classification_dataset, text_dataset
 from tfllm.data.features import FEATURES, check_dataset
+from tfllm.data.inspect import check_data
 from tfllm.data.pretraining import masked_lm_dataset, read_held_out
 from tfllm.data.sources import expand_paths, read_texts
 from tfllm.data.splits import fold_tables, overlap_warning, split_table
-from tfllm.data.tables import Table, read_table
+from tfllm.data.tables import Table, read_table, write_bad_rows
 
 __all__ = [
     "FEATURES",
     "Table",
+    "check_data",
     "check_dataset",
     "classification_dataset",
     "expand_paths",
@@ -21,4 +23,5 @@ __all__ = [
     "read_texts",
     "split_table",
     "text_dataset",
+    "write_bad_rows",
 ]

@@ -124,7 +124,7 @@ def wrap(ids: tf.RaggedTensor, tokenizer: Tokenizer) -> tf.RaggedTensor:
 def _padded(ids: tf.RaggedTensor, pad_id: int, sequence_length: int) -> dict[str, tf.Tensor]:
     longest = tf.reduce_max(ids.row_lengths())
     width = tf.minimum(-(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE, sequence_length)
-    token_ids = ids.to_tensor(pad_id, shape=[None, width])
+    token_ids = tf.ensure_shape(ids.to_tensor(pad_id, shape=tf.stack([ids.nrows(), width])), [None, None])
     padding_mask = tf.sequence_mask(ids.row_lengths(), width, tf.int32)
     return {"token_ids": token_ids, "segment_ids": tf.zeros_like(token_ids), "padding_mask": padding_mask}
 

@@ -12,7 +12,7 @@ import keras
 
 from tfllm import manifest
 from tfllm.models import read_recipe
-from tfllm.models.saving import CARD, KIND
+from tfllm.models.saving import KIND
 
 EVALUATIONS = "evaluations"
 _BEGIN, _END = "<!-- scores: `tfllm evaluate` writes what stands here -->", "<!-- end of scores -->"
@@ -101,7 +101,7 @@ def add_evaluation(directory: str | Path, name: str, scores: dict, *, inputs: It
     document = {"scores": scores, "inputs": inputs, "versions": manifest.versions()}
     texts = {
         f"{EVALUATIONS}/{name}.json": json.dumps(document, ensure_ascii=False, indent=1) + "\n",
-        CARD: _replace_scores((directory / CARD).read_text("utf-8"), _scores_section(evaluations)),
+        manifest.CARD: _replace_scores((directory / manifest.CARD).read_text("utf-8"), _scores_section(evaluations)),
     }
     manifest.update_files(directory, KIND, texts)
 

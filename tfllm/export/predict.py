@@ -94,13 +94,9 @@ def _savedmodel_function(savedmodel: Path, trust: bool) -> Callable[..., dict[st
         _check_ours(savedmodel)
     load_text_ops()
     loaded = tf.saved_model.load(str(savedmodel))
-    function = loaded.signatures.get("serving_default")
-    if function is None or not set(function.structured_outputs) >= _OUTPUTS:
-        raise InputError(
-            f"{savedmodel} is not a text classifier of tfllm: its serving_default gives no label and score."
-        )
-    function.savedmodel = loaded  # its variables live as long as it does
-    return function
+    if not set(getattr(loaded.signatures.get("serving_default"), "structured_outputs", ())) >= _OUTPUTS:
+        raise InputError(f"{savedmodel} is no text classifier of tfllm: its serving_default gives no label and score.")
+    return lambda text: loaded.signatures["serving_default"](text=text)  # holds `loaded`, and so its variables
 
 
 def _check_ours(savedmodel: Path) -> None:

@@ -57,7 +57,7 @@ def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: 
 
     def embed(text):
         token_ids, num_tokens = _token_ids(text, tokenizer, sequence_length)
-        vectors = _call(encoder, model_inputs(token_ids, num_tokens))  # (B, T, D)
+        vectors = encoder(model_inputs(token_ids, num_tokens), training=False)  # (B, T, D)
         real = tf.sequence_mask(num_tokens, tf.shape(token_ids)[1], tf.float32)[:, :, tf.newaxis]
         return {"embedding": tf.reduce_sum(vectors * real, axis=1) / tf.reduce_sum(real, axis=1)}
 
@@ -99,7 +99,7 @@ def _classifier_signatures(
     names = tf.constant(labels)
 
     def tokens(**inputs):
-        logits = _call(model, inputs)
+        logits = model(inputs, training=False)
         return {"logits": logits, "scores": tf.nn.softmax(logits)}
 
     def scores_of(text):
@@ -132,11 +132,6 @@ def _token_ids(text: tf.Tensor, tokenizer: Tokenizer, sequence_length: int) -> t
     width = tf.maximum(tf.reduce_max(num_tokens), 2)  # without any row the maximum is the lowest integer
     token_ids = ids.to_tensor(tokenizer.pad_id, shape=tf.stack([ids.nrows(), width]))
     return tf.ensure_shape(token_ids, [None, None]), tf.cast(num_tokens, tf.int32)
-
-
-def _call(model: keras.Model, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-    """The model without dropout, on those of `inputs` it takes (not every KerasHub backbone has segments)."""
-    return model({name: inputs[name] for name in model.input}, training=False)
 
 
 def _encoder(model: keras.Model, recipe: dict) -> keras.Model:

@@ -6,6 +6,8 @@ Shapes: B batch, T tokens, D hidden_dim, M masked positions, V vocabulary.
 import keras
 from keras import ops
 
+from tfllm.checks import InputError
+
 
 @keras.saving.register_keras_serializable("tfllm")
 class SameText(keras.layers.Layer):
@@ -40,17 +42,17 @@ class TextPositionEmbedding(keras.layers.Layer):
         self.initializer = keras.initializers.get(initializer)
 
     def build(self, same_text_shape):
-        length = same_text_shape[-1]
-        if length is not None and length > self.max_sequence_length:
-            raise ValueError(
-                "Rows must not be longer than the model's `max_sequence_length`, which has no position beyond it. "
-                f"Received: rows of {length} tokens, max_sequence_length={self.max_sequence_length}."
-            )
         self.embeddings = self.add_weight(
             name="embeddings", shape=(self.max_sequence_length, self.hidden_dim), initializer=self.initializer
         )
 
     def call(self, same_text):
+        length = same_text.shape[-1]
+        if length is not None and length > self.max_sequence_length:
+            raise InputError(
+                "Rows must not be longer than the model's `max_sequence_length`, which has no position beyond it. "
+                f"Received: rows of {length} tokens, max_sequence_length={self.max_sequence_length}."
+            )
         positions = ops.sum(ops.tril(same_text, k=-1), axis=-1)  # (B, T)
         return ops.cast(ops.take(self.embeddings, positions, axis=0), self.compute_dtype)
 

@@ -16,7 +16,6 @@ from tfllm.models.recipe import read_recipe
 
 KIND = "model"
 WEIGHTS = "model.weights.h5"
-CARD = "README.md"
 
 _BUILDERS = {
     builder.__name__: builder
@@ -56,7 +55,7 @@ def save_model(
     with manifest.write_directory(directory, KIND, arguments, inputs=inputs) as beside:
         model.save_weights(beside / WEIGHTS)
         tokenizer.save(beside / "tokenizer")
-        (beside / CARD).write_text(card or f"# {Path(directory).name}\n", "utf-8")
+        (beside / manifest.CARD).write_text(card or f"# {Path(directory).name}\n", "utf-8")
 
 
 def load_model(directory: str | Path) -> keras.Model:
@@ -85,7 +84,10 @@ def _load(directory: str | Path, dropout: float | None = None) -> tuple[keras.Mo
 
 def _rebuild(recipe: dict, dropout: float | None) -> tuple[keras.Model, keras.Model | None]:
     if recipe["builder"] == "keras":
-        return keras.saving.deserialize_keras_object(recipe["arguments"], safe_mode=True), None
+        configuration = recipe["arguments"]
+        if dropout is not None:
+            configuration = {**configuration, "config": {**configuration["config"], "dropout": dropout}}
+        return keras.saving.deserialize_keras_object(configuration, safe_mode=True), None
     if recipe["builder"] not in _BUILDERS:
         raise InputError(f"This tfllm has no builder {recipe['builder']!r}; the model was saved by another version.")
     builder, arguments = _BUILDERS[recipe["builder"]], recipe["arguments"]

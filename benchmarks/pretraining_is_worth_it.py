@@ -1,0 +1,114 @@
+"""Is pretraining worth it? Fine-tuning from a pretrained encoder against fine-tuning from random weights.
+
+For a language: a tokenizer and an encoder are trained on raw text; then every task is fine-tuned from that encoder and
+from random weights with the same arguments, three seeds each, and scored on the task's test part. A TF-IDF baseline is
+computed on the same split. Every finished stage is a directory and is not repeated when the script is started again.
+
+    python benchmarks/pretraining_is_worth_it.py --data ../shared/data --language en
+"""
+
+import statistics
+import time
+from pathlib import Path
+from typing import Annotated
+
+import corpora
+import machine
+import typer
+
+from tfllm.cli.evaluate import evaluate
+from tfllm.cli.finetune import finetune
+from tfllm.cli.pretrain import pretrain
+from tfllm.cli.startup import start
+from tfllm.cli.tokenizer import train_tokenizer
+from tfllm.data import read_table
+from tfllm.evaluation import baseline_scores
+
+TASKS = {"en": corpora.ENGLISH_TASKS, "zh": corpora.CHINESE_TASKS}
+VOCABULARY_SIZE = 8000
+PRETRAINING = {
+    "size": "mini",
+    "pre_norm": True,
+    "batch_size": 32,
+    "sequence_length": 128,
+    "learning_rate": 1e-3,
+    "dropout": 0.0,
+    "whole_word": True,
+}
+FINETUNING = {
+    "size": "mini",
+    "pre_norm": True,
+    "epochs": 4,
+    "batch_size": 32,
+    "sequence_length": 64,
+    "learning_rate": 3e-4,
+    "monitor": "accuracy",
+    "patience": 4,
+}
+SEEDS = (0, 1, 2)
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Directory of the data sets.")],
+    language: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    steps: Annotated[int, typer.Option(help="Pretraining steps.")] = 3000,
+    runs: Annotated[Path, typer.Option(help="Where stages are kept.")] = Path("benchmarks/runs"),
+) -> None:
+    start(quiet=False, verbose=False)
+    runs = runs / language
+    result = machine.load(f"pretraining_{language}") or {"command": machine.command_line(), "tasks": {}}
+    result["machine"] = machine.describe()
+    result["pretraining"] = _pretrain(language, data, runs, steps)
+    machine.save(f"pretraining_{language}", result)
+    for task in TASKS[language]:
+        train, test = corpora.write_task(task, data, runs / task)
+        rows = result["tasks"].setdefault(task, {"baselines": _baselines(train, test), "runs": []})
+        for seed in SEEDS:
+            for init in ("pretrained", "random"):
+                if not any(run["init"] == init and run["seed"] == seed for run in rows["runs"]):
+                    rows["runs"].append(_finetune(runs, task, init, seed, train, test))
+                    machine.save(f"pretraining_{language}", result)
+        for init in ("pretrained", "random"):
+            accuracies = [run["accuracy"] for run in rows["runs"] if run["init"] == init]
+            print(f"{task} {init}: {statistics.mean(accuracies):.4f} {accuracies}")
+
+
+def _pretrain(language: str, data: Path, runs: Path, steps: int) -> dict:
+    corpus = runs / "corpus.txt"
+    if not corpus.is_file():
+        runs.mkdir(parents=True, exist_ok=True)
+        corpora.write_corpus(language, data, corpus)
+    if not (runs / "tokenizer").is_dir():
+        train_tokenizer(corpus, vocabulary_size=VOCABULARY_SIZE, out=runs / "tokenizer")
+    if not (runs / "pretrained").is_dir():
+        pretrain([str(corpus)], runs / "pretrained", tokenizer=runs / "tokenizer", steps=steps, **PRETRAINING)
+    from tfllm.manifest import read_manifest
+
+    run = read_manifest(runs / "pretrained", "model")["arguments"]["run"]
+    return {"corpus_bytes": corpus.stat().st_size, "vocabulary_size": VOCABULARY_SIZE, "run": run}
+
+
+def _finetune(runs: Path, task: str, init: str, seed: int, train: Path, test: Path) -> dict:
+    out = runs / f"{task}-{init}-{seed}"
+    started = time.monotonic()
+    if not out.is_dir():
+        source = {"init": runs / "pretrained"} if init == "pretrained" else {"tokenizer": runs / "tokenizer"}
+        finetune([str(train)], out, seed=seed, **source, **FINETUNING)
+    seconds = time.monotonic() - started
+    scores = evaluate(out, [str(test)])
+    return {
+        "init": init,
+        "seed": seed,
+        "accuracy": scores["accuracy"],
+        "macro_f1": scores["macro"]["f1"],
+        "seconds": round(seconds),
+    }
+
+
+def _baselines(train: Path, test: Path) -> dict:
+    known, asked = read_table(train), read_table(test)
+    return baseline_scores(known.texts, known.labels, asked.texts, asked.labels)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,74 @@
+"""`predict_texts` gives the same from a model directory and from its SavedModel, and runs no foreign code unasked."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from tfllm.checks import InputError
+from tfllm.export import predict_texts
+from tfllm.export.check import FACTS_FILE
+from tfllm.models import save_model
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXTS = ["the film was good!", "你好", "", "half a pair: \ud83d"] * 20
+
+
+def test_a_model_directory_and_its_savedmodel_agree(exported, classifier, tokenizer, sequence_length, tmp_path):
+    save_model(classifier, tmp_path / "model", tokenizer, run={"sequence_length": sequence_length})
+    texts = [*TEXTS, "good " * 100]
+    by_model, by_savedmodel = predict_texts(tmp_path / "model", texts), predict_texts(exported / "1", texts)
+    assert [result["text"] for result in by_model] == texts
+    for left, right in zip(by_model, by_savedmodel, strict=True):
+        assert left["label"] == right["label"] == max(left["scores"], key=left["scores"].get)
+        assert left["scores"] == pytest.approx(right["scores"], abs=1e-5)
+        assert left["score"] == left["scores"][left["label"]]
+
+
+def test_the_highest_version_answers(exported, tmp_path):
+    shutil.copytree(exported / "1", tmp_path / "reviews" / "10")
+    for number in ("2", "9", "beside"):
+        (tmp_path / "reviews" / number).mkdir()
+    assert predict_texts(tmp_path / "reviews", ["good"]) == predict_texts(exported, ["good"])
+
+
+def test_a_savedmodel_is_asked_where_keras_cannot_be_imported(exported):
+    program = (
+        "import sys; sys.modules['keras'] = sys.modules['keras_hub'] = None\n"
+        "from tfllm.export import predict_texts\n"
+        "print(predict_texts(sys.argv[1], ['good'])[0]['label'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, exported], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == predict_texts(exported, ["good"])[0]["label"], done.stderr
+
+
+def test_a_changed_savedmodel_runs_only_when_trusted(copy):
+    (copy / FACTS_FILE).write_text("{}")
+    with pytest.raises(InputError, match=r"damaged(.|\n)*--trust"):
+        predict_texts(copy, ["good"])
+    assert predict_texts(copy, ["good"], trust=True)[0]["text"] == "good"
+
+
+def test_a_foreign_savedmodel_is_refused(tmp_path):
+    module = tf.Module()
+    module.answer = tf.function(lambda text: text, input_signature=[tf.TensorSpec([None], tf.string)])
+    tf.saved_model.save(module, str(tmp_path), signatures=module.answer)
+    with pytest.raises(InputError, match=r"manifest.json(.|\n)*--trust"):
+        predict_texts(tmp_path, ["good"])
+    with pytest.raises(InputError, match="no text classifier"):
+        predict_texts(tmp_path, ["good"], trust=True)
+
+
+def test_a_model_without_labels_is_refused(make_encoder, tokenizer, tmp_path):
+    save_model(make_encoder(), tmp_path / "encoder", tokenizer)
+    with pytest.raises(InputError, match="not a classifier"):
+        predict_texts(tmp_path / "encoder", ["good"])
+
+
+def test_a_missing_directory_is_named(tmp_path):
+    (tmp_path / "reviews").mkdir()
+    with pytest.raises(InputError, match="did you mean 'reviews'"):
+        predict_texts(tmp_path / "review", ["good"])

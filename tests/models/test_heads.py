@@ -1,0 +1,171 @@
+"""Heads: shapes, first losses, what they share with the encoder, that they learn and save, on ours and on KerasHub's."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm.checks import InputError
+from tfllm.losses import ClassificationLoss, masked_lm_loss, next_sentence_loss
+from tfllm.models import add_classifier_head, add_masked_lm_head, add_pretraining_heads
+
+LOGITS = {
+    "masked_lm": (4, 2, 50),
+    "next_sentence": (4, 2),
+    "pretraining": {"masked_lm": (4, 2, 50), "next_sentence": (4, 2)},
+    "classifier_mean": (4, 3),
+    "classifier_cls": (4, 3),
+}
+TARGETS = {
+    "masked_lm": np.array([[7, 9], [8, 6], [30, 31], [5, 49]], "int32"),
+    "next_sentence": np.array([0, 1, 1, 0], "int32"),
+    "classifier_mean": np.array([0, 1, 2, 1], "int32"),
+}
+TARGETS |= {
+    "classifier_cls": TARGETS["classifier_mean"],
+    "pretraining": {name: TARGETS[name] for name in ("masked_lm", "next_sentence")},
+}
+LOSS = {
+    "masked_lm": masked_lm_loss,
+    "next_sentence": next_sentence_loss,
+    "pretraining": lambda: {"masked_lm": masked_lm_loss(), "next_sentence": next_sentence_loss()},
+    "classifier_mean": ClassificationLoss,
+    "classifier_cls": ClassificationLoss,
+}
+FIRST_LOSS = {"masked_lm": np.log(50), "next_sentence": np.log(2), "pretraining": np.log(50) + np.log(2)}
+FIRST_LOSS |= dict.fromkeys(("classifier_mean", "classifier_cls"), np.log(3))
+
+
+def shapes(outputs):
+    return keras.tree.map_structure(lambda output: output.shape, outputs)
+
+
+def dtypes(outputs):
+    return {output.dtype.name for output in keras.tree.flatten(outputs)}
+
+
+def compiled(model, head):
+    model.compile(keras.optimizers.Adam(5e-3), loss=LOSS[head]())
+    return model
+
+
+def overfitted_loss(model, batch, targets, steps=80):
+    """The loss after so many steps on the same batch."""
+    model.fit(tf.data.Dataset.from_tensors((batch, targets)).repeat(steps), shuffle=False, verbose=0)
+    return model.evaluate(batch, targets, verbose=0, return_dict=True)["loss"]
+
+
+def test_logits_have_the_promised_shapes_in_float32(make_encoder, head, add_head, head_batch):
+    outputs = add_head(make_encoder()).predict(head_batch, verbose=0)
+    assert shapes(outputs) == LOGITS[head]
+    assert dtypes(outputs) == {"float32"}
+
+
+def test_an_untrained_model_loses_what_chance_loses(make_encoder, head, add_head, head_batch):
+    model = compiled(add_head(make_encoder()), head)
+    loss = model.evaluate(head_batch, TARGETS[head], verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(FIRST_LOSS[head], rel=0.05)
+
+
+@pytest.mark.parametrize("normalize_first", [False, True])
+def test_one_batch_is_learnt_by_heart(make_encoder, make_batch, normalize_first):
+    model = compiled(add_pretraining_heads(make_encoder(dropout=0.0, normalize_first=normalize_first)), "pretraining")
+    assert overfitted_loss(model, make_batch(masked=True), TARGETS["pretraining"]) < 0.1 * FIRST_LOSS["pretraining"]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_classifier_learns_one_batch_by_heart(make_encoder, make_batch, pooling):
+    model = compiled(add_classifier_head(make_encoder(), ["a", "b", "c"], pooling=pooling), f"classifier_{pooling}")
+    assert overfitted_loss(model, make_batch(), TARGETS["classifier_mean"]) < 0.1 * np.log(3)
+
+
+def test_mixed_bfloat16_gives_float32_logits_close_to_those_of_float32(make_encoder, head, add_head, head_batch):
+    exact = add_head(make_encoder())
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        fast = add_head(make_encoder())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    fast.set_weights(exact.get_weights())
+    expected, found = exact.predict(head_batch, verbose=0), fast.predict(head_batch, verbose=0)
+    assert dtypes(found) == {"float32"}
+    for of_exact, of_fast in zip(keras.tree.flatten(expected), keras.tree.flatten(found), strict=True):
+        np.testing.assert_allclose(of_fast, of_exact, atol=0.02)
+    assert {weight.dtype for weight in fast.weights if "seed" not in weight.path} == {"float32"}
+
+
+def test_keras_alone_saves_and_loads_each_model(make_encoder, head, add_head, head_batch, tmp_path):
+    model = add_head(make_encoder())
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    expected, found = model.predict(head_batch, verbose=0), again.predict(head_batch, verbose=0)
+    keras.tree.map_structure(np.testing.assert_array_equal, found, expected)
+
+
+def test_padding_changes_no_logits(make_encoder, head, add_head, head_batch):
+    model = add_head(make_encoder())
+    wide = {
+        name: value if name == "mask_positions" else np.pad(value, [(0, 0), (0, 5)])
+        for name, value in head_batch.items()
+    }
+    expected, found = model.predict(head_batch, verbose=0), model.predict(wide, verbose=0)
+    keras.tree.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+
+
+def test_keras_hubs_bert_takes_each_head_and_trains(make_backbone, head, add_head, head_batch):
+    backbone = make_backbone()
+    model = compiled(add_head(backbone), head)
+    before = backbone.get_layer("token_embedding").get_weights()[0]
+    model.fit(head_batch, TARGETS[head], batch_size=4, shuffle=False, verbose=0)
+    assert shapes(model.predict(head_batch, verbose=0)) == LOGITS[head]
+    assert np.abs(backbone.get_layer("token_embedding").get_weights()[0] - before).max() > 0
+
+
+def test_training_a_head_trains_the_encoder_and_other_heads_on_it(make_encoder, make_batch):
+    encoder = make_encoder(dropout=0.0)
+    masked_lm, classifier = add_masked_lm_head(encoder), add_classifier_head(encoder, ["a", "b"])
+    batch = make_batch(masked=True)
+    texts = {name: batch[name] for name in encoder.input}
+    before = classifier.predict(texts, verbose=0)
+    compiled(masked_lm, "masked_lm").fit(batch, TARGETS["masked_lm"], batch_size=4, shuffle=False, verbose=0)
+    assert np.abs(classifier.predict(texts, verbose=0) - before).max() > 1e-3
+    assert masked_lm.get_layer("transformer_layer_1") is classifier.get_layer("transformer_layer_1")
+
+
+def test_the_projection_to_the_vocabulary_is_the_token_embedding(make_encoder, make_batch):
+    model = add_masked_lm_head(make_encoder())
+    assert [weight.path for weight in model.weights if tuple(weight.shape) in ((50, 32), (32, 50))] == [
+        "token_embedding/embeddings"
+    ]
+    batch = make_batch(masked=True)
+    assert 40 not in batch["token_ids"]  # so that a change of its embedding can act on the output side only
+    before = model.predict(batch, verbose=0)
+    embedding = model.get_layer("token_embedding")
+    table = embedding.get_weights()[0]
+    table[40] += 1.0
+    embedding.set_weights([table])
+    changed = np.abs(model.predict(batch, verbose=0) - before).max((0, 1))
+    assert changed[40] > 0.01
+    assert np.delete(changed, 40).max() == 0
+
+
+def test_a_masked_position_is_predicted_from_its_own_hidden_state(make_encoder, make_batch):
+    model, batch = add_masked_lm_head(make_encoder()), make_batch(masked=True)
+    turned = {**batch, "mask_positions": batch["mask_positions"][:, ::-1]}
+    np.testing.assert_allclose(
+        model.predict(turned, verbose=0)[:, ::-1], model.predict(batch, verbose=0), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": ["one"]}, "at least two names"),
+        ({"labels": ["a", "a"]}, "distinct"),
+        ({"labels": ["a", "b"], "pooling": "means"}, "`pooling` must be one of cls, mean.*did you mean 'mean'"),
+        ({"labels": ["a", "b"], "dropout": -0.1}, "`dropout` must be between 0 and 1"),
+    ],
+)
+def test_bad_arguments_of_a_classifier_are_input_errors(make_encoder, arguments, message):
+    with pytest.raises(InputError, match=message):
+        add_classifier_head(make_encoder(), **arguments)

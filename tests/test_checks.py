@@ -1,0 +1,76 @@
+"""Every check passes what is right and refuses what is not, with the remedy and what arrived."""
+
+import pytest
+
+from tfllm import checks
+from tfllm.checks import InputError
+
+
+def test_an_input_error_is_a_value_error():
+    assert issubclass(InputError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("postive", " (did you mean 'positive'?)"), ("positive", " (did you mean 'positive'?)"), ("zzz", "")],
+)
+def test_did_you_mean_names_a_near_choice_only(word, expected):
+    assert checks.did_you_mean(word, ["positive", "negative"]) == expected
+
+
+def test_one_of_names_the_choices_what_arrived_and_the_nearest():
+    checks.check_one_of("decay", "linear", ["linear", "cosine"])
+    with pytest.raises(
+        InputError, match=r"`decay` must be one of linear, cosine\. Received: 'linar' \(did you mean 'linear'\?\)\."
+    ):
+        checks.check_one_of("decay", "linar", iter(["linear", "cosine"]))
+
+
+def test_at_least_includes_its_limit_and_refuses_what_is_no_number():
+    checks.check_at_least("epochs", 1, 1)
+    for value in (0, float("nan")):
+        with pytest.raises(InputError, match=f"`epochs` must be at least 1. Received: {value}."):
+            checks.check_at_least("epochs", value, 1)
+
+
+@pytest.mark.parametrize("value", [-0.001, 1.001, float("nan"), float("inf")])
+def test_between_refuses_what_is_outside(value):
+    with pytest.raises(InputError, match="`dropout` must be between 0 and 1. Received: "):
+        checks.check_between("dropout", value, 0, 1)
+
+
+@pytest.mark.parametrize("value", [0, 0.5, 1])
+def test_between_includes_its_limits(value):
+    checks.check_between("dropout", value, 0, 1)
+
+
+@pytest.mark.parametrize("by", [3, 0, -2])
+def test_divisible_says_why(by):
+    checks.check_divisible("hidden_dim", 32, "num_heads", 4, "so that heads are alike")
+    with pytest.raises(InputError, match=rf"divisible by `num_heads` so that heads are alike.*num_heads={by}\."):
+        checks.check_divisible("hidden_dim", 32, "num_heads", by, "so that heads are alike")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([], "at least two names"),
+        (["one"], "at least two names"),
+        (["a", "a"], "distinct, non-empty strings"),
+        (["a", ""], "distinct, non-empty strings"),
+        (["a", 1], "distinct, non-empty strings"),
+    ],
+)
+def test_labels_must_be_two_distinct_names(labels, message):
+    checks.check_labels(["negative", "positive"])
+    with pytest.raises(InputError, match=message):
+        checks.check_labels(labels)
+
+
+def test_a_missing_file_names_the_nearest_one_beside_it(tmp_path):
+    (tmp_path / "reviews.csv").touch()
+    checks.check_exists(tmp_path / "reviews.csv")
+    with pytest.raises(InputError, match=r"review\.csv: no such file or directory \(did you mean 'reviews\.csv'\?\)"):
+        checks.check_exists(tmp_path / "review.csv")
+    with pytest.raises(InputError, match="no such file or directory"):
+        checks.check_exists(tmp_path / "nowhere" / "reviews.csv")

@@ -1,0 +1,88 @@
+"""Losses against values worked out on paper, and the gradient of the masked one."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm.checks import InputError
+from tfllm.losses import ClassificationLoss, masked_lm_loss, next_sentence_loss
+
+
+def test_two_masks_with_uniform_logits_lose_the_logarithm_of_the_vocabulary():
+    loss = masked_lm_loss()(np.array([[1, 3]]), np.zeros((1, 2, 4)), sample_weight=np.ones((1, 2)))
+    assert float(loss) == pytest.approx(np.log(4), rel=1e-6)
+
+
+def test_the_masked_loss_is_the_mean_over_real_masks_of_the_whole_batch():
+    # Row 1 has one real mask, row 2 three. Each token's odds are 3:1 or 1:1, so the losses are ln(4/3) or ln 2.
+    logits = np.log([[[3.0, 1.0], [9, 1], [9, 1]], [[1, 1], [1, 1], [1, 1]]])
+    weights = np.array([[1.0, 0, 0], [1, 1, 1]])
+    loss = masked_lm_loss()(np.zeros((2, 3)), logits, sample_weight=weights)
+    assert float(loss) == pytest.approx((np.log(4 / 3) + 3 * np.log(2)) / 4, rel=1e-6)
+
+
+def test_the_masked_loss_is_zero_and_not_nan_without_a_real_mask():
+    assert float(masked_lm_loss()(np.zeros((1, 2)), np.ones((1, 2, 4)), sample_weight=np.zeros((1, 2)))) == 0.0
+
+
+def test_the_gradient_of_the_masked_loss_is_probability_minus_target_over_the_count_of_masks():
+    logits = tf.Variable(np.log([[[3.0, 1.0], [1.0, 1.0], [5.0, 1.0]]]), dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        loss = masked_lm_loss()(tf.constant([[0, 1, 0]]), logits, sample_weight=tf.constant([[1.0, 1.0, 0.0]]))
+    # Two real masks: (3/4 - 1, 1/4) / 2 and (1/2, 1/2 - 1) / 2; the unused slot gets nothing.
+    expected = [[[-1 / 8, 1 / 8], [1 / 4, -1 / 4], [0, 0]]]
+    np.testing.assert_allclose(tape.gradient(loss, logits), expected, atol=1e-6)
+
+
+def test_huge_logits_keep_losses_finite():
+    logits = np.array([[[1e4, -1e4]]], "float32")
+    assert float(masked_lm_loss()(np.array([[1]]), logits, sample_weight=np.ones((1, 1)))) == pytest.approx(2e4)
+    assert float(ClassificationLoss(0.1)(np.array([1]), logits[0])) == pytest.approx(0.95 * 2e4)
+
+
+def test_the_next_sentence_loss_is_the_mean_over_pairs():
+    logits = np.log([[3.0, 1.0], [1.0, 3.0]])
+    loss = next_sentence_loss()(np.array([0, 0]), logits)
+    assert float(loss) == pytest.approx((np.log(4 / 3) + np.log(4)) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_equal_logits_lose_ln_2_with_any_smoothing(smoothing):
+    assert float(ClassificationLoss(smoothing)(np.array([0, 1]), np.zeros((2, 2)))) == pytest.approx(np.log(2))
+
+
+def test_smoothing_puts_its_share_on_every_label():
+    # C = 4, s = 0.2: target 0.85 on the right label and 0.05 on the others; probabilities 1/2, 1/4, 1/8, 1/8.
+    logits = np.log([[4.0, 2.0, 1.0, 1.0]])
+    expected = 0.85 * np.log(2) + 0.05 * (np.log(4) + np.log(8) + np.log(8))
+    assert float(ClassificationLoss(0.2)(np.array([0]), logits)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_without_smoothing_it_is_keras_cross_entropy():
+    random = np.random.default_rng(0)
+    label_ids, logits = random.integers(0, 5, 16), random.normal(size=(16, 5))
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(label_ids, logits)
+    assert float(ClassificationLoss()(label_ids, logits)) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_sample_weights_weigh_and_all_zero_is_zero():
+    label_ids, logits = np.array([0, 0]), np.log([[3.0, 1.0], [1.0, 3.0]])
+    loss = ClassificationLoss()
+    assert float(loss(label_ids, logits, sample_weight=np.array([3.0, 1.0]))) == pytest.approx(
+        (3 * np.log(4 / 3) + np.log(4)) / 4, rel=1e-6
+    )
+    assert float(loss(label_ids, logits, sample_weight=np.zeros(2))) == 0.0
+
+
+def test_the_classification_loss_is_rebuilt_from_its_configuration():
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(ClassificationLoss(0.3)), safe_mode=True
+    )
+    assert (again.label_smoothing, again.reduction) == (0.3, "mean_with_sample_weight")
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.1])
+def test_a_smoothing_outside_0_to_1_is_refused(smoothing):
+    with pytest.raises(InputError, match="`label_smoothing` must be between 0 and 1"):
+        ClassificationLoss(smoothing)

@@ -1,0 +1,144 @@
+"""A stage's directory is there whole or not at all, and says what is wrong with it."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tfllm import manifest
+from tfllm.checks import InputError
+
+
+def write(path, kind="model", **arguments):
+    with manifest.write_directory(path, kind, arguments) as beside:
+        (beside / "inner").mkdir()
+        (beside / "inner" / "a.txt").write_text("a", "utf-8")
+    return path
+
+
+def edit(path, **changes):
+    file = path / manifest.FILE_NAME
+    file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), **changes}), "utf-8")
+
+
+def test_a_directory_says_what_it_is_and_what_made_it(tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_bytes(b"text,label\n")
+    with manifest.write_directory(tmp_path / "m", "model", {"epochs": 3, "text": "文本"}, seed=7, inputs=[data]) as beside:
+        (beside / "a.txt").write_bytes(b"a")
+        assert not (tmp_path / "m").exists()
+    found = manifest.read_manifest(tmp_path / "m", "model")
+    assert found["format"] == manifest.FORMAT
+    assert found["kind"] == "model"
+    assert found["arguments"] == {"epochs": 3, "text": "文本"}
+    assert found["seed"] == 7
+    assert found["inputs"] == {str(data): hashlib.sha256(b"text,label\n").hexdigest()}
+    assert found["files"] == {"a.txt": hashlib.sha256(b"a").hexdigest()}
+    assert {"tfllm", "python", "tensorflow", "keras", "keras-hub"} <= set(found["versions"])
+    manifest.check_files(tmp_path / "m", found)
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
+
+
+def test_nothing_is_left_when_the_block_raises(tmp_path):
+    with pytest.raises(RuntimeError, match="halfway"), manifest.write_directory(tmp_path / "m", "model", {}) as beside:
+        (beside / "a.txt").touch()
+        raise RuntimeError("halfway")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_left_when_an_input_cannot_be_hashed(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError),
+        manifest.write_directory(tmp_path / "m", "model", {}, inputs=[tmp_path / "gone.csv"]),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_killed_while_it_writes_leaves_nothing_under_the_name(tmp_path):
+    program = """
+        import os, signal, sys
+        from tfllm import manifest
+        with manifest.write_directory(sys.argv[1], "model", {}) as beside:
+            (beside / "a.txt").write_text("a")
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    path = tmp_path / "m"
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(program), str(path)]).returncode == -9
+    assert not path.exists()
+    write(path)
+    manifest.read_manifest(path, "model")
+
+
+@pytest.mark.parametrize("taken", ["file", "directory"])
+def test_a_taken_place_is_refused_and_left_alone(tmp_path, taken):
+    path = tmp_path / "m"
+    if taken == "file":
+        path.write_text("mine", "utf-8")
+    else:
+        path.mkdir()
+        (path / "mine.txt").write_text("mine", "utf-8")
+    with pytest.raises(InputError, match="already exists"):
+        write(path)
+    assert (path if taken == "file" else path / "mine.txt").read_text("utf-8") == "mine"
+
+
+def test_an_empty_directory_and_missing_parents_are_filled(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "x" / "y" / "z"):
+        assert manifest.read_manifest(write(path), "model")["files"].keys() == {"inner/a.txt"}
+
+
+def test_a_missing_directory_and_an_unfinished_one_are_told_apart(tmp_path):
+    with pytest.raises(InputError, match="no such directory"):
+        manifest.read_manifest(tmp_path / "m", "model")
+    with pytest.raises(InputError, match=r"has no manifest\.json.*did not finish"):
+        manifest.read_manifest(tmp_path, "model")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"kind": "model", "format": 1}', b"\xff\xfe"])
+def test_a_damaged_manifest_is_an_input_error(tmp_path, content):
+    (tmp_path / manifest.FILE_NAME).write_bytes(content)
+    with pytest.raises(InputError, match="is damaged"):
+        manifest.read_manifest(tmp_path, "model")
+
+
+def test_a_directory_of_another_kind_or_format_is_refused(tmp_path):
+    path = write(tmp_path / "t", kind="tokenizer")
+    with pytest.raises(InputError, match="holds a tokenizer, not a model"):
+        manifest.read_manifest(path, "model")
+    edit(path, format=99)
+    with pytest.raises(InputError, match="has format 99.*reads format 1"):
+        manifest.read_manifest(path, "tokenizer")
+
+
+def test_a_flipped_bit_and_a_missing_file_are_noticed(tmp_path):
+    path = write(tmp_path / "m")
+    found, file = manifest.read_manifest(path, "model"), path / "inner" / "a.txt"
+    file.write_bytes(bytes([file.read_bytes()[0] ^ 1]))
+    with pytest.raises(InputError, match=r"a\.txt is damaged"):
+        manifest.check_files(path, found)
+    file.unlink()
+    with pytest.raises(InputError, match=r"a\.txt is missing"):
+        manifest.check_files(path, found)
+
+
+def test_updated_texts_are_hashed_and_the_rest_stays(tmp_path):
+    path = write(tmp_path / "m", epochs=3)
+    before = manifest.read_manifest(path, "model")
+    manifest.update_files(path, "model", {"README.md": "# 模型\n", "scores/test.json": "{}\n"})
+    after = manifest.read_manifest(path, "model")
+    assert (path / "README.md").read_text("utf-8") == "# 模型\n"
+    assert after["files"].keys() == {"README.md", "inner/a.txt", "scores/test.json"}
+    assert {**after, "files": None} == {**before, "files": None}
+    manifest.check_files(path, after)
+
+
+def test_updating_a_directory_of_another_kind_is_refused(tmp_path):
+    path = write(tmp_path / "t", kind="tokenizer")
+    with pytest.raises(InputError, match="holds a tokenizer"):
+        manifest.update_files(path, "model", {"README.md": "x"})
+    assert not (path / "README.md").exists()
