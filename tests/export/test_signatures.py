@@ -31,7 +31,7 @@ def test_embed_is_the_mean_of_the_token_vectors_under_every_head(
     encoder = make_encoder(normalize_first=normalize_first)
     signatures = build_signatures(head(encoder), tokenizer, 16)
     assert set(signatures) == expected
-    ids = tf.constant([[tokenizer.cls_id, *tokenizer.tokenize("good film")[0], tokenizer.sep_id]])
+    ids = tf.constant([[tokenizer.cls_id, *tokenizer.tokenize("good film")[0].numpy(), tokenizer.sep_id]])
     inputs = {"token_ids": ids, "segment_ids": tf.zeros_like(ids), "padding_mask": tf.ones_like(ids)}
     mean = tf.reduce_mean(encoder(inputs)["sequence_output"], axis=1)
     embedding = signatures["embed"].function(text=tf.constant(["good film", "a longer text, which pads the first"]))
