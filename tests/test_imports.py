@@ -72,6 +72,8 @@ def test_the_server_never_imports_keras():
 
 
 def test_importing_the_package_or_its_command_line_loads_neither_tensorflow_nor_keras():
-    program = "import sys, tfllm, tfllm.cli; print(sorted({'tensorflow', 'keras', 'keras_hub', 'numpy'} & set(sys.modules)))"
+    program = (
+        "import sys, tfllm, tfllm.cli; print(sorted({'tensorflow', 'keras', 'keras_hub', 'numpy'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

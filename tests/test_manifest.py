@@ -27,7 +27,9 @@ def edit(path, **changes):
 def test_a_directory_says_what_it_is_and_what_made_it(tmp_path):
     data = tmp_path / "data.csv"
     data.write_bytes(b"text,label\n")
-    with manifest.write_directory(tmp_path / "m", "model", {"epochs": 3, "text": "文本"}, seed=7, inputs=[data]) as beside:
+    with manifest.write_directory(
+        tmp_path / "m", "model", {"epochs": 3, "text": "文本"}, seed=7, inputs=[data]
+    ) as beside:
         (beside / "a.txt").write_bytes(b"a")
         assert not (tmp_path / "m").exists()
     found = manifest.read_manifest(tmp_path / "m", "model")
@@ -132,9 +134,16 @@ def test_updated_texts_are_hashed_and_the_rest_stays(tmp_path):
     manifest.update_files(path, "model", {"README.md": "# 模型\n", "scores/test.json": "{}\n"})
     after = manifest.read_manifest(path, "model")
     assert (path / "README.md").read_text("utf-8") == "# 模型\n"
-    assert after["files"].keys() == {"README.md", "inner/a.txt", "scores/test.json"}
+    assert after["files"].keys() == {"inner/a.txt", "scores/test.json"}
     assert {**after, "files": None} == {**before, "files": None}
     manifest.check_files(path, after)
+
+
+def test_people_may_edit_the_card(tmp_path):
+    with manifest.write_directory(tmp_path / "m", "model", {}) as beside:
+        (beside / manifest.CARD).write_text("# Mine\n", "utf-8")
+    (tmp_path / "m" / manifest.CARD).write_text("# Mine, with a remark\n", "utf-8")
+    manifest.check_files(tmp_path / "m", manifest.read_manifest(tmp_path / "m", "model"))
 
 
 def test_updating_a_directory_of_another_kind_is_refused(tmp_path):

@@ -68,6 +68,6 @@ def test_every_token_stands_once_in_order_and_little_room_is_wasted(sizes, lengt
         assert mask[0] == 1
         assert (row[used:] == PAD).all()
     room = length - (padding_mask > 0).sum(1)
-    shortest = [min(np.bincount(mask)[1:]) for mask in padding_mask]
-    # Two rows that would fit into one are never left apart: some piece of the one would have gone into the other.
-    assert all(room[i] < shortest[j] for i in range(len(room)) for j in range(i + 1, len(room)))
+    longest = (padding_mask == 1).sum(1)
+    # A row was begun only because its first piece, the longest, fits into no earlier one: no two rows fit into one.
+    assert all(room[i] < longest[j] for i in range(len(room)) for j in range(i + 1, len(room)))

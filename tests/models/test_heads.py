@@ -152,9 +152,7 @@ def test_the_projection_to_the_vocabulary_is_the_token_embedding(make_encoder, m
 def test_a_masked_position_is_predicted_from_its_own_hidden_state(make_encoder, make_batch):
     model, batch = add_masked_lm_head(make_encoder()), make_batch(masked=True)
     turned = {**batch, "mask_positions": batch["mask_positions"][:, ::-1]}
-    np.testing.assert_allclose(
-        model.predict(turned, verbose=0)[:, ::-1], model.predict(batch, verbose=0), atol=1e-5
-    )
+    np.testing.assert_allclose(model.predict(turned, verbose=0)[:, ::-1], model.predict(batch, verbose=0), atol=1e-5)
 
 
 @pytest.mark.parametrize(

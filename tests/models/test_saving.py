@@ -9,7 +9,7 @@ import pytest
 from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.models import add_classifier_head, add_masked_lm_head, load_encoder, load_model, read_recipe, save_model
-from tfllm.models.saving import CARD, KIND, WEIGHTS
+from tfllm.models.saving import KIND, WEIGHTS
 from tfllm.tokenizers import load_tokenizer
 
 
@@ -88,8 +88,8 @@ def test_a_model_saved_in_float32_is_loaded_under_the_current_policy(saved, clas
 
 
 def test_the_directory_holds_manifest_weights_tokenizer_and_card(saved, classifier, tiny_tokenizer):
-    assert {entry.name for entry in saved.iterdir()} == {manifest.FILE_NAME, WEIGHTS, CARD, "tokenizer"}
-    assert (saved / CARD).read_text("utf-8") == "# Mine\n"
+    assert {entry.name for entry in saved.iterdir()} == {manifest.FILE_NAME, manifest.CARD, WEIGHTS, "tokenizer"}
+    assert (saved / manifest.CARD).read_text("utf-8") == "# Mine\n"
     assert load_tokenizer(saved / "tokenizer").vocabulary == tiny_tokenizer.vocabulary
     arguments = manifest.read_manifest(saved, KIND)["arguments"]
     assert arguments["run"] == {"epochs": 2}

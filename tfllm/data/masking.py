@@ -28,7 +28,8 @@ def masked_lm_masker(
     Args:
         tokenizer: gives the special ids, the vocabulary, and where words begin.
         rate: share of tokens that is to be predicted, 0 to 1.
-        whole_word: choose words instead of tokens; a word is masked with all its tokens or not at all.
+        whole_word: choose words instead of tokens; a word is masked with all its tokens or not at all, so the share
+            may not be reached. A word that is longer than the whole share is never masked.
         seed: with the batch number it decides every choice.
 
     Returns:
@@ -49,12 +50,13 @@ def masked_lm_masker(
         draw_score, draw_fate, draw_token = _draws(seed, number)
 
         score = tf.random.stateless_uniform(shape, draw_score)
-        if whole_word:
-            word = tf.cumsum(tokenizer.word_starts(token_ids), axis=1)  # (B, T), number of the word
-            score = tf.gather(score, tf.minimum(word, shape[1] - 1), batch_dims=1)
         candidate = (tf.gather(is_special, token_ids) == 0) & (batch["padding_mask"] > 0)
-        score = tf.where(candidate, score, -1.0)
-        positions, weights = _choose(score, candidate, rate, m)  # (B, M) each
+        wanted = _wanted(candidate, rate, m)  # (B,)
+        if whole_word:
+            word = tf.minimum(tf.cumsum(tokenizer.word_starts(token_ids), axis=1), shape[1] - 1)  # (B, T), its number
+            score = tf.gather(score, word, batch_dims=1)
+            candidate &= _group_sizes(word, candidate) <= wanted[:, None]
+        positions, weights = _choose(tf.where(candidate, score, -1.0), wanted, m)  # (B, M) each
         mask_ids = tf.gather(token_ids, positions, batch_dims=1)
 
         fate = tf.random.stateless_uniform(tf.shape(positions), draw_fate)
@@ -77,13 +79,25 @@ def _draws(seed: int, number: tf.Tensor) -> list[tf.Tensor]:
     return tf.unstack(tf.random.split(tf.stack([tf.cast(seed, tf.int32), tf.cast(number, tf.int32)]), 3))
 
 
-def _choose(score: tf.Tensor, candidate: tf.Tensor, rate: float, m: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The positions with the highest scores, in order of position; weight 1 where chosen, else 0.
+def _wanted(candidate: tf.Tensor, rate: float, m: int) -> tf.Tensor:
+    """How many tokens of each row are to be masked, int32 (B,): the rounded share, at least 1."""
+    count = tf.reduce_sum(tf.cast(candidate, tf.float32), axis=1)
+    return tf.clip_by_value(tf.cast(tf.round(rate * count), tf.int32), 1, m)
 
-    A group of equal scores (a word) that does not fit whole is left out.
+
+def _group_sizes(group: tf.Tensor, member: tf.Tensor) -> tf.Tensor:
+    """For each place how many members its group (0 to T - 1) has in the row; all (B, T)."""
+    rows, length = tf.unstack(tf.shape(group))
+    group += tf.range(rows)[:, None] * length
+    return tf.gather(tf.math.unsorted_segment_sum(tf.cast(member, tf.int32), group, rows * length), group)
+
+
+def _choose(score: tf.Tensor, wanted: tf.Tensor, m: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The `wanted` positions with the highest scores, in order of position; weight 1 where chosen, else 0.
+
+    Negative scores are never chosen. A group of equal scores (a word) that does not fit whole is left out.
     """
-    wanted = tf.cast(tf.round(rate * tf.cast(tf.reduce_sum(tf.cast(candidate, tf.int32), 1), tf.float32)), tf.int32)
-    wanted = tf.clip_by_value(wanted, 1, m)  # (B,)
+    score = tf.pad(score, [[0, 0], [0, 1]], constant_values=-1.0)  # so that M + 1 are there when M is T
     best, positions = tf.math.top_k(score, m + 1)  # (B, M + 1)
     first_left_out = tf.gather(best, wanted, batch_dims=1)[:, None]  # (B, 1)
     chosen = (best > tf.maximum(first_left_out, -0.5))[:, :m]

@@ -60,12 +60,14 @@ def masked_lm_dataset(
         `mask_positions` (B, M); targets `mask_ids` (B, M); weights `mask_weights` (B, M).
 
     Raises:
-        InputError: for a bad argument, or (when the data is read) a file that cannot be read.
+        InputError: for a bad argument, a file that is not there, or a corpus whose first text cannot be read. A
+            malformed text further on ends the iteration with a `tf.errors.InvalidArgumentError` that quotes it.
     """
     checks.check_at_least("sequence_length", sequence_length, 8)
     checks.check_at_least("batch_size", batch_size, 1)
     checks.check_one_of("part", part, PARTS)
     checks.check_between("held_out", held_out, 0, 1)
+    next(read_texts(corpus, text_column))
     epochs = itertools.count()  # every pass over the corpus draws other pairs
 
     def rows() -> Iterator[dict[str, np.ndarray]]:

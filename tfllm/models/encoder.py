@@ -49,7 +49,7 @@ def build_encoder(
     authors' code; positions restart with every packed text.
     """
     arguments = dict(locals())
-    for name in set(arguments) - {"dropout", "normalize_first"}:
+    for name in (name for name in arguments if name not in ("dropout", "normalize_first")):
         checks.check_at_least(name, arguments[name], 1)
     checks.check_divisible("hidden_dim", hidden_dim, "num_heads", num_heads, "so that every head has the same width")
     checks.check_between("dropout", dropout, 0, 1)
