@@ -42,7 +42,7 @@ _NAMES = {
     ],
     "tfllm.losses": ["ClassificationLoss", "masked_lm_loss", "next_sentence_loss"],
     "tfllm.training": ["Progress", "WarmupDecay", "adamw", "choose_precision", "train_classifier", "train_masked_lm"],
-    "tfllm.evaluation": ["evaluate_classifier", "pseudo_perplexity"],
+    "tfllm.evaluation": ["baseline_scores", "evaluate_classifier", "masked_lm_scores", "pseudo_perplexity"],
     "tfllm.export": ["check_savedmodel", "export_savedmodel", "predict_texts"],
     "tfllm.cli.tokenizer": ["train_tokenizer"],
     "tfllm.cli.pretrain": ["pretrain"],

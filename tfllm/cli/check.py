@@ -4,8 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from tfllm.checks import InputError
+from tfllm.cli.startup import load_tensorflow
 
 
 def check(
@@ -14,13 +18,7 @@ def check(
     ],
 ) -> None:
     """Check a SavedModel's files, signatures, ops and weights, and repeat its warm-up requests."""
-    from tfllm.cli.startup import load_tensorflow
-
     load_tensorflow()
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from tfllm.export import check_savedmodel
 
     findings = check_savedmodel(savedmodel)

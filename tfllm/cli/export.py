@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from tfllm.checks import check_one_of
+from tfllm.cli.startup import load_tensorflow
 
 FORMATS = ("savedmodel",)
 
@@ -16,13 +18,8 @@ def export(
     format: Annotated[str, typer.Option(help="savedmodel.")] = "savedmodel",
 ) -> None:
     """Write a SavedModel that takes plain strings, and check it in a process without Keras."""
-    check_one_of("--format", format, FORMATS)
-
-    from tfllm.cli.startup import load_tensorflow
-
+    check_one_of("format", format, FORMATS)
     load_tensorflow()
-    from rich.console import Console
-
     from tfllm.export import export_savedmodel
     from tfllm.export.check import read_signatures
     from tfllm.manifest import read_manifest

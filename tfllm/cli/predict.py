@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from tfllm.checks import InputError, check_exists
+from tfllm.checks import InputError
+from tfllm.cli.startup import load_tensorflow
 
 
 def predict(
@@ -21,17 +25,11 @@ def predict(
     trust: Annotated[bool, typer.Option("--trust", help="Run a SavedModel that tfllm cannot vouch for.")] = False,
 ) -> None:
     """Classify texts."""
-    texts = [*(texts or []), *(_read_lines(file) if file else [])]
+    texts = [*map(_printable, texts or []), *(_read_lines(file) if file else [])]
     if not texts:
         raise InputError("Nothing to classify. Give texts as arguments, or --file with one text a line.")
 
-    from tfllm.cli.startup import load_tensorflow
-
     load_tensorflow()
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from tfllm.export import predict_texts
 
     results = predict_texts(model, texts, trust=trust)
@@ -49,9 +47,14 @@ def predict(
 def _read_lines(file: Path) -> list[str]:
     if str(file) == "-":
         content = sys.stdin.buffer.read()
-    else:
-        check_exists(file)
+    elif file.is_file():
         content = file.read_bytes()
-    return (
-        content.decode("utf-8-sig", "replace").replace("\r\n", "\n").removesuffix("\n").split("\n") if content else []
-    )
+    else:
+        raise InputError(f"{file}: no such file.")
+    lines = content.decode("utf-8-sig", "replace").split("\n")
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
+def _printable(text: str) -> str:
+    """An argument that is not valid UTF-8 reaches Python with surrogates, which nothing can print."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -8,6 +8,7 @@ B texts, C characters of a text, N characters of a normalized text.
 """
 
 import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from tokenizers import normalizers
 
 CODE_POINTS = 0x110000
 SURROGATES = slice(0xD800, 0xE000)
+PLANE = 0x10000
 PAGE = 256
 NOTHING = -CODE_POINTS - 1
 SEPARATOR = "|"  # a character that is left alone and joins with nothing
@@ -71,14 +73,17 @@ def _tables(lowercase: bool) -> tuple[np.ndarray, np.ndarray]:
     return np.array(pages, np.int32), np.frombuffer(b"".join(places), np.int32).reshape(-1, 3)
 
 
-def _replacements(lowercase: bool) -> list[str]:
+def _replacements(lowercase: bool) -> Iterator[str]:
     """What the reference makes of each code point. The WordPiece op splits CJK characters itself."""
     reference = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=False, strip_accents=lowercase, lowercase=lowercase
     )
-    characters = [chr(code_point) for code_point in range(CODE_POINTS)]
-    characters[SURROGATES] = ["\ufffd"] * (SURROGATES.stop - SURROGATES.start)
-    characters[ord(SEPARATOR)] = "x"
-    replacements = reference.normalize_str(SEPARATOR.join(characters)).split(SEPARATOR)
-    replacements[ord(SEPARATOR)] = SEPARATOR
-    return replacements
+    for first in range(0, CODE_POINTS, PLANE):
+        characters = [chr(code_point) for code_point in range(first, first + PLANE)]
+        if first == 0:
+            characters[SURROGATES] = ["\ufffd"] * (SURROGATES.stop - SURROGATES.start)
+            characters[ord(SEPARATOR)] = ""
+        replacements = reference.normalize_str(SEPARATOR.join(characters)).split(SEPARATOR)
+        if first == 0:
+            replacements[ord(SEPARATOR)] = SEPARATOR
+        yield from replacements

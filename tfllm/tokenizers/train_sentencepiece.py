@@ -16,7 +16,7 @@ from tfllm.tokenizers.base import NO_TEXT, SPECIAL_TOKENS
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
 
 LINE_CHARACTERS = 1000  # longer lines are cut: the trainer skips lines of over 4192 bytes
-LINES = 1_000_000  # what the trainer holds in memory; of a longer corpus it draws this many at random
+LINES = 200_000  # what the trainer holds in memory (15 times their bytes); of a longer corpus it draws this many
 THREADS = 4  # fixed: sums over threads are rounded differently for another number
 LOG = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def train_sentencepiece(
     """A SentencePiece tokenizer for texts like these, with byte fallback: no character is unknown.
 
     Args:
-        texts: read once, as a stream. Of more than a million lines, a million are drawn at random.
+        texts: read once, as a stream. Of more than 200,000 lines, 200,000 are drawn at random.
         vocabulary_size: most tokens wanted, the five special ones and 256 bytes included. A small corpus gives fewer;
             this is logged as a warning.
         model_type: "unigram" or "bpe".

@@ -44,7 +44,7 @@ def train_wordpiece(
     """
     check_at_least("vocabulary_size", vocabulary_size, 100)
     check_at_least("min_frequency", min_frequency, 1)
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace", newline="\n") as spool:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as spool:
         counts = Counter()
         forms = set(_train(_normalize(texts, lowercase, spool, counts), vocab_size=0, special_tokens=[]))
         characters = _by_frequency(counts, forms)

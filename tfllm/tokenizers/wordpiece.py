@@ -15,7 +15,7 @@ from tfllm.tokenizers.offsets import character_boundaries, pick, to_characters
 
 VOCABULARY_FILE = "vocab.txt"
 MAX_BYTES_PER_WORD = 400  # BERT gives up on words over 100 characters; a character has at most 4 bytes
-PLAIN = r"[ -~\t\n\r]*"
+PLAIN = r"[ -~\t\n\r]*"  # printable ASCII and the white space the op splits at
 
 
 class WordPieceTokenizer(Tokenizer):

@@ -1,0 +1,140 @@
+"""`tfllm export`, `check` and `predict`, one after the other, as a user calls them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tfllm.checks import InputError
+from tfllm.cli.check import check
+from tfllm.cli.export import export
+from tfllm.cli.predict import predict
+from tfllm.models import add_classifier_head, build_encoder, save_model
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_tokenizer, tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    encoder = build_encoder(
+        tiny_tokenizer.vocabulary_size,
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=24,
+    )
+    directory = tmp_path_factory.mktemp("models") / "reviews"
+    classifier = add_classifier_head(encoder, ["[bad]", "[good]"])  # rich would take [bad] for markup
+    save_model(classifier, directory, tiny_tokenizer, run={"sequence_length": 12})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def savedmodel(model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("savedmodels") / "reviews"
+    printed = run(export, model, "--out", out)
+    for expected in (
+        f"{out}/1: ",
+        " MB",
+        "serving_default",
+        "scores to 1e-5",
+        f"--dir {out}/1",
+        "/models/reviews:predict",
+    ):
+        assert expected in printed
+    return out
+
+
+def run(command, *arguments, stdin=None):
+    """Call a command as Typer does; returns what it printed."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(command)
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+    if isinstance(result.exception, InputError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_length_of_training_goes_into_the_savedmodel(savedmodel):
+    facts = json.loads((savedmodel / "1" / "assets.extra" / "tfllm.json").read_text("utf-8"))
+    assert facts["sequence_length"] == 12
+
+
+def test_check_prints_a_line_for_each_check(savedmodel):
+    printed = run(check, savedmodel)
+    for name in ("files", "signatures", "ops", "weights", "warm-up"):
+        assert name in printed
+    assert "FAILED" not in printed
+
+
+def test_predict_prints_a_table(savedmodel):
+    printed = run(predict, savedmodel, "lovely", "[red]dull[/red]")
+    assert "lovely" in printed
+    assert "[red]dull[/red]" in printed
+    assert "[bad]" in printed or "[good]" in printed
+
+
+def test_json_lines_are_one_for_each_line_of_the_file_and_the_same_for_model_and_savedmodel(
+    model, savedmodel, tmp_path
+):
+    lines = ["good tea", "", "好茶", "a\u2028b", "not UTF-8: \N{REPLACEMENT CHARACTER}"]
+    file = tmp_path / "texts.txt"
+    file.write_bytes("\r\n".join(lines).encode().replace(b"\xef\xbf\xbd", b"\xff") + b"\n")
+    by_model, by_savedmodel, by_stdin = (
+        [json.loads(line) for line in printed.splitlines()]
+        for printed in (
+            run(predict, model, "--file", file, "--json"),
+            run(predict, savedmodel, "--file", file, "--json"),
+            run(predict, savedmodel, "--file", "-", "--json", stdin=file.read_bytes()),
+        )
+    )
+    assert [result["text"] for result in by_savedmodel] == lines
+    assert by_savedmodel == by_stdin
+    for left, right in zip(by_model, by_savedmodel, strict=True):
+        assert left["label"] == right["label"]
+        assert left["scores"] == pytest.approx(right["scores"], abs=1e-5)
+
+
+def test_a_user_sees_answers_and_nothing_of_tensorflow(savedmodel):
+    command = [sys.executable, "-m", "tfllm", "predict", savedmodel, "lovely", b"not UTF-8: \xff"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "lovely" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_failed_check_ends_with_exit_code_2_and_one_line(savedmodel, tmp_path):
+    broken = tmp_path / "1"
+    for file in (savedmodel / "1").rglob("*"):
+        if file.is_file():
+            target = broken / file.relative_to(savedmodel / "1")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes() + (b"x" if file.name == "saved_model.pb" else b""))
+    done = subprocess.run([sys.executable, "-m", "tfllm", "check", broken], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "FAILED" in done.stdout
+    assert done.stderr == f"tfllm: {broken} failed the check of files. Export it again.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        (export, ["no/such/model", "--out", "x"], "no/such/model"),
+        (export, ["no/such/model", "--out", "x", "--format", "savedmodels"], "did you mean 'savedmodel'"),
+        (check, ["no/such/model"], "no such file or directory"),
+        (predict, ["no/such/model", "text"], "no such file or directory"),
+        (predict, ["no/such/model"], "Nothing to classify"),
+        (predict, ["no/such/model", "--file", "no/such/file"], "no/such/file: no such file"),
+    ],
+)
+def test_a_mistake_is_named(command, arguments, message):
+    with pytest.raises(InputError, match=message):
+        run(command, *arguments)

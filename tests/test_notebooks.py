@@ -1,0 +1,31 @@
+"""The notebooks run from top to bottom, on this machine's processor."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+SHORTENED = {"PRETRAINING_STEPS = 400": "PRETRAINING_STEPS = 5", "EPOCHS = 5": "EPOCHS = 1"}
+
+
+@pytest.mark.parametrize("name", sorted(file.name for file in NOTEBOOKS.glob("*.ipynb")))
+def test_a_notebook_runs_and_ends_with_answers_of_the_savedmodel(name, tmp_path):
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    for long, short in SHORTENED.items():
+        assert long in parameters.source
+        parameters.source = parameters.source.replace(long, short)
+
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+    answers = notebook.cells[-1].outputs[0].text.splitlines()
+    assert [line.split()[0] in ("positive", "negative") for line in answers] == [True, True]
+
+
+@pytest.mark.parametrize("name", sorted(file.name for file in NOTEBOOKS.glob("*.ipynb")))
+def test_a_notebook_is_committed_without_outputs_and_with_a_colab_badge(name):
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
+    assert f"notebooks/{name}" in notebook.cells[0].source

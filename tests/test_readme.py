@@ -1,0 +1,70 @@
+"""What the README says runs: its commands and its Python, on the sample data, with short trainings."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfllm.data.samples import sample_path
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ("text_en.txt", "reviews_en_train.csv", "reviews_en_test.csv")
+SHORTENED = (("--steps 400", "--steps 5"), ("--task classify", "--task classify --epochs 1 --sequence-length 32"))
+SHORTENED_PYTHON = (("steps_per_epoch=400", "steps_per_epoch=5"), ("epochs=5", "epochs=1"))
+
+
+def _blocks(file: str, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", (ROOT / file).read_text("utf-8"), re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """A directory as `make quickstart` leaves it, as far as the README uses it."""
+    directory = tmp_path_factory.mktemp("readme")
+    (directory / "quickstart" / "data").mkdir(parents=True)
+    for name in SAMPLES:
+        shutil.copyfile(sample_path(name), directory / "quickstart" / "data" / name)
+    return directory
+
+
+def _run(arguments: list[str], directory: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *arguments], cwd=directory, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_every_command_runs_in_the_order_given(directory):
+    lines = [line for block in _blocks("README.md", "sh") for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith("tfllm ")]
+    assert len(commands) == len(lines) - 1  # all but `source .venv/bin/activate`
+    for command in commands:
+        for long, short in SHORTENED:
+            command = command.replace(long, short)
+        output = _run(["-m", "tfllm", *shlex.split(command)[1:]], directory)
+    assert "positive" in output or "negative" in output
+
+
+def test_the_python_runs(directory):
+    (program,) = _blocks("README.md", "python")
+    for long, short in SHORTENED_PYTHON:
+        assert long in program
+        program = program.replace(long, short)
+    assert "savedmodels/reviews" in _run(["-c", program], directory)
+
+
+def test_both_languages_give_the_same_commands_and_code():
+    for kind in ("", "sh", "python"):
+        assert _blocks("README.md", kind)[1:] == _blocks("README.zh-CN.md", kind)[1:]
+        assert len(_blocks("README.md", kind)) == len(_blocks("README.zh-CN.md", kind))
+
+
+def test_every_linked_file_is_there():
+    for file in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md"):
+        for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / file).read_text("utf-8")):
+            assert (ROOT / link).exists(), f"{file} links to {link}"

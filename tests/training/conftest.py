@@ -1,0 +1,47 @@
+"""A classifier of random weights and tiny data it can learn: which of two tokens stands in the row."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm.models import add_classifier_head, build_encoder
+
+SIZE = {
+    "vocabulary_size": 12,
+    "num_layers": 2,
+    "num_heads": 2,
+    "hidden_dim": 16,
+    "intermediate_dim": 32,
+    "max_sequence_length": 8,
+}
+
+
+@pytest.fixture
+def make_classifier():
+    """Build the same classifier each time; arguments replace those of the encoder."""
+
+    def make(seed=1, **arguments):
+        keras.utils.set_random_seed(seed)
+        return add_classifier_head(build_encoder(**{**SIZE, **arguments}), ["a", "b"])
+
+    return make
+
+
+@pytest.fixture
+def make_dataset():
+    """`count` rows of 8 tokens; label 1 where the row holds token 10 instead of 11. `flipped` turns the labels round."""
+
+    def make(count=32, batch_size=8, seed=0, flipped=False):
+        random = np.random.default_rng(seed)
+        label_ids = (np.arange(count) % 2).astype("int32")
+        token_ids = random.integers(5, 10, (count, 8)).astype("int32")
+        token_ids[np.arange(count), random.integers(0, 8, count)] = np.where(label_ids == 1, 10, 11)
+        inputs = {
+            "token_ids": token_ids,
+            "segment_ids": np.zeros_like(token_ids),
+            "padding_mask": np.ones_like(token_ids),
+        }
+        return tf.data.Dataset.from_tensor_slices((inputs, label_ids ^ flipped)).batch(batch_size)
+
+    return make
