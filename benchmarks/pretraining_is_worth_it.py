@@ -27,23 +27,23 @@ from tfllm.evaluation import baseline_scores
 TASKS = {"en": corpora.ENGLISH_TASKS, "zh": corpora.CHINESE_TASKS}
 VOCABULARY_SIZE = 8000
 PRETRAINING = {
-    "size": "mini",
+    "size": "tiny",
     "pre_norm": True,
     "batch_size": 32,
     "sequence_length": 128,
-    "learning_rate": 1e-3,
+    "learning_rate": 2e-3,
     "dropout": 0.0,
     "whole_word": True,
 }
 FINETUNING = {
-    "size": "mini",
+    "size": "tiny",
     "pre_norm": True,
-    "epochs": 4,
+    "epochs": 6,
     "batch_size": 32,
-    "sequence_length": 64,
-    "learning_rate": 3e-4,
+    "sequence_length": 128,
+    "learning_rate": 5e-4,
     "monitor": "accuracy",
-    "patience": 4,
+    "patience": 6,
 }
 SEEDS = (0, 1, 2)
 
@@ -51,7 +51,7 @@ SEEDS = (0, 1, 2)
 def main(
     data: Annotated[Path, typer.Option(help="Directory of the data sets.")],
     language: Annotated[str, typer.Option(help="en or zh.")] = "en",
-    steps: Annotated[int, typer.Option(help="Pretraining steps.")] = 3000,
+    steps: Annotated[int, typer.Option(help="Pretraining steps.")] = 12000,
     runs: Annotated[Path, typer.Option(help="Where stages are kept.")] = Path("benchmarks/runs"),
 ) -> None:
     start(quiet=False, verbose=False)
