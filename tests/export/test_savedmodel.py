@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from tfllm.checks import InputError
 from tfllm.data import text_dataset
-from tfllm.export import Predictor, check_savedmodel, export_savedmodel
+from tfllm.export import Predictor, export_savedmodel
 from tfllm.export.check import count_stored_numbers
-from tfllm.models import add_classifier_head
+from tfllm.models import add_classifier_head, add_masked_lm_head
 from tfllm.models.recipe import remember
 
 TEXTS = ["the film was good!", "bad", "你好，世界。", "😀 film 👩‍👩‍👧", "", "a b c " * 20]
@@ -116,7 +116,6 @@ def test_a_second_export_is_version_2_and_in_float32_whatever_the_training_polic
         for version in (copy.parent, copy)
     )
     np.testing.assert_allclose(mixed_scores, scores, rtol=0, atol=1e-6)
-    assert all(finding.passed for finding in check_savedmodel(copy.parent))
 
 
 class _Calls(keras.layers.Layer):
@@ -163,8 +162,6 @@ def test_a_model_that_cannot_be_served_is_refused_and_nothing_is_left(
 
 
 def test_a_masked_language_model_is_served_as_an_embedding(make_encoder, tokenizer, tmp_path):
-    from tfllm.models import add_masked_lm_head
-
     encoder = make_encoder()
     version = export_savedmodel(add_masked_lm_head(encoder), tokenizer, tmp_path / "encoder")
     signatures = tf.saved_model.load(str(version)).signatures
