@@ -35,7 +35,7 @@ def test_at_least_includes_its_limit_and_refuses_what_is_no_number():
 
 @pytest.mark.parametrize("value", [-0.001, 1.001, float("nan"), float("inf")])
 def test_between_refuses_what_is_outside(value):
-    with pytest.raises(InputError, match="`dropout` must be between 0 and 1. Received: "):
+    with pytest.raises(InputError, match=r"`dropout` must be between 0 and 1\. Received: "):
         checks.check_between("dropout", value, 0, 1)
 
 

@@ -113,7 +113,7 @@ def test_a_directory_of_another_kind_or_format_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds a tokenizer, not a model"):
         manifest.read_manifest(path, "model")
     edit(path, format=99)
-    with pytest.raises(InputError, match="has format 99.*reads format 1"):
+    with pytest.raises(InputError, match=r"has format 99.*reads format 1"):
         manifest.read_manifest(path, "tokenizer")
 
 

@@ -32,7 +32,15 @@ def test_outputs_have_the_promised_shapes_and_dtypes(make_encoder, make_batch, n
 
 @pytest.mark.parametrize(
     "name",
-    "vocabulary_size num_layers num_heads hidden_dim intermediate_dim max_sequence_length num_segments".split(),
+    [
+        "vocabulary_size",
+        "num_layers",
+        "num_heads",
+        "hidden_dim",
+        "intermediate_dim",
+        "max_sequence_length",
+        "num_segments",
+    ],
 )
 def test_a_size_that_is_not_positive_is_refused_by_name(make_encoder, name):
     with pytest.raises(InputError, match=rf"`{name}` must be at least 1\. Received: 0"):

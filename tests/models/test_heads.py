@@ -1,4 +1,4 @@
-"""Heads: shapes, first losses, what they share with the encoder, that they learn and save, on ours and on KerasHub's."""
+"""Heads: shapes, first losses, what they share with the encoder; that they learn and save, on KerasHub's BERT too."""
 
 import keras
 import numpy as np

@@ -130,6 +130,6 @@ def test_a_directory_that_is_no_model_is_refused(saved):
 def test_a_model_that_no_builder_made_is_refused(make_encoder, tmp_path, tiny_tokenizer):
     encoder = make_encoder()
     other = keras.Model(encoder.input, encoder.output["pooled_output"], name="mine")
-    with pytest.raises(InputError, match="not made by a tfllm builder.*'mine'"):
+    with pytest.raises(InputError, match=r"not made by a tfllm builder.*'mine'"):
         save_model(other, tmp_path / "model", tiny_tokenizer)
     assert not (tmp_path / "model").exists()

@@ -18,14 +18,20 @@ SIZE = {
 
 
 @pytest.fixture
-def make_classifier():
-    """Build the same classifier each time; arguments replace those of the encoder."""
+def make_encoder():
+    """Build the same encoder each time; arguments replace those of SIZE."""
 
     def make(seed=1, **arguments):
         keras.utils.set_random_seed(seed)
-        return add_classifier_head(build_encoder(**{**SIZE, **arguments}), ["a", "b"])
+        return build_encoder(**{**SIZE, **arguments})
 
     return make
+
+
+@pytest.fixture
+def make_classifier(make_encoder):
+    """Build the same classifier each time."""
+    return lambda **arguments: add_classifier_head(make_encoder(**arguments), ["a", "b"])
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 In: a model from `add_classifier_head`, batches from `classification_dataset`. Out: the trained model and its history.
 """
 
+import operator
 import re
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoef
 
 from tfllm import checks
+from tfllm.checks import InputError
 from tfllm.losses import ClassificationLoss
 from tfllm.training.optimizer import adamw
 
@@ -66,12 +68,10 @@ def train_classifier(
     lowest_frozen = frozen_layers + 1 if frozen_layers else 0  # the embeddings are a block of their own
     stages = _stages(len(blocks), lowest_frozen, epochs) if unfreeze_gradually else [(lowest_frozen, epochs)]
 
-    watch = []
-    if validation is not None:
-        best = keras.callbacks.EarlyStopping(
-            f"val_{monitor}", patience=patience, mode=MONITORS[monitor], restore_best_weights=True
-        )
-        watch = [_ValidationScores(validation), best]
+    if int(train.cardinality()) < 1:
+        raise InputError("`train` must hold a known number of batches, at least one. It is empty, endless or unknown.")
+
+    watch = [] if validation is None else [_BestEpoch(validation, monitor, patience)]
     history, done = [], 0
     for frozen, stage_epochs in stages:
         for number, block in enumerate(blocks):
@@ -95,6 +95,10 @@ def train_classifier(
         history += [
             dict(zip(fitted.history, values, strict=True)) for values in zip(*fitted.history.values(), strict=True)
         ]
+        if model.stop_training:
+            break
+    for best in watch:
+        best.restore()
     for block in blocks:
         for layer in block:
             layer.trainable = True
@@ -138,19 +142,40 @@ def _stages(num_blocks: int, lowest_frozen: int, epochs: int) -> list[tuple[int,
     return [(count, 1) for count in frozen[:-1]] + [(frozen[-1], epochs - len(frozen) + 1)]
 
 
-class _ValidationScores(keras.callbacks.Callback):
-    """Adds `val_` scores to an epoch's logs, computed over the whole validation set by scikit-learn."""
+class _BestEpoch(keras.callbacks.Callback):
+    """Scores the whole validation set after each epoch, keeps the best epoch's weights, and stops when patience ends.
 
-    def __init__(self, validation: tf.data.Dataset):
+    Unlike Keras's EarlyStopping it lasts over several calls of `fit`. The `val_` scores go to the epoch's logs.
+    """
+
+    def __init__(self, validation: tf.data.Dataset, monitor: str, patience: int):
         super().__init__()
+        self._monitor, self._patience = monitor, patience
+        self._better = operator.gt if MONITORS[monitor] == "max" else operator.lt
+        self._best, self._weights, self._waited = None, None, 0
         self._inputs = validation.map(lambda inputs, label_ids: inputs)
         self._label_ids = np.concatenate([label_ids.numpy() for _, label_ids in validation])
 
     def on_epoch_end(self, epoch, logs=None):
+        scores = self._scores()
+        logs.update({f"val_{name}": value for name, value in scores.items()})
+        if self._best is None or self._better(scores[self._monitor], self._best):
+            self._best, self._weights, self._waited = scores[self._monitor], self.model.get_weights(), 0
+        else:
+            self._waited += 1
+            self.model.stop_training = self._waited >= self._patience
+
+    def restore(self) -> None:
+        """Put the best epoch's weights into the model."""
+        self.model.set_weights(self._weights)
+
+    def _scores(self) -> dict[str, float]:
         logits = self.model.predict(self._inputs, verbose=0)
         probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits.astype("float64")))
         predicted = probabilities.argmax(-1)
-        logs["val_loss"] = log_loss(self._label_ids, probabilities, labels=range(probabilities.shape[-1]))
-        logs["val_accuracy"] = accuracy_score(self._label_ids, predicted)
-        logs["val_macro_f1"] = f1_score(self._label_ids, predicted, average="macro", zero_division=0)
-        logs["val_matthews"] = matthews_corrcoef(self._label_ids, predicted)
+        return {
+            "loss": log_loss(self._label_ids, probabilities, labels=range(probabilities.shape[-1])),
+            "accuracy": accuracy_score(self._label_ids, predicted),
+            "macro_f1": f1_score(self._label_ids, predicted, average="macro", zero_division=0),
+            "matthews": matthews_corrcoef(self._label_ids, predicted),
+        }

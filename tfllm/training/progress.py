@@ -35,9 +35,10 @@ class Progress(keras.callbacks.Callback):
         )
 
     def on_train_begin(self, logs=None):
-        self._started = self._spoken = time.monotonic()
+        if not self._done:  # a run may call `fit` several times
+            self._started = self._spoken = time.monotonic()
+            self._task = self._bar.add_task("training", total=self._total, numbers="")
         self._bar.start()
-        self._task = self._bar.add_task("training", total=self._total, numbers="")
 
     def on_train_batch_end(self, batch, logs=None):
         self._done += 1
