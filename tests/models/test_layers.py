@@ -19,10 +19,10 @@ def test_tokens_see_their_own_text_only():
 
 
 def test_positions_begin_again_with_every_text():
-    layer = TextPositionEmbedding(4, 1)
+    layer = TextPositionEmbedding(6, 1)
     same_text = SameText()(np.array([[1, 1, 2, 2, 2, 0]], "int32"))
     layer.build((None, None, None))
-    layer.set_weights([np.array([[10.0], [11.0], [12.0], [13.0]])])
+    layer.set_weights([np.array([[10.0], [11.0], [12.0], [13.0], [14.0], [15.0]])])
     np.testing.assert_array_equal(numbers(layer(same_text))[0, :, 0], [10, 11, 10, 11, 12, 10])
 
 

@@ -24,5 +24,5 @@ def test_auto_chooses_one_that_never_needs_loss_scaling():
 
 
 def test_an_unknown_precision_names_the_nearest():
-    with pytest.raises(InputError, match="`precision` must be one of auto, .*did you mean 'bfloat16'"):
+    with pytest.raises(InputError, match=r"`precision` must be one of auto, .*did you mean 'bfloat16'"):
         choose_precision("bfloat")

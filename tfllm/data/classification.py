@@ -50,6 +50,8 @@ def classification_dataset(
         InputError: for an unknown label or a bad argument.
     """
     checks.check_at_least("batch_size", batch_size, 1)
+    if len(texts) != len(labels):
+        raise InputError(f"Every text needs one label. Received: {len(texts)} texts and {len(labels)} labels.")
     index = {name: position for position, name in enumerate(label_names)}
     unknown = sorted(set(labels) - set(index))
     if unknown:

@@ -31,7 +31,7 @@ def build_encoder(
     Args:
         vocabulary_size: V, number of token ids.
         num_layers, num_heads, hidden_dim, intermediate_dim: the size; `tfllm.SIZES` names the usual ones.
-        max_sequence_length: the longest text, in tokens.
+        max_sequence_length: the longest row, in tokens.
         num_segments: how many different segment ids there are (sentence A, sentence B).
         dropout: share of activations and attention weights dropped in training, 0 to 1.
         normalize_first: False normalises after each residual (post-norm, as BERT), True before it (pre-norm), with
