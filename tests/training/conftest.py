@@ -36,7 +36,7 @@ def make_classifier(make_encoder):
 
 @pytest.fixture
 def make_dataset():
-    """`count` rows of 8 tokens; label 1 where the row holds token 10, 0 where it holds 11; `flipped` turns them round."""
+    """`count` rows of 8 tokens; label 1 where the row holds token 10, 0 where 11; `flipped` turns labels round."""
 
     def make(count=32, batch_size=8, seed=0, flipped=False):
         random = np.random.default_rng(seed)
