@@ -10,7 +10,7 @@ quickstart: .venv/installed
 	$(BIN)/tfllm quickstart --out quickstart
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ MAY_IMPORT = {  # besides itself and EVERYONE
     "data": {"tokenizers"},
     "training": {"losses", "metrics"},
     "generation": {"tokenizers"},
-    "evaluation": {"data", "metrics", "generation"},
+    "evaluation": {"tokenizers", "models", "data", "metrics", "generation"},
     "export": {"tokenizers", "models", "generation"},
     "serving": set(),
     "__main__": {"cli"},

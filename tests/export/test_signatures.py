@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.checks import InputError
-from tfllm.export.signatures import build_signatures, longest_text
+from tfllm.export.signatures import build_signatures
 from tfllm.models import add_classifier_head, add_next_sentence_head, add_pretraining_heads
 
 CLASSIFIER = {"serving_default", "classify", "tokens", "tokenize", "embed"}
@@ -38,7 +37,8 @@ def test_embed_is_the_mean_of_the_token_vectors_under_every_head(
     np.testing.assert_allclose(embedding["embedding"][:1], mean, rtol=0, atol=1e-5)
 
 
-def test_a_kerashub_backbone_can_stand_under_a_classifier(tokenizer):
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_kerashub_backbone_can_stand_under_a_classifier(tokenizer, pooling):
     backbone = keras_hub.models.BertBackbone(
         vocabulary_size=tokenizer.vocabulary_size,
         num_layers=1,
@@ -47,13 +47,10 @@ def test_a_kerashub_backbone_can_stand_under_a_classifier(tokenizer):
         intermediate_dim=16,
         max_sequence_length=24,
     )
-    classifier = add_classifier_head(backbone, ["a", "b"])
-    assert longest_text(classifier) == 24
+    classifier = add_classifier_head(backbone, ["a", "b"], pooling=pooling)
     signatures = build_signatures(classifier, tokenizer, 24)
     assert signatures["serving_default"].function(text=tf.constant(["good", ""]))["scores"].shape == (2, 2)
     assert signatures["embed"].function(text=tf.constant(["good"]))["embedding"].shape == (1, 8)
-    with pytest.raises(InputError, match='pooling="mean"'):
-        build_signatures(add_classifier_head(backbone, ["a", "b"], pooling="cls"), tokenizer, 24)
 
 
 @pytest.mark.parametrize("rows", [0, 3])

@@ -3,6 +3,7 @@
 Exit code 0: done. 2: something the user can mend, said in a line or two. 1: a defect, with its traceback.
 """
 
+import re
 import sys
 from typing import Annotated
 
@@ -51,5 +52,13 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        print(f"tfllm: {error}", file=sys.stderr)
-        sys.exit(2)
+        message = str(error)
+    except Exception as error:
+        quoted = re.search(r"InputError: (.+)", str(error))  # tf.data wraps what a pipeline raises in its own error
+        if quoted is None:
+            raise
+        message = quoted[1]
+    else:
+        return
+    print(f"tfllm: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -10,6 +10,7 @@ import typer
 from tfllm import manifest
 from tfllm.checks import InputError, check_at_least
 from tfllm.cli import options
+from tfllm.cli.running import as_list
 from tfllm.cli.startup import errors, load_tensorflow, log
 
 SEQUENCE_LENGTH = 128  # at most, for a model whose manifest does not tell
@@ -31,7 +32,7 @@ def evaluate(
     model's card.
     """
     check_at_least("batch_size", batch_size, 1)
-    data = [data] if isinstance(data, str | Path) else list(data)
+    data = as_list(data)
     arguments = manifest.read_manifest(model_directory, "model")["arguments"]
     recipe, run = arguments["recipe"], _settings(**arguments)
     run |= {"text": text or run.get("text"), "label": label or run.get("label")}

@@ -66,6 +66,7 @@ def finetune(
 ) -> dict:
     """Fine-tune a model on labelled rows."""
     run = running.record(locals())
+    data, out = running.as_list(data), Path(out)
     checks.check_one_of("task", task, TASKS)
     checks.check_one_of("class_weights", class_weights, CLASS_WEIGHTS)
     checks.check_at_least("seeds", seeds, 1)
@@ -77,12 +78,16 @@ def finetune(
         manifest.check_free(out)
     load_tensorflow()
 
-    from tfllm.data import fold_tables, overlap_warning, read_table, split_table
+    from tfllm.data import fold_tables, overlap_warning, read_table, split_table, write_bad_rows
     from tfllm.tokenizers import load_tokenizer
     from tfllm.training import choose_precision
 
     columns = {"text": text, "label": label, "on_bad_rows": on_bad_rows}
     table = read_table(data, **columns)
+    if table.bad_rows and on_bad_rows == "collect":
+        bad_rows_file = out.with_name(f"{out.name}.bad_rows.jsonl")
+        write_bad_rows(table.bad_rows, bad_rows_file)
+        log.warning("left out %d bad rows; they are listed in %s", len(table.bad_rows), bad_rows_file)
     label_names = _label_names(table)
     if validation:
         train, kept = table, read_table(validation, labels=label_names, **columns)
@@ -149,6 +154,7 @@ class _Job:
                 dropout=run["dropout"],
                 normalize_first=run["pre_norm"],
             )
+        models.check_length(encoder, run["sequence_length"])
         return models.add_classifier_head(encoder, self._label_names, dropout=run["dropout"], pooling=run["pooling"])
 
     def _batches(self, table: "Table", seed: int | None = None):

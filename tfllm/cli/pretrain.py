@@ -48,6 +48,7 @@ def pretrain(
 ) -> dict:
     """Pretrain an encoder on raw text by masked-language modelling."""
     run = running.record(locals())
+    data, out = running.as_list(data), Path(out)
     checks.check_one_of("objective", objective, OBJECTIVES)
     checks.check_between("warmup_share", warmup_share, 0, 1)
     if not dry_run:
@@ -59,8 +60,11 @@ def pretrain(
     load_tensorflow()
     import keras
 
+    keras.utils.set_random_seed(seed)  # before the pipeline is built, whose shuffling it also decides
+
     from tfllm.data import masked_lm_dataset, read_held_out
     from tfllm.evaluation import masked_lm_scores, pseudo_perplexity
+    from tfllm.models import check_length
     from tfllm.tokenizers import load_tokenizer
     from tfllm.training import adamw, choose_precision, train_masked_lm
 
@@ -84,8 +88,8 @@ def pretrain(
     )
 
     with running.precision_policy(choose_precision(precision)):
-        keras.utils.set_random_seed(seed)
         model = _build(run, vocabulary.vocabulary_size)
+        check_length(model, sequence_length)
         if dry_run:
             return running.dry_run(model, train, steps, lambda few: train_masked_lm(model, train, optimizer, steps=few))
         log.info("training %s parameters for %s steps", f"{model.count_params():,}", f"{steps:,}")

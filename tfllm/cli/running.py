@@ -3,7 +3,7 @@
 import contextlib
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,11 @@ def _json(value):
     if isinstance(value, list | tuple):
         return [_json(entry) for entry in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def as_list(data: str | Path | Sequence[str]) -> list[str]:
+    """Python callers may name one file; the command line always gives a list."""
+    return [str(data)] if isinstance(data, str | Path) else [str(entry) for entry in data]
 
 
 @contextlib.contextmanager

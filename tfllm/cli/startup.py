@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 log = logging.getLogger("tfllm")
+_SILENT = "3"  # only fatal messages; at 2 TensorFlow calls a missing oneDNN kernel an error
 errors = Console(stderr=True)  # progress and messages; results go to standard output
 
 
@@ -22,7 +23,7 @@ def start(*, quiet: bool, verbose: bool) -> None:
     log.propagate = False
     errors.quiet = quiet
     if not verbose:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = _SILENT
         warnings.simplefilter("ignore")
 
 
@@ -30,10 +31,13 @@ def load_tensorflow() -> None:
     """Import TensorFlow and find its devices; what it prints meanwhile is shown only if it fails, or with -v."""
     if "tensorflow" in sys.modules:
         return
-    with _held_back() if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "2" else contextlib.nullcontext():
+    quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == _SILENT
+    with _held_back() if quiet else contextlib.nullcontext():
         import tensorflow as tf
 
         tf.config.list_logical_devices()
+    if quiet:
+        tf.get_logger().setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

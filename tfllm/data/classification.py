@@ -104,8 +104,7 @@ def text_dataset(
 def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, sequence_length: int) -> tf.RaggedTensor:
     """`[CLS] text [SEP]` of every text, cut to sequence_length; says how many were cut."""
     ids = tokenizer.tokenize(tf.constant(list(texts), tf.string))
-    room = sequence_length - 2
-    cut = int(tf.reduce_sum(tf.cast(ids.row_lengths() > room, tf.int32)))
+    cut = int(tf.reduce_sum(tf.cast(ids.row_lengths() > sequence_length - 2, tf.int32)))
     if cut:
         log.warning(
             "%d of %d texts (%.1f %%) are longer than %d tokens and were cut.",
@@ -114,13 +113,7 @@ def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, sequence_length: int) 
             100 * cut / len(texts),
             sequence_length,
         )
-    return wrap(ids[:, :room], tokenizer)
-
-
-def wrap(ids: tf.RaggedTensor, tokenizer: Tokenizer) -> tf.RaggedTensor:
-    """`[CLS] ids [SEP]` for every row."""
-    column = tf.fill([ids.nrows(), 1], 0)
-    return tf.concat([column + tokenizer.cls_id, ids, column + tokenizer.sep_id], axis=1)
+    return tokenizer.wrap(ids, sequence_length)
 
 
 def _padded(ids: tf.RaggedTensor, pad_id: int, sequence_length: int) -> dict[str, tf.Tensor]:

@@ -15,7 +15,6 @@ from keras import ops
 
 from tfllm import checks
 from tfllm.checks import InputError
-from tfllm.data.classification import wrap
 from tfllm.tokenizers import Tokenizer
 
 _LENGTH_MULTIPLE = 8  # row lengths are rounded up to it, so that few different shapes occur
@@ -88,7 +87,7 @@ def pseudo_perplexity(
     checks.check_at_least("max_texts", max_texts, 1)
     sample, count = _sample(texts, max_texts)
     scorer, nats, tokens = _scorer(model), 0.0, 0
-    rows = wrap(tokenizer.tokenize(sample)[:, : sequence_length - 2], tokenizer).to_list()
+    rows = tokenizer.wrap(tokenizer.tokenize(sample), sequence_length).to_list()
     for inputs in _one_masked_each(rows, tokenizer, batch_size):
         found = scorer.predict_on_batch(inputs)["nats"]  # (B, 1)
         nats, tokens = nats + found.sum(dtype=np.float64), tokens + len(found)

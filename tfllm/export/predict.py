@@ -77,13 +77,13 @@ def _is_model(directory: Path) -> bool:
 
 
 def _model_function(directory: Path) -> Callable[..., dict[str, tf.Tensor]]:
-    from tfllm.export.signatures import build_signatures, check_sequence_length
+    from tfllm.export.signatures import build_signatures, choose_length
     from tfllm.models import load_model
     from tfllm.tokenizers import load_tokenizer
 
     model = load_model(directory)
     trained_at = manifest.read_manifest(directory, "model")["arguments"]["run"].get("sequence_length")
-    signatures = build_signatures(model, load_tokenizer(directory), check_sequence_length(model, trained_at))
+    signatures = build_signatures(model, load_tokenizer(directory), choose_length(model, trained_at))
     if "classify" not in signatures:
         raise InputError(f"{directory} is not a classifier and gives no labels; fine-tune it first.")
     return tf.function(signatures["serving_default"].function, input_signature=[tf.TensorSpec([None], tf.string)])

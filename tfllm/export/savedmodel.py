@@ -18,7 +18,7 @@ from tfllm.export.check import CONTENT_CHECKS, FACTS_FILE, KIND, read_signatures
 from tfllm.export.ops import check_ops
 from tfllm.export.replay import replay
 from tfllm.export.requests import Request, make_request, write_warm_up
-from tfllm.export.signatures import Signature, build_signatures, check_sequence_length, model_inputs
+from tfllm.export.signatures import Signature, build_signatures, choose_length, model_inputs
 from tfllm.export.versions import next_version
 from tfllm.models import load_model, read_recipe, save_model
 from tfllm.tokenizers import Tokenizer
@@ -70,7 +70,7 @@ def export_savedmodel(
         RuntimeError: when the SavedModel does not answer like the Python model; that is a defect.
     """
     version = next_version(directory)
-    sequence_length = check_sequence_length(model, sequence_length)
+    sequence_length = choose_length(model, sequence_length)
     model = _in_float32(model, tokenizer)
     signatures = build_signatures(model, tokenizer, sequence_length)
     samples = [text.encode("utf-8", "replace") for text in sample_texts] + list(_HOSTILE_TEXTS)

@@ -11,8 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfllm import checks
-from tfllm.checks import InputError
-from tfllm.models import read_recipe
+from tfllm.models import check_length, longest_text, read_encoder, read_recipe
 from tfllm.tokenizers import Tokenizer
 
 _TEXT = tf.TensorSpec([None], tf.string)
@@ -49,7 +48,8 @@ def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: 
                 head it is serving_default too.
     """
     recipe = read_recipe(model)
-    encoder = _encoder(model, recipe)
+    whole = read_encoder(model)
+    encoder = keras.Model(whole.input, whole.output["sequence_output"], name="token_vectors")
 
     def tokenize(text):
         token_ids, num_tokens = _token_ids(text, tokenizer, sequence_length)
@@ -67,20 +67,12 @@ def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: 
     return {**_classifier_signatures(model, tokenizer, sequence_length, recipe["arguments"]["labels"]), **signatures}
 
 
-def longest_text(model: keras.Model) -> int:
-    """The `max_sequence_length` a model was built with, in tokens."""
-    recipe = read_recipe(model)
-    encoder = recipe["encoder"] or recipe
-    arguments = encoder["arguments"] if encoder["builder"] != "keras" else encoder["arguments"]["config"]
-    return arguments["max_sequence_length"]
-
-
-def check_sequence_length(model: keras.Model, sequence_length: int | None) -> int:
+def choose_length(model: keras.Model, sequence_length: int | None) -> int:
     """The length to cut texts at: the one given, if the model has positions for it; else the model's longest."""
-    longest = longest_text(model)
     if sequence_length is None:
-        return longest
-    checks.check_between("sequence_length", sequence_length, 3, longest)
+        return longest_text(model)
+    checks.check_at_least("sequence_length", sequence_length, 3)
+    check_length(model, sequence_length)
     return sequence_length
 
 
@@ -125,30 +117,8 @@ def _classifier_signatures(
 
 def _token_ids(text: tf.Tensor, tokenizer: Tokenizer, sequence_length: int) -> tuple[tf.Tensor, tf.Tensor]:
     """token_ids int32 (B, T) and num_tokens int32 (B,) of `[CLS] text [SEP]`."""
-    ids = tokenizer.tokenize(text)[:, : sequence_length - 2]
-    column = tf.fill([ids.nrows(), 1], 0)
-    ids = tf.concat([column + tokenizer.cls_id, ids, column + tokenizer.sep_id], axis=1)
+    ids = tokenizer.wrap(tokenizer.tokenize(text), sequence_length)
     num_tokens = ids.row_lengths()
     width = tf.maximum(tf.reduce_max(num_tokens), 2)  # without any row the maximum is the lowest integer
     token_ids = ids.to_tensor(tokenizer.pad_id, shape=tf.stack([ids.nrows(), width]))
     return tf.ensure_shape(token_ids, [None, None]), tf.cast(num_tokens, tf.int32)
-
-
-def _encoder(model: keras.Model, recipe: dict) -> keras.Model:
-    """The part of the model from its inputs to the token vectors (B, T, D); it shares the model's weights."""
-    inputs = {name: tensor for name, tensor in model.input.items() if name != "mask_positions"}
-    return keras.Model(inputs, _token_vectors(model, recipe["encoder"] or recipe), name="token_vectors")
-
-
-def _token_vectors(model: keras.Model, recipe: dict) -> keras.KerasTensor:
-    layers = {layer.name: layer for layer in model.layers}
-    if recipe["builder"] == "build_encoder":
-        size = recipe["arguments"]
-        last = "final_layer_norm" if size["normalize_first"] else f"transformer_layer_{size['num_layers'] - 1}"
-        return layers[last].output
-    for reader in ("pooling", "masked_lm_gather"):  # our heads' layers that read a KerasHub backbone's token vectors
-        if reader in layers:
-            return layers[reader].input[0]
-    raise InputError(
-        'This head does not read the token vectors of its KerasHub backbone; build it with pooling="mean" to export it.'
-    )

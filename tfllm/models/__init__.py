@@ -8,7 +8,7 @@ from tfllm.models.heads import (
     add_next_sentence_head,
     add_pretraining_heads,
 )
-from tfllm.models.recipe import read_recipe
+from tfllm.models.recipe import check_length, longest_text, read_encoder, read_recipe
 from tfllm.models.saving import load_encoder, load_model, save_model
 from tfllm.models.sizes import SIZES
 
@@ -20,8 +20,11 @@ __all__ = [
     "add_next_sentence_head",
     "add_pretraining_heads",
     "build_encoder",
+    "check_length",
     "load_encoder",
     "load_model",
+    "longest_text",
+    "read_encoder",
     "read_recipe",
     "save_model",
 ]

@@ -10,10 +10,16 @@ from tfllm.checks import InputError
 
 def remember(model: keras.Model, builder: str, arguments: dict, encoder: keras.Model | None = None) -> keras.Model:
     """Note on `model` that `builder` made it with `arguments` from `encoder`; returns the model."""
-    object.__setattr__(
-        model, "_tfllm_recipe", {"builder": builder, "arguments": arguments, "encoder": encoder and _any(encoder)}
-    )
+    recipe = {"builder": builder, "arguments": arguments, "encoder": encoder and _any(encoder)}
+    object.__setattr__(model, "_tfllm_recipe", recipe)  # past Keras, which would track and wrap them
+    object.__setattr__(model, "_tfllm_encoder", encoder or model)
     return model
+
+
+def read_encoder(model: keras.Model) -> keras.Model:
+    """The encoder a head was put on, which shares its weights; an encoder itself; InputError for another model."""
+    read_recipe(model)
+    return model._tfllm_encoder
 
 
 def read_recipe(model: keras.Model) -> dict:
@@ -25,6 +31,24 @@ def read_recipe(model: keras.Model) -> dict:
             f"Use `model.save(...)`, or put a tfllm head on it. Received: {type(model).__name__} {model.name!r}."
         )
     return recipe
+
+
+def longest_text(model: keras.Model) -> int:
+    """The `max_sequence_length` a model was built with, in tokens."""
+    recipe = read_recipe(model)
+    encoder = recipe["encoder"] or recipe
+    arguments = encoder["arguments"] if encoder["builder"] != "keras" else encoder["arguments"]["config"]
+    return arguments["max_sequence_length"]
+
+
+def check_length(model: keras.Model, sequence_length: int) -> None:
+    """Raise InputError unless the model has a position for each of `sequence_length` tokens."""
+    longest = longest_text(model)
+    if sequence_length > longest:
+        raise InputError(
+            f"`sequence_length` must not exceed {longest}, the `max_sequence_length` the model was built with. "
+            f"Received: {sequence_length}."
+        )
 
 
 def _any(encoder: keras.Model) -> dict:

@@ -104,6 +104,16 @@ class Tokenizer(tf.Module, abc.ABC):
         spans = pick(boundaries, starts), pick(boundaries, ends), starts, ends
         return Tokens(ids, *(tf.cast(span, tf.int32) for span in spans))
 
+    def wrap(self, token_ids: tf.RaggedTensor, sequence_length: int) -> tf.RaggedTensor:
+        """`[CLS] ids [SEP]` of each row, the ids cut so that it is no longer than `sequence_length`.
+
+        Args:
+            token_ids: int32 (B, (T)), what `tokenize` returned.
+            sequence_length: at least 3.
+        """
+        column = tf.fill([token_ids.nrows(), 1], 0)
+        return tf.concat([column + self.cls_id, token_ids[:, : sequence_length - 2], column + self.sep_id], axis=1)
+
     def detokenize(self, token_ids) -> tf.Tensor:
         """Text of each row of ids; special tokens and ids outside the vocabulary are left out.
 

@@ -1,0 +1,111 @@
+"""`tfllm finetune --task classify`: what it learns, keeps, reports and refuses."""
+
+import json
+
+import keras
+import pytest
+
+from tfllm import load_model, load_tokenizer, manifest, text_dataset
+from tfllm.checks import InputError
+from tfllm.cli.finetune import finetune
+
+QUICK = {"size": "tiny", "epochs": 1, "batch_size": 8, "sequence_length": 16}
+
+
+@pytest.fixture(scope="module")
+def classifier(reviews, tokenizer_directory, tmp_path_factory):
+    out = tmp_path_factory.mktemp("finetuned") / "classifier"
+    run = finetune(str(reviews), out, tokenizer=tokenizer_directory, **{**QUICK, "epochs": 6}, learning_rate=2e-3)
+    return out, run
+
+
+def test_a_learnable_task_is_learned(classifier):
+    out, run = classifier
+    assert run["validation_scores"]["accuracy"] == 1.0
+    model, tokenizer = load_model(out), load_tokenizer(out)
+    logits = model.predict(text_dataset(["a good warm cup", "a bad cold plate"], tokenizer), verbose=0)
+    assert logits.argmax(-1).tolist() == [1, 0]  # labels in order: negative, positive
+
+
+def test_the_manifest_tells_labels_columns_length_and_scores(classifier):
+    arguments = manifest.read_manifest(classifier[0], "model")["arguments"]
+    assert arguments["recipe"]["arguments"]["labels"] == ["negative", "positive"]
+    assert arguments["run"]["sequence_length"] == 16 and arguments["run"]["task"] == "classify"
+    assert arguments["run"]["validation_rows"] == 4
+    assert "accuracy" in (classifier[0] / "README.md").read_text("utf-8")
+
+
+def test_it_starts_from_a_pretrained_model(classifier, reviews, tmp_path):
+    run = finetune(str(reviews), tmp_path / "m", init=classifier[0], **QUICK)
+    assert run["init"] == str(classifier[0])
+
+
+def test_folds_and_seeds_are_summed_up(reviews, tokenizer_directory, tmp_path):
+    run = finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, folds=2, seeds=2, **QUICK)
+    for part in ("cross_validation", "over_seeds"):
+        assert set(run[part]["accuracy"]) == {"mean", "deviation"}
+
+
+def test_options_against_overfitting_train(reviews, tokenizer_directory, tmp_path):
+    run = finetune(
+        str(reviews),
+        tmp_path / "m",
+        tokenizer=tokenizer_directory,
+        label_smoothing=0.1,
+        class_weights="balanced",
+        unfreeze_gradually=True,
+        weight_decay=0.1,
+        dropout=0.2,
+        monitor="matthews",
+        pooling="cls",
+        **{**QUICK, "epochs": 3},
+    )
+    assert -1 <= run["validation_scores"]["matthews"] <= 1
+
+
+def test_validation_rows_may_be_given(reviews, tokenizer_directory, tmp_path):
+    run = finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, validation=[str(reviews)], **QUICK)
+    assert run["validation_rows"] == 40
+
+
+def test_bad_rows_are_collected_in_a_file(tokenizer_directory, tmp_path):
+    rows = "text,label\n" + "good,positive\nbad,negative\n" * 10 + ",negative\n"
+    (tmp_path / "rows.csv").write_text(rows, "utf-8")
+    finetune(str(tmp_path / "rows.csv"), tmp_path / "m", tokenizer=tokenizer_directory, on_bad_rows="collect", **QUICK)
+    (bad,) = (tmp_path / "m.bad_rows.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(bad)["place"].endswith("rows.csv:22")
+
+
+def test_a_dry_run_writes_nothing(reviews, tokenizer_directory, tmp_path):
+    report = finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, dry_run=True, **QUICK)
+    assert report["steps"] == 5 and not (tmp_path / "m").exists()
+
+
+def test_training_in_bfloat16_leaves_the_policy_as_it_was(reviews, tokenizer_directory, tmp_path):
+    finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, precision="bfloat16", **QUICK)
+    assert keras.config.dtype_policy().name == "float32"
+    assert load_model(tmp_path / "m").compute_dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"task": "clasify"}, "did you mean 'classify'"),
+        ({"class_weights": "equal"}, "class_weights"),
+        ({"monitor": "f1"}, "monitor"),
+        ({"folds": 1}, "folds"),
+        ({"text": "txt"}, "did you mean 'text'"),
+        ({"frozen_layers": 9}, "frozen_layers"),
+        ({"tokenizer": None}, "--init"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message, reviews, tokenizer_directory, tmp_path):
+    with pytest.raises(InputError, match=message):
+        finetune(str(reviews), tmp_path / "m", **{"tokenizer": tokenizer_directory, **QUICK, **arguments})
+    assert not (tmp_path / "m").exists()
+
+
+def test_one_label_only_is_refused(tokenizer_directory, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\n" + "good,positive\n" * 10, "utf-8")
+    with pytest.raises(InputError, match="one label only"):
+        finetune(str(tmp_path / "rows.csv"), tmp_path / "m", tokenizer=tokenizer_directory, **QUICK)

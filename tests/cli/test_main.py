@@ -1,0 +1,76 @@
+"""`tfllm` itself, in a process of its own as a user runs it: exit codes, messages, no noise, speed of `--help`."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments, directory=None):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    command = [sys.executable, "-m", "tfllm", *map(str, arguments)]
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
+
+
+def test_help_names_every_command_without_loading_tensorflow():
+    program = "import sys; from tfllm.cli import app; app(['--help'], standalone_mode=False); print([*sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    for command in (
+        "quickstart",
+        "tokenizer",
+        "data",
+        "pretrain",
+        "finetune",
+        "evaluate",
+        "predict",
+        "export",
+        "check",
+    ):
+        assert command in done.stdout
+    assert "'tensorflow'" not in done.stdout and "'keras'" not in done.stdout
+
+
+def test_a_users_mistake_is_one_line_and_exit_code_2(tmp_path):
+    (tmp_path / "reviews.csv").write_text("text,label\ngood,positive\n", "utf-8")
+    started = time.monotonic()
+    done = run(
+        "finetune", "--data", "reviews.csv", "--out", "m", "--init", "nowhere", "--epochs", "-1", directory=tmp_path
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("tfllm: ") and done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - started < 60
+
+
+def test_bad_rows_are_named_by_file_line_and_reason(tmp_path, tokenizer_directory):
+    (tmp_path / "reviews.csv").write_text("text,label\ngood,positive\n,negative\nbad,negative\n", "utf-8")
+    done = run(
+        "finetune", "--data", "reviews.csv", "--out", "m", "--tokenizer", tokenizer_directory, directory=tmp_path
+    )
+    assert done.returncode == 2
+    assert "reviews.csv:3" in done.stderr and "empty" in done.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_an_unknown_flag_exits_with_2():
+    done = run("pretrain", "--nonsense")
+    assert done.returncode == 2 and "--nonsense" in done.stderr
+
+
+def test_version():
+    assert run("--version").stdout.startswith("tfllm 0.")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion_is_offered(shell):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "_TFLLM_COMPLETE": f"source_{shell}"}
+    program = "import sys; sys.argv = ['tfllm']; from tfllm.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "tfllm" in done.stdout
