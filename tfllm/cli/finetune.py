@@ -144,17 +144,7 @@ class _Job:
 
         run = self._run
         keras.utils.set_random_seed(seed)
-        if run["init"]:
-            encoder = models.load_encoder(run["init"], dropout=run["dropout"])
-        else:
-            encoder = models.build_encoder(
-                self.tokenizer.vocabulary_size,
-                **models.SIZES[run["size"]],
-                max_sequence_length=max(512, run["sequence_length"]),
-                dropout=run["dropout"],
-                normalize_first=run["pre_norm"],
-            )
-        models.check_length(encoder, run["sequence_length"])
+        encoder = running.make_encoder(run, self.tokenizer.vocabulary_size)
         return models.add_classifier_head(encoder, self._label_names, dropout=run["dropout"], pooling=run["pooling"])
 
     def _batches(self, table: "Table", seed: int | None = None):

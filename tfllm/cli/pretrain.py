@@ -12,7 +12,6 @@ from tfllm.cli import options, running
 from tfllm.cli.startup import load_tensorflow, log
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow as tf
 
 OBJECTIVES = ("mlm", "mlm-nsp")
@@ -64,7 +63,7 @@ def pretrain(
 
     from tfllm.data import masked_lm_dataset, read_held_out
     from tfllm.evaluation import masked_lm_scores, pseudo_perplexity
-    from tfllm.models import check_length
+    from tfllm.models import add_masked_lm_head, add_pretraining_heads
     from tfllm.tokenizers import load_tokenizer
     from tfllm.training import adamw, choose_precision, train_masked_lm
 
@@ -88,8 +87,8 @@ def pretrain(
     )
 
     with running.precision_policy(choose_precision(precision)):
-        model = _build(run, vocabulary.vocabulary_size)
-        check_length(model, sequence_length)
+        encoder = running.make_encoder(run, vocabulary.vocabulary_size)
+        model = add_masked_lm_head(encoder) if objective == "mlm" else add_pretraining_heads(encoder)
         if dry_run:
             return running.dry_run(model, train, steps, lambda few: train_masked_lm(model, train, optimizer, steps=few))
         log.info("training %s parameters for %s steps", f"{model.count_params():,}", f"{steps:,}")
@@ -112,20 +111,3 @@ def _count_steps(once: "tf.data.Dataset", epochs: float) -> int:
     log.info("counting the batches of one pass; --steps saves this")
     batches = sum(1 for _ in once)
     return max(1, round(batches * epochs))
-
-
-def _build(run: dict, vocabulary_size: int) -> "keras.Model":
-    from tfllm import models
-
-    if run["init"]:
-        encoder = models.load_encoder(run["init"], dropout=run["dropout"])
-    else:
-        encoder = models.build_encoder(
-            vocabulary_size,
-            **models.SIZES[run["size"]],
-            max_sequence_length=max(512, run["sequence_length"]),
-            dropout=run["dropout"],
-            normalize_first=run["pre_norm"],
-        )
-    add_head = models.add_masked_lm_head if run["objective"] == "mlm" else models.add_pretraining_heads
-    return add_head(encoder)

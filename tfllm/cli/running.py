@@ -64,6 +64,25 @@ def training_callbacks(
     return callbacks
 
 
+def make_encoder(run: dict, vocabulary_size: int) -> "keras.Model":
+    """The encoder that a command's arguments ask for: loaded from `init`, or of `size` with random weights."""
+    from tfllm import checks, models
+
+    if run["init"]:
+        encoder = models.load_encoder(run["init"], dropout=run["dropout"])
+    else:
+        checks.check_one_of("size", run["size"], models.SIZES)
+        encoder = models.build_encoder(
+            vocabulary_size,
+            **models.SIZES[run["size"]],
+            max_sequence_length=max(512, run["sequence_length"]),
+            dropout=run["dropout"],
+            normalize_first=run["pre_norm"],
+        )
+    models.check_length(encoder, run["sequence_length"])
+    return encoder
+
+
 def count_tokens(dataset: "tf.data.Dataset", batches: int = 4) -> float:
     """Mean number of non-padding tokens in the first batches."""
     counts = [float((part[0]["padding_mask"].numpy() > 0).sum()) for part in dataset.take(batches)]

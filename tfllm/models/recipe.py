@@ -11,15 +11,15 @@ from tfllm.checks import InputError
 def remember(model: keras.Model, builder: str, arguments: dict, encoder: keras.Model | None = None) -> keras.Model:
     """Note on `model` that `builder` made it with `arguments` from `encoder`; returns the model."""
     recipe = {"builder": builder, "arguments": arguments, "encoder": encoder and _any(encoder)}
-    object.__setattr__(model, "_tfllm_recipe", recipe)  # past Keras, which would track and wrap them
-    object.__setattr__(model, "_tfllm_encoder", encoder or model)
+    object.__setattr__(model, "_tfllm_recipe", recipe)  # past Keras, which would track and wrap it
+    model._tfllm_encoder = lambda: encoder or model  # a function: as an attribute its weights would be saved twice
     return model
 
 
 def read_encoder(model: keras.Model) -> keras.Model:
     """The encoder a head was put on, which shares its weights; an encoder itself; InputError for another model."""
     read_recipe(model)
-    return model._tfllm_encoder
+    return model._tfllm_encoder()
 
 
 def read_recipe(model: keras.Model) -> dict:
