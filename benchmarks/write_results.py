@@ -1,0 +1,85 @@
+"""benchmarks/results/*.json -> docs/results.md. Run it whenever a result was added; a test holds the two equal."""
+
+import statistics
+from pathlib import Path
+
+import machine
+
+PAGE = Path(__file__).parent.parent / "docs" / "results.md"
+HEAD = """# Results
+
+Every number here was measured by the command above its table and is kept in `benchmarks/results/`;
+`python benchmarks/write_results.py` writes this page. The data sets are public ones that are not part of this project:
+`benchmarks/corpora.py` names the files it reads, and how each is split.
+"""
+LANGUAGES = {"en": "English", "zh": "Chinese"}
+FLOORS = {"sst2": 81.3, "trec": 91.0, "ag_news": 88.1, "chnsenticorp_htl": 89.8, "thucnews_titles": 85.0}
+SEEDS = 3
+
+
+def main() -> None:
+    PAGE.write_text(page(), "utf-8")
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for language, name in LANGUAGES.items():
+        result = machine.load(f"pretraining_{language}")
+        if result:
+            parts.append(_pretraining(name, result))
+    return "\n".join(parts)
+
+
+def _pretraining(language: str, result: dict) -> str:
+    run, vocabulary_size = result["pretraining"]["run"], result["pretraining"]["vocabulary_size"]
+    held_out, tokens = run["held_out_scores"], run["steps"] * run["batch_size"] * run["sequence_length"]
+    return f"""## Pretraining is worth it: {language}
+
+    {result["command"]}
+
+{_machine(result["machine"])}
+
+Pretrained: size {run["size"]}, vocabulary {vocabulary_size:,}, {result["pretraining"]["corpus_bytes"] / 1e6:.1f} MB of raw
+text, {run["steps"]:,} steps of {run["batch_size"]} x {run["sequence_length"]} tokens ({tokens / 1e6:.0f} million) in
+{run["seconds"] / 60:.0f} minutes. Held-out text: loss {held_out["loss"]:.3f} nats, masked accuracy
+{held_out["masked_accuracy"]:.3f} ({held_out["masked_tokens"]:,} masked tokens), pseudo-perplexity
+{held_out["pseudo_perplexity"]:.1f} ({held_out["sampled_texts"]} texts).
+
+Test accuracy in percent, mean ± standard deviation of {SEEDS} seeds: the same fine-tuning from the pretrained and from
+random weights; TF-IDF with logistic regression on the same split; the floor that the data's own notes give.
+
+| task | pretrained | random | TF-IDF | floor | pretrained - random | pretrained - floor | seconds a run |
+|---|---:|---:|---:|---:|---:|---:|---:|
+{chr(10).join(_row(task, rows) for task, rows in result["tasks"].items())}
+"""
+
+
+def _row(task: str, rows: dict) -> str:
+    scores = {
+        init: [100 * run["accuracy"] for run in rows["runs"] if run["init"] == init]
+        for init in ("pretrained", "random")
+    }
+    means = {init: statistics.mean(values) for init, values in scores.items()}
+    baseline = 100 * rows["baselines"]["tfidf_logistic_regression"]["accuracy"]
+    cells = [
+        task,
+        *(f"{means[init]:.1f} ± {statistics.stdev(values):.1f}" for init, values in scores.items()),
+        f"{baseline:.1f}",
+        f"{FLOORS[task]:.1f}",
+        f"{means['pretrained'] - means['random']:+.1f}",
+        f"{means['pretrained'] - FLOORS[task]:+.1f}",
+        f"{statistics.mean(run['seconds'] for run in rows['runs']):.0f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _machine(hardware: dict) -> str:
+    units = ", ".join(hardware["units"])
+    packages = ", ".join(f"{name} {version}" for name, version in hardware["versions"].items())
+    where = f"{hardware['processor']} ({units}), {hardware['cores']} cores, {hardware['memory_gib']} GiB, no GPU"
+    return f"{hardware['date']}; {where}.\n{packages}."
+
+
+if __name__ == "__main__":
+    main()
