@@ -2,11 +2,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Some systems ship python3 without the part of venv that brings pip.
+VENV := $(PYTHON) -m venv .venv || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv .venv)
 
 .PHONY: quickstart test lint bench clean
 
 quickstart: .venv/installed
-	rm -rf quickstart
 	$(BIN)/tfllm quickstart --out quickstart
 
 test: .venv/installed-dev
@@ -17,18 +18,19 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 
 bench: .venv/installed-dev
-	$(BIN)/python benchmarks/pretraining_is_worth_it.py --data $(or $(DATA),../shared/data)
+	$(BIN)/python benchmarks/pretraining_is_worth_it.py --language en --data $(or $(DATA),../shared/data)
+	$(BIN)/python benchmarks/pretraining_is_worth_it.py --language zh --data $(or $(DATA),../shared/data)
 	$(BIN)/python benchmarks/write_results.py
 
 clean:
-	rm -rf .venv quickstart runs build *.egg-info
+	rm -rf .venv build *.egg-info
 
 .venv/installed: pyproject.toml
-	$(PYTHON) -m venv .venv
+	$(VENV)
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
 .venv/installed-dev: pyproject.toml
-	$(PYTHON) -m venv .venv
+	$(VENV)
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch .venv/installed $@

@@ -32,7 +32,9 @@ def page() -> str:
 
 
 def _pretraining(language: str, result: dict) -> str:
-    run, vocabulary_size = result["pretraining"]["run"], result["pretraining"]["vocabulary_size"]
+    corpus_bytes, vocabulary_size, run = (
+        result["pretraining"][name] for name in ("corpus_bytes", "vocabulary_size", "run")
+    )
     held_out, tokens = run["held_out_scores"], run["steps"] * run["batch_size"] * run["sequence_length"]
     return f"""## Pretraining is worth it: {language}
 
@@ -40,7 +42,7 @@ def _pretraining(language: str, result: dict) -> str:
 
 {_machine(result["machine"])}
 
-Pretrained: size {run["size"]}, vocabulary {vocabulary_size:,}, {result["pretraining"]["corpus_bytes"] / 1e6:.1f} MB of raw
+Pretrained: size {run["size"]}, vocabulary {vocabulary_size:,}, {corpus_bytes / 1e6:.1f} MB of raw
 text, {run["steps"]:,} steps of {run["batch_size"]} x {run["sequence_length"]} tokens ({tokens / 1e6:.0f} million) in
 {run["seconds"] / 60:.0f} minutes. Held-out text: loss {held_out["loss"]:.3f} nats, masked accuracy
 {held_out["masked_accuracy"]:.3f} ({held_out["masked_tokens"]:,} masked tokens), pseudo-perplexity

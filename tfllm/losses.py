@@ -36,14 +36,15 @@ class ClassificationLoss(keras.losses.Loss):
     Args:
         label_smoothing: s, 0 to 1.
 
-    Called with label_ids int32 (B,), logits float (B, C). Mean over the batch, weighted by the sample weights.
+    Called with label_ids int32 (B,), logits float (B, C). The sum of weight times loss, divided by B: a weight counts
+    against the whole data set, not only against its batch.
     Example: logits (0, 0), any label, any s -> log(2) = 0.6931.
     Source: Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
 
     def __init__(self, label_smoothing: float = 0.0, name: str = "classification_loss", **kwargs):
         checks.check_between("label_smoothing", label_smoothing, 0, 1)
-        super().__init__(name=name, reduction=kwargs.pop("reduction", "mean_with_sample_weight"), **kwargs)
+        super().__init__(name=name, **kwargs)
         self.label_smoothing = label_smoothing
 
     def call(self, label_ids, logits):

@@ -29,6 +29,9 @@ def check_free(path: str | Path) -> None:
     path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path} already exists. Choose another place, or remove it first.")
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not os.access(there, os.W_OK):
+        raise InputError(f"{there} cannot be written to. Choose another place for {path.name}.")
 
 
 @contextlib.contextmanager
@@ -49,6 +52,7 @@ def write_directory(
     """
     path = Path(path)
     check_free(path)
+    hashes = {str(file): hash_file(file) for file in inputs}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}.{os.getpid()}.unfinished"
     shutil.rmtree(beside, ignore_errors=True)
@@ -61,9 +65,11 @@ def write_directory(
             "arguments": arguments,
             "seed": seed,
             "versions": versions(),
-            "inputs": {str(file): hash_file(file) for file in inputs},
+            "inputs": hashes,
             "files": {str(file.relative_to(beside)): hash_file(file) for file in _files(beside)},
         }
+        for file in _files(beside):
+            _fsync(file)
         write_json(beside / FILE_NAME, manifest)
         if path.exists():
             path.rmdir()
@@ -175,8 +181,8 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _fsync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -53,6 +53,8 @@ def main() -> None:
         app()
     except InputError as error:
         message = str(error)
+    except OSError as error:
+        message = f"{error.filename or ''}: {error.strerror}.".removeprefix(": ")
     except Exception as error:
         quoted = re.search(r"InputError: (.+)", str(error))  # tf.data wraps what a pipeline raises in its own error
         if quoted is None:

@@ -21,6 +21,8 @@ def evaluate(
     data: options.Data,
     text: options.TextColumn = None,
     label: options.LabelColumn = None,
+    encoding: options.Encoding = "utf-8",
+    on_bad_rows: options.SkipBadRows = "error",
     batch_size: options.BatchSize = 32,
     json_file: Annotated[
         str | None, typer.Option("--json", help="Write the scores here; - is standard output.", metavar="FILE")
@@ -36,11 +38,12 @@ def evaluate(
     arguments = manifest.read_manifest(model_directory, "model")["arguments"]
     recipe, run = arguments["recipe"], _settings(**arguments)
     run |= {"text": text or run.get("text"), "label": label or run.get("label")}
+    reading = {"encoding": encoding, "on_bad_rows": on_bad_rows}
     load_tensorflow()
     if recipe["builder"] == "add_classifier_head":
-        scores = _score_classifier(model_directory, data, recipe["arguments"]["labels"], run, batch_size)
+        scores = _score_classifier(model_directory, data, recipe["arguments"]["labels"], run, reading, batch_size)
     elif recipe["builder"] in ("add_masked_lm_head", "add_pretraining_heads"):
-        scores = _score_masked_lm(model_directory, data, run, batch_size)
+        scores = _score_masked_lm(model_directory, data, run, reading, batch_size)
     else:
         raise InputError(f"{model_directory} was made by {recipe['builder']}: it is not a model that can be scored.")
     _show(scores, json_file)
@@ -55,13 +58,15 @@ def _settings(recipe: dict, run: dict) -> dict:
     return {"sequence_length": min(SEQUENCE_LENGTH, longest), **run}
 
 
-def _score_classifier(model_directory: Path, data: list[str], labels: list[str], run: dict, batch_size: int) -> dict:
+def _score_classifier(
+    model_directory: Path, data: list[str], labels: list[str], run: dict, reading: dict, batch_size: int
+) -> dict:
     from tfllm.data import read_table
     from tfllm.evaluation import evaluate_classifier
     from tfllm.models import load_model
     from tfllm.tokenizers import load_tokenizer
 
-    table = read_table(data, text=run["text"], label=run["label"], labels=labels)
+    table = read_table(data, text=run["text"], label=run["label"], labels=labels, **reading)
     if table.labels is None:
         raise InputError("Which column holds the label? Name it (--label).")
     return evaluate_classifier(
@@ -75,7 +80,7 @@ def _score_classifier(model_directory: Path, data: list[str], labels: list[str],
     )
 
 
-def _score_masked_lm(model_directory: Path, data: list[str], run: dict, batch_size: int) -> dict:
+def _score_masked_lm(model_directory: Path, data: list[str], run: dict, reading: dict, batch_size: int) -> dict:
     from tfllm.data import masked_lm_dataset, read_texts
     from tfllm.evaluation import masked_lm_scores, pseudo_perplexity
     from tfllm.models import load_model
@@ -83,6 +88,7 @@ def _score_masked_lm(model_directory: Path, data: list[str], run: dict, batch_si
 
     model, tokenizer = load_model(model_directory), load_tokenizer(model_directory)
     sequence_length = run["sequence_length"]
+    reading = {**reading, "text_column": run["text"], "document": run.get("document", "line")}
     dataset = masked_lm_dataset(
         data,
         tokenizer,
@@ -91,10 +97,10 @@ def _score_masked_lm(model_directory: Path, data: list[str], run: dict, batch_si
         mask_rate=run.get("mask_rate", 0.15),
         whole_word=run.get("whole_word", False),
         next_sentence=isinstance(model.output, dict),
-        text_column=run["text"],
         repeat=False,
+        **reading,
     )
-    texts = read_texts(data, run["text"])
+    texts = read_texts(data, **reading)
     return {
         **masked_lm_scores(model, dataset),
         **pseudo_perplexity(model, tokenizer, texts, sequence_length=sequence_length, batch_size=batch_size),

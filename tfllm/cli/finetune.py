@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,9 +56,10 @@ def finetune(
     unfreeze_gradually: Annotated[
         bool, typer.Option("--unfreeze-gradually", help="Train the head first, then one more layer with each epoch.")
     ] = False,
-    folds: Annotated[int, typer.Option(help="Cross-validate on this many folds first; 0 does not.")] = 0,
+    folds: Annotated[int, typer.Option(help="First cross-validate on this many folds; each keeps its best epoch.")] = 0,
     seeds: Annotated[int, typer.Option(help="Train with this many seeds and keep the best on validation.")] = 1,
     seed: options.Seed = 0,
+    encoding: options.Encoding = "utf-8",
     on_bad_rows: options.OnBadRows = "error",
     precision: options.Precision = "auto",
     tensorboard: options.TensorBoard = None,
@@ -70,6 +72,8 @@ def finetune(
     checks.check_one_of("task", task, TASKS)
     checks.check_one_of("class_weights", class_weights, CLASS_WEIGHTS)
     checks.check_at_least("seeds", seeds, 1)
+    checks.check_between("seed", seed, 0, 2**31 - 1 - seeds)
+    running.check_tensorboard(tensorboard)
     if folds:
         checks.check_at_least("folds", folds, 2)
     if (init is None) == (tokenizer is None):
@@ -78,21 +82,22 @@ def finetune(
         manifest.check_free(out)
     load_tensorflow()
 
-    from tfllm.data import fold_tables, overlap_warning, read_table, split_table, write_bad_rows
+    from tfllm.data import fold_tables, overlap_warning, read_table, split_table
     from tfllm.tokenizers import load_tokenizer
     from tfllm.training import choose_precision
 
-    columns = {"text": text, "label": label, "on_bad_rows": on_bad_rows}
-    table = read_table(data, **columns)
-    if table.bad_rows and on_bad_rows == "collect":
-        bad_rows_file = out.with_name(f"{out.name}.bad_rows.jsonl")
-        write_bad_rows(table.bad_rows, bad_rows_file)
-        log.warning("left out %d bad rows; they are listed in %s", len(table.bad_rows), bad_rows_file)
+    reading = {"text": text, "label": label, "encoding": encoding, "on_bad_rows": on_bad_rows}
+    table = read_table(data, **reading)
     label_names = _label_names(table)
     if validation:
-        train, kept = table, read_table(validation, labels=label_names, **columns)
+        train, kept = table, read_table(running.as_list(validation), labels=label_names, **reading)
+        if kept.labels is None:
+            raise InputError("The validation data has no label column. Name it with --label.")
     else:
         train, kept = split_table(table, validation_share, seed)
+    bad_rows = table.bad_rows + (kept.bad_rows if validation else [])
+    if bad_rows and on_bad_rows == "collect" and not dry_run:
+        _collect(bad_rows, out.with_name(f"{out.name}.bad_rows.jsonl"))
     overlap_warning(train, kept)
     log.info("%d training rows, %d validation rows, labels: %s", len(train), len(kept), ", ".join(label_names))
 
@@ -103,13 +108,18 @@ def finetune(
             return job.dry_run(train)
         if folds:
             run["cross_validation"] = _spread([job.train(*fold, seed)[1] for fold in fold_tables(table, folds, seed)])
-        trained = [job.train(train, kept, seed + number) for number in range(seeds)]
-    if seeds > 1:
-        run["over_seeds"] = _spread([scores for _, scores in trained])
-    model, scores = _best(trained, monitor)
+        model, scores = job.train_seeds(train, kept, range(seed, seed + seeds))
     run |= {"seconds": round(time.monotonic() - started), "validation_rows": len(kept), "validation_scores": scores}
     running.save(model, out, job.tokenizer, run, [*data, *(validation or [])])
     return run
+
+
+def _collect(bad_rows: list, file: Path) -> None:
+    from tfllm.data import write_bad_rows
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_bad_rows(bad_rows, file)
+    log.warning("left out %d bad rows; they are listed in %s", len(bad_rows), file)
 
 
 class _Job:
@@ -129,12 +139,34 @@ class _Job:
         history = self._fit(model, train, batches, self._batches(validation), run["epochs"], callbacks)
         return model, best_epoch(history, run["monitor"])
 
+    def train_seeds(
+        self, train: "Table", validation: "Table", seeds: Iterable[int]
+    ) -> tuple["keras.Model", dict[str, float]]:
+        """The best on validation of one training per seed; the seed that won and the spread go into the run."""
+        from tfllm.training import MONITORS
+
+        sign = 1 if MONITORS[self._run["monitor"]] == "max" else -1
+        best, all_scores = None, []
+        for seed in seeds:
+            model, scores = self.train(train, validation, seed)
+            all_scores.append(scores)
+            value = sign * scores[self._run["monitor"]]
+            if best is None or value > best[0]:
+                best = value, model, scores
+                self._run["seed"] = seed
+        if len(all_scores) > 1:
+            self._run["over_seeds"] = _spread(all_scores)
+        return best[1:]
+
     def dry_run(self, train: "Table") -> dict:
         """Shapes, parameters, memory and time of one training."""
         model, batches = self._model(self._run["seed"]), self._batches(train, self._run["seed"])
         steps = self._run["epochs"] * int(batches.cardinality())
         return running.dry_run(
-            model, batches, steps, lambda few: self._fit(model, train, running.first(batches, few), None, 1, [])
+            model,
+            batches,
+            steps,
+            lambda few, callbacks: self._fit(model, train, running.first(batches, few), None, 1, callbacks),
         )
 
     def _model(self, seed: int) -> "keras.Model":
@@ -166,8 +198,10 @@ class _Job:
         from tfllm.training import balanced_class_weights, train_classifier
 
         run = self._run
-        label_ids = [self._label_names.index(label) for label in table.labels]
-        balanced = run["class_weights"] == "balanced"
+        class_weights = None
+        if run["class_weights"] == "balanced":
+            number = {name: position for position, name in enumerate(self._label_names)}
+            class_weights = balanced_class_weights([number[label] for label in table.labels], len(number))
         return train_classifier(
             model,
             batches,
@@ -176,7 +210,7 @@ class _Job:
             learning_rate=run["learning_rate"],
             weight_decay=run["weight_decay"],
             label_smoothing=run["label_smoothing"],
-            class_weights=balanced_class_weights(label_ids, len(self._label_names)) if balanced else None,
+            class_weights=class_weights,
             monitor=run["monitor"],
             patience=run["patience"],
             frozen_layers=run["frozen_layers"],
@@ -192,16 +226,7 @@ def _label_names(table: "Table") -> list[str]:
     names = set(table.labels)
     if len(names) < 2:
         raise InputError(f"The data has one label only, {names.pop()!r}: there is nothing to learn.")
-    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
-
-
-def _best(
-    trained: list[tuple["keras.Model", dict[str, float]]], monitor: str
-) -> tuple["keras.Model", dict[str, float]]:
-    from tfllm.training import MONITORS
-
-    choose = max if MONITORS[monitor] == "max" else min
-    return choose(trained, key=lambda pair: pair[1][monitor])
+    return sorted(sorted(names), key=int) if all(name.isdecimal() for name in names) else sorted(names)
 
 
 def _spread(scores: list[dict[str, float]]) -> dict[str, dict[str, float]]:

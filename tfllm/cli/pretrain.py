@@ -39,6 +39,9 @@ def pretrain(
     whole_word: Annotated[bool, typer.Option("--whole-word", help="Mask whole words.")] = False,
     held_out: Annotated[float, typer.Option(help="Share of the texts kept for validation.")] = 0.01,
     text: options.TextColumn = None,
+    document: options.Document = "line",
+    encoding: options.Encoding = "utf-8",
+    on_bad_rows: options.SkipBadRows = "error",
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
     tensorboard: options.TensorBoard = None,
@@ -50,10 +53,14 @@ def pretrain(
     data, out = running.as_list(data), Path(out)
     checks.check_one_of("objective", objective, OBJECTIVES)
     checks.check_between("warmup_share", warmup_share, 0, 1)
+    checks.check_between("seed", seed, 0, 2**31 - 1)
+    running.check_tensorboard(tensorboard)
     if not dry_run:
         manifest.check_free(out)
     if steps is not None and epochs is not None:
         raise InputError("Give --steps or --epochs, not both.")
+    checks.check_at_least("steps", 1 if steps is None else steps, 1)
+    checks.check_between("epochs", 1 if epochs is None else epochs, 0.001, 10_000)
     if (init is None) == (tokenizer is None):
         raise InputError("Give --tokenizer DIR to begin anew, or --init MODEL_DIR to go on with its own tokenizer.")
     load_tensorflow()
@@ -68,19 +75,21 @@ def pretrain(
     from tfllm.training import adamw, choose_precision, train_masked_lm
 
     vocabulary = load_tokenizer(init or tokenizer)
+    reading = {"text_column": text, "document": document, "encoding": encoding, "on_bad_rows": on_bad_rows}
+    _check_parts(data, held_out, reading)
     batches = {
         "batch_size": batch_size,
         "sequence_length": sequence_length,
         "mask_rate": mask_rate,
         "whole_word": whole_word,
         "next_sentence": objective == "mlm-nsp",
-        "text_column": text,
         "held_out": held_out,
         "seed": seed,
+        **reading,
     }
     train = masked_lm_dataset(data, vocabulary, part="train", **batches)
     once = masked_lm_dataset(data, vocabulary, part="train", repeat=False, **batches)
-    steps = steps or _count_steps(once, epochs or 1.0)
+    steps = steps or _count_steps(once, 1.0 if epochs is None else epochs)
     warmup_steps = int(steps * warmup_share)
     optimizer = adamw(
         learning_rate, total_steps=steps, warmup_steps=warmup_steps, decay=decay, weight_decay=weight_decay
@@ -90,7 +99,12 @@ def pretrain(
         encoder = running.make_encoder(run, vocabulary.vocabulary_size)
         model = add_masked_lm_head(encoder) if objective == "mlm" else add_pretraining_heads(encoder)
         if dry_run:
-            return running.dry_run(model, train, steps, lambda few: train_masked_lm(model, train, optimizer, steps=few))
+            return running.dry_run(
+                model,
+                train,
+                steps,
+                lambda few, callbacks: train_masked_lm(model, train, optimizer, steps=few, callbacks=callbacks),
+            )
         log.info("training %s parameters for %s steps", f"{model.count_params():,}", f"{steps:,}")
         started = time.monotonic()
         callbacks = running.training_callbacks(steps, running.count_tokens(once), tensorboard)
@@ -98,12 +112,23 @@ def pretrain(
     run |= {"task": objective, "steps": steps, "seconds": round(time.monotonic() - started), "training": trained}
     if held_out:
         kept = masked_lm_dataset(data, vocabulary, part="held-out", repeat=False, **batches)
-        texts = read_held_out(data, text, held_out=held_out)
+        texts = read_held_out(data, held_out, **reading)
         run["held_out_scores"] = masked_lm_scores(model, kept) | pseudo_perplexity(
             model, vocabulary, texts, sequence_length=sequence_length, max_texts=_PSEUDO_PERPLEXITY_TEXTS
         )
     running.save(model, out, vocabulary, run, data)
     return run
+
+
+def _check_parts(data: list[str], held_out: float, reading: dict) -> None:
+    """Raise InputError before any training if no text is held out although some should be."""
+    from tfllm.data import read_held_out
+
+    if held_out and next(read_held_out(data, held_out, **reading), None) is None:
+        raise InputError(
+            f"No text falls into the held-out part, a share of {held_out}: the corpus has too few documents. "
+            "Raise --held-out, or give --held-out 0 to train without validation."
+        )
 
 
 def _count_steps(once: "tf.data.Dataset", epochs: float) -> int:

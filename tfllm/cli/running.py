@@ -1,14 +1,17 @@
 """What the training commands share: precision, progress, the record of a run, `--dry-run`."""
 
 import contextlib
-import resource
+import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from rich.table import Table
 
+from tfllm import checks, manifest
+from tfllm.checks import InputError
 from tfllm.cli.startup import errors, log
 
 if TYPE_CHECKING:
@@ -17,12 +20,12 @@ if TYPE_CHECKING:
 
     from tfllm.tokenizers import Tokenizer
 
-_TRIAL_STEPS = 3
+_TRIAL_STEPS = 6
 
 
 def record(arguments: dict) -> dict:
-    """A command's arguments as JSON values for a manifest; switches that only steer this call are left out."""
-    left_out = ("config", "dry_run", "tensorboard")
+    """A command's arguments as JSON values for a manifest, without those that had no effect on the result."""
+    left_out = {"config", "dry_run", "tensorboard", *(("size", "pre_norm") if arguments["init"] else ())}
     return {name: _json(value) for name, value in arguments.items() if name not in left_out}
 
 
@@ -30,6 +33,12 @@ def _json(value):
     if isinstance(value, list | tuple):
         return [_json(entry) for entry in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def check_tensorboard(directory: Path | None) -> None:
+    """Raise InputError if TensorBoard logs are wanted and TensorBoard is not installed."""
+    if directory is not None and importlib.util.find_spec("tensorboard") is None:
+        raise InputError('--tensorboard needs TensorBoard, which is not installed: pip install "tfllm[tensorboard]".')
 
 
 def as_list(data: str | Path | Sequence[str]) -> list[str]:
@@ -66,10 +75,11 @@ def training_callbacks(
 
 def make_encoder(run: dict, vocabulary_size: int) -> "keras.Model":
     """The encoder that a command's arguments ask for: loaded from `init`, or of `size` with random weights."""
-    from tfllm import checks, models
+    from tfllm import models
 
     if run["init"]:
         encoder = models.load_encoder(run["init"], dropout=run["dropout"])
+        _warn_of_new_positions(run)
     else:
         checks.check_one_of("size", run["size"], models.SIZES)
         encoder = models.build_encoder(
@@ -81,6 +91,12 @@ def make_encoder(run: dict, vocabulary_size: int) -> "keras.Model":
         )
     models.check_length(encoder, run["sequence_length"])
     return encoder
+
+
+def _warn_of_new_positions(run: dict) -> None:
+    before = manifest.read_manifest(run["init"], "model")["arguments"]["run"].get("sequence_length")
+    if before and run["sequence_length"] > before:
+        log.warning("%s was trained at %d tokens; positions beyond are learned only now.", run["init"], before)
 
 
 def count_tokens(dataset: "tf.data.Dataset", batches: int = 4) -> float:
@@ -102,22 +118,28 @@ def save(model: "keras.Model", out: Path, tokenizer: "Tokenizer", run: dict, dat
 
     inputs = [source for source in expand_paths(data) if isinstance(source, Path)]
     card = model_card(Path(out).name, model, run, inputs=inputs)
-    save_model(model, out, tokenizer, run=run, card=card, inputs=inputs)
+    save_model(model, out, tokenizer, run=run, card=card, inputs=inputs, seed=run["seed"])
     log.info("wrote %s", out)
 
 
-def dry_run(model: "keras.Model", dataset: "tf.data.Dataset", steps: int, train: Callable[[int], object]) -> dict:
-    """Take a few real steps and report shapes, parameters, memory and the time `steps` will take."""
-    train(1)  # traces the step
-    started = time.perf_counter()
-    train(_TRIAL_STEPS)
-    seconds = (time.perf_counter() - started) / _TRIAL_STEPS
+def dry_run(model: "keras.Model", dataset: "tf.data.Dataset", steps: int, train: Callable[[int, list], object]) -> dict:
+    """Take a few real steps and report shapes, parameters, memory and the time `steps` will take.
+
+    `train(few, callbacks)` must fit the model on `few` batches.
+    """
+    import keras
+
+    ends = []
+    train(
+        _TRIAL_STEPS, [keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(time.perf_counter()))]
+    )
+    seconds = (ends[-1] - ends[0]) / (len(ends) - 1)  # the first step also traces the graph
     inputs = dataset.element_spec[0]
     report = {
         "inputs": {name: f"{spec.dtype.name} {tuple(spec.shape)}" for name, spec in inputs.items()},
         "parameters": model.count_params(),
         "steps": steps,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "memory_bytes": psutil.Process().memory_info().rss,
         "seconds_per_step": seconds,
         "seconds_estimated": seconds * steps,
     }
@@ -125,7 +147,7 @@ def dry_run(model: "keras.Model", dataset: "tf.data.Dataset", steps: int, train:
     for name, shape in report["inputs"].items():
         table.add_row(f"input {name}", shape)
     table.add_row("parameters", f"{report['parameters']:,}")
-    table.add_row("peak memory", f"{report['peak_memory_bytes'] / 2**30:.1f} GiB")
+    table.add_row("memory", f"{report['memory_bytes'] / 2**30:.1f} GiB")
     table.add_row("steps", f"{steps:,}")
     table.add_row("time", f"{seconds:.2f} s a step, about {seconds * steps / 60:.0f} minutes in all")
     errors.print(table)

@@ -1,5 +1,6 @@
 """`tfllm tokenizer`: train a tokenizer, see what it does to a text, measure it on a corpus."""
 
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfllm.checks import check_one_of
+from tfllm.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from tfllm.tokenizers import Tokenizer
 
 KINDS = ("wordpiece", "sentencepiece")
+MODEL_TYPES = ("unigram", "bpe")
 
 app = typer.Typer(no_args_is_help=True, help="Train, try and measure tokenizers.")
 
@@ -28,9 +31,12 @@ def train_tokenizer(
     *,
     out: str | Path | None = None,
     kind: str = "wordpiece",
+    model_type: str = "unigram",
     vocabulary_size: int = 8000,
     lowercase: bool | None = None,
     text: str | None = None,
+    encoding: str = "utf-8",
+    on_bad_rows: str = "error",
 ) -> "Tokenizer":
     """Train a tokenizer on a corpus, and write it if `out` is given.
 
@@ -38,9 +44,11 @@ def train_tokenizer(
         corpus: a file, glob, directory or `tfds:NAME`, or a list of them; read as a stream.
         out: directory to write; it must not exist.
         kind: "wordpiece" or "sentencepiece".
+        model_type: of SentencePiece: "unigram" or "bpe".
         vocabulary_size: most tokens wanted; a small corpus gives fewer.
         lowercase: default True for WordPiece (with accents stripped), False for SentencePiece.
         text: column that holds the text, in tables and JSON lines.
+        encoding, on_bad_rows: see `read_texts`.
 
     Raises:
         InputError: if the corpus cannot be read or has no text, or `out` is taken.
@@ -50,11 +58,13 @@ def train_tokenizer(
     from tfllm.tokenizers import train_sentencepiece, train_wordpiece
 
     check_one_of("kind", kind, KINDS)
+    check_one_of("model_type", model_type, MODEL_TYPES)
     if out is not None:
         check_free(out)
-    train = train_wordpiece if kind == "wordpiece" else train_sentencepiece
+    train = train_wordpiece if kind == "wordpiece" else functools.partial(train_sentencepiece, model_type=model_type)
     lowercase = kind == "wordpiece" if lowercase is None else lowercase
-    tokenizer = train(read_texts(corpus, text), vocabulary_size=vocabulary_size, lowercase=lowercase)
+    texts = read_texts(corpus, text, encoding=encoding, on_bad_rows=on_bad_rows)
+    tokenizer = train(texts, vocabulary_size=vocabulary_size, lowercase=lowercase)
     if out is not None:
         tokenizer.save(out, inputs=[source for source in expand_paths(corpus) if isinstance(source, Path)])
     return tokenizer
@@ -65,6 +75,7 @@ def train(
     corpus: Corpus,
     out: Annotated[Path, typer.Option(help="Directory to write.")],
     kind: Annotated[str, typer.Option(help="wordpiece or sentencepiece.")] = "wordpiece",
+    model_type: Annotated[str, typer.Option(help="Of SentencePiece: unigram or bpe.")] = "unigram",
     vocabulary_size: Annotated[int, typer.Option(help="Most tokens wanted; a small corpus gives fewer.")] = 8000,
     lowercase: Annotated[
         bool | None,
@@ -74,10 +85,20 @@ def train(
         ),
     ] = None,
     text: Column = None,
+    encoding: options.Encoding = "utf-8",
+    on_bad_rows: options.SkipBadRows = "error",
 ) -> None:
     """Train a tokenizer on CORPUS and write it to --out."""
     tokenizer = train_tokenizer(
-        corpus, out=out, kind=kind, vocabulary_size=vocabulary_size, lowercase=lowercase, text=text
+        corpus,
+        out=out,
+        kind=kind,
+        model_type=model_type,
+        vocabulary_size=vocabulary_size,
+        lowercase=lowercase,
+        text=text,
+        encoding=encoding,
+        on_bad_rows=on_bad_rows,
     )
     typer.echo(f"{out}: {tokenizer.kind}, {tokenizer.vocabulary_size} tokens.")
 

@@ -17,6 +17,7 @@ from tfllm.tokenizers import Tokenizer
 
 log = logging.getLogger("tfllm")
 _WINDOW_BATCHES = 50  # batches whose rows are sorted by length together
+_CHUNK_TEXTS = 1000
 _LENGTH_MULTIPLE = 8  # row lengths are rounded up to it, so that few different shapes occur
 
 
@@ -102,18 +103,21 @@ def text_dataset(
 
 
 def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, sequence_length: int) -> tf.RaggedTensor:
-    """`[CLS] text [SEP]` of every text, cut to sequence_length; says how many were cut."""
-    ids = tokenizer.tokenize(tf.constant(list(texts), tf.string))
-    cut = int(tf.reduce_sum(tf.cast(ids.row_lengths() > sequence_length - 2, tf.int32)))
+    """`[CLS] text [SEP]` of every text, cut to sequence_length; says how many were cut.
+
+    Texts are tokenized some at a time: ids of whole documents take many times the bytes of their text.
+    """
+    rows, cut = [tf.RaggedTensor.from_row_lengths(tf.constant([], tf.int32), tf.constant([], tf.int64))], 0
+    for start in range(0, len(texts), _CHUNK_TEXTS):
+        ids = tokenizer.tokenize(list(texts[start : start + _CHUNK_TEXTS]))
+        cut += int(tf.math.count_nonzero(ids.row_lengths() > sequence_length - 2))
+        rows.append(tokenizer.wrap(ids, sequence_length))
     if cut:
+        share = 100 * cut / len(texts)
         log.warning(
-            "%d of %d texts (%.1f %%) are longer than %d tokens and were cut.",
-            cut,
-            len(texts),
-            100 * cut / len(texts),
-            sequence_length,
+            "%d of %d texts (%.1f %%) are longer than %d tokens and were cut.", cut, len(texts), share, sequence_length
         )
-    return tokenizer.wrap(ids, sequence_length)
+    return tf.concat(rows, axis=0)
 
 
 def _padded(ids: tf.RaggedTensor, pad_id: int, sequence_length: int) -> dict[str, tf.Tensor]:

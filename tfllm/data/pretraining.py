@@ -34,6 +34,9 @@ def masked_lm_dataset(
     whole_word: bool = False,
     next_sentence: bool = False,
     text_column: str | None = None,
+    document: str = "line",
+    encoding: str = "utf-8",
+    on_bad_rows: str = "error",
     part: str = "all",
     held_out: float = 0.01,
     repeat: bool = True,
@@ -49,7 +52,7 @@ def masked_lm_dataset(
         mask_rate, whole_word: see `masked_lm_masker`.
         next_sentence: rows are sentence pairs, half of them with a second sentence from another text; the targets are
             dicts with `masked_lm` and `next_sentence`.
-        text_column: the column of CSV, TSV or JSONL files.
+        text_column, document, encoding, on_bad_rows: how the files are read, see `read_texts`.
         part: "all" texts, or those for "train", or the "held-out" ones. A text's own hash decides.
         held_out: share of the texts held out, 0 to 1.
         repeat: True shuffles and never ends, for training with `steps_per_epoch`; False passes once, in order.
@@ -67,13 +70,14 @@ def masked_lm_dataset(
     checks.check_at_least("batch_size", batch_size, 1)
     checks.check_one_of("part", part, PARTS)
     checks.check_between("held_out", held_out, 0, 1)
-    next(read_texts(corpus, text_column))
+    reading = {"document": document, "encoding": encoding, "on_bad_rows": on_bad_rows}
+    next(read_texts(corpus, text_column, **reading))
     epochs = itertools.count()  # every pass over the corpus draws other pairs
 
     def rows() -> Iterator[dict[str, np.ndarray]]:
         texts = (
             text
-            for text in read_texts(corpus, text_column)
+            for text in read_texts(corpus, text_column, **reading)
             if part == "all" or _is_held_out(text, held_out) == (part == "held-out")
         )
         epoch = next(epochs) if repeat else 0
@@ -99,11 +103,9 @@ def masked_lm_dataset(
     return check_dataset(dataset.prefetch(tf.data.AUTOTUNE), MASKED_LM_INPUTS, ["mask_ids"], ["mask_weights"])
 
 
-def read_held_out(
-    corpus: str | Path | Sequence[str | Path], text_column: str | None = None, *, held_out: float = 0.01
-) -> Iterator[str]:
-    """The texts that `masked_lm_dataset(part="held-out")` is made of."""
-    return (text for text in read_texts(corpus, text_column) if _is_held_out(text, held_out))
+def read_held_out(corpus: str | Path | Sequence[str | Path], held_out: float, **reading) -> Iterator[str]:
+    """The texts that `masked_lm_dataset(part="held-out")` is made of; `reading` goes to `read_texts`."""
+    return (text for text in read_texts(corpus, **reading) if _is_held_out(text, held_out))
 
 
 def _is_held_out(text: str, share: float) -> bool:

@@ -98,13 +98,15 @@ def _shuffled(rows: int, seed: int) -> list[int]:
 
 
 def _shuffled_by_label(table: Table, seed: int) -> list[list[int]]:
-    """Shuffled row numbers of each label, labels in alphabetical order."""
+    """Shuffled row numbers of each label, the labels in shuffled order too: it decides who gets a row left over."""
     if table.labels is None:
         raise InputError("A split by label needs labels. Name the label column, or pass stratify=False.")
     groups = {}
     for index in _shuffled(len(table), seed):
         groups.setdefault(table.labels[index], []).append(index)
-    return [groups[label] for label in sorted(groups)]
+    labels = sorted(groups)
+    random.Random(seed).shuffle(labels)
+    return [groups[label] for label in labels]
 
 
 def _shares(sizes: list[int], wanted: int) -> list[int]:

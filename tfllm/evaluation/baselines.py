@@ -4,7 +4,7 @@ In: labelled training and test texts. Out: accuracy and macro-F1 of each method.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -45,15 +45,16 @@ def baseline_scores(
         LogisticRegression(C=10, max_iter=1000),
     ).fit(train_texts, train_labels)
     return {
-        "majority": _scores(test_labels, [majority] * len(test_labels)),
-        "tfidf_logistic_regression": _scores(test_labels, regression.predict(test_texts)),
+        "majority": _scores(test_labels, [majority] * len(test_labels), counts),
+        "tfidf_logistic_regression": _scores(test_labels, regression.predict(test_texts), counts),
     }
 
 
-def _scores(labels: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
+def _scores(labels: Sequence[str], predicted: Sequence[str], known: Iterable[str]) -> dict[str, float]:
+    names = sorted({*labels, *known})  # every label counts in the macro average, as in `classification_scores`
     return {
         "accuracy": float(accuracy_score(labels, predicted)),
-        "macro_f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
+        "macro_f1": float(f1_score(labels, predicted, labels=names, average="macro", zero_division=0)),
     }
 
 

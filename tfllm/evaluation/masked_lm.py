@@ -17,6 +17,7 @@ from tfllm import checks
 from tfllm.checks import InputError
 from tfllm.tokenizers import Tokenizer
 
+_MOST_NATS = 700  # beyond it exp is no float; a model this bad has diverged
 _LENGTH_MULTIPLE = 8  # row lengths are rounded up to it, so that few different shapes occur
 
 
@@ -94,7 +95,7 @@ def pseudo_perplexity(
     if not tokens:
         raise InputError("Pseudo-perplexity needs text: there is no text, or none has a token.")
     return {
-        "pseudo_perplexity": math.exp(nats / tokens),
+        "pseudo_perplexity": math.exp(min(nats / tokens, _MOST_NATS)),
         "texts": count,
         "sampled_texts": len(sample),
         "sampled_tokens": tokens,

@@ -58,7 +58,7 @@ def export_savedmodel(
         tokenizer: the one the model was trained with.
         directory: `savedmodels/NAME`; the versions stand in it.
         sequence_length: where texts are cut, in tokens, [CLS] and [SEP] included; the length the model was trained
-            at. None takes the model's longest.
+            at. None takes 128, the default of the data sets.
         sample_texts: texts of your own for the check; the first of them is also in the warm-up file.
 
     Returns:

@@ -14,6 +14,7 @@ from tfllm import checks
 from tfllm.models import check_length, longest_text, read_encoder, read_recipe
 from tfllm.tokenizers import Tokenizer
 
+DEFAULT_LENGTH = 128  # the data sets' default, too: positions beyond the training length are not trained
 _TEXT = tf.TensorSpec([None], tf.string)
 _TOKENS = tf.TensorSpec([None, None], tf.int32)
 
@@ -68,9 +69,9 @@ def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: 
 
 
 def choose_length(model: keras.Model, sequence_length: int | None) -> int:
-    """The length to cut texts at: the one given, if the model has positions for it; else the model's longest."""
+    """The length to cut texts at: the one given, if the model has positions for it; else 128, as in training."""
     if sequence_length is None:
-        return longest_text(model)
+        return min(DEFAULT_LENGTH, longest_text(model))
     checks.check_at_least("sequence_length", sequence_length, 3)
     check_length(model, sequence_length)
     return sequence_length

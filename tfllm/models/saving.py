@@ -37,6 +37,7 @@ def save_model(
     run: dict | None = None,
     card: str = "",
     inputs: Iterable[str | Path] = (),
+    seed: int | None = None,
 ) -> None:
     """Write a model directory, whole or not at all.
 
@@ -47,12 +48,13 @@ def save_model(
         run: JSON values that tell how the model came about (arguments, scores); kept in the manifest.
         card: Markdown of the model card, README.md.
         inputs: the data files it was trained on; the manifest records their hashes.
+        seed: the seed it was trained with.
 
     Raises:
         InputError: when the directory exists, or the model was not made by a tfllm builder.
     """
     arguments = {"recipe": read_recipe(model), "run": run or {}}
-    with manifest.write_directory(directory, KIND, arguments, inputs=inputs) as beside:
+    with manifest.write_directory(directory, KIND, arguments, inputs=inputs, seed=seed) as beside:
         model.save_weights(beside / WEIGHTS)
         tokenizer.save(beside / "tokenizer")
         (beside / manifest.CARD).write_text(card or f"# {Path(directory).name}\n", "utf-8")

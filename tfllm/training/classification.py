@@ -95,8 +95,8 @@ def train_classifier(
         history += [
             dict(zip(fitted.history, values, strict=True)) for values in zip(*fitted.history.values(), strict=True)
         ]
-        if model.stop_training:
-            break
+        for best in watch:
+            best.end_stage()
     for best in watch:
         best.restore()
     for block in blocks:
@@ -143,7 +143,7 @@ def _stages(num_blocks: int, lowest_frozen: int, epochs: int) -> list[tuple[int,
 
 
 class _BestEpoch(keras.callbacks.Callback):
-    """Scores the whole validation set after each epoch, keeps the best epoch's weights, and stops when patience ends.
+    """Scores the whole validation set after each epoch, keeps the best epoch's weights, stops when patience ends.
 
     Unlike Keras's EarlyStopping it lasts over several calls of `fit`. The `val_` scores go to the epoch's logs.
     """
@@ -165,17 +165,23 @@ class _BestEpoch(keras.callbacks.Callback):
             self._waited += 1
             self.model.stop_training = self._waited >= self._patience
 
+    def end_stage(self) -> None:
+        """Begin to wait anew: layers that were not trained yet may still help."""
+        self._waited = 0
+
     def restore(self) -> None:
         """Put the best epoch's weights into the model."""
         self.model.set_weights(self._weights)
 
     def _scores(self) -> dict[str, float]:
         logits = self.model.predict(self._inputs, verbose=0)
+        if not np.isfinite(logits).all():
+            raise InputError("Training has diverged: the model's outputs are not numbers. Lower the learning rate.")
         probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits.astype("float64")))
-        predicted = probabilities.argmax(-1)
+        predicted, labels = probabilities.argmax(-1), range(probabilities.shape[-1])
         return {
-            "loss": log_loss(self._label_ids, probabilities, labels=range(probabilities.shape[-1])),
+            "loss": log_loss(self._label_ids, probabilities, labels=labels),
             "accuracy": accuracy_score(self._label_ids, predicted),
-            "macro_f1": f1_score(self._label_ids, predicted, average="macro", zero_division=0),
+            "macro_f1": f1_score(self._label_ids, predicted, labels=labels, average="macro", zero_division=0),
             "matthews": matthews_corrcoef(self._label_ids, predicted),
         }

@@ -1,10 +1,12 @@
 """Pretraining: a masked language model and its batches -> trained weights."""
 
+import math
 from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
+from tfllm.checks import InputError
 from tfllm.losses import masked_lm_loss, next_sentence_loss
 
 
@@ -27,10 +29,25 @@ def train_masked_lm(
 
     Returns:
         The mean training loss, and masked accuracy, over the run.
+
+    Raises:
+        InputError: when the loss becomes NaN or infinite; training stops at that step.
     """
     compile_masked_lm(model, optimizer)
-    history = model.fit(dataset, steps_per_epoch=steps, epochs=1, verbose=0, callbacks=list(callbacks), shuffle=False)
-    return {name: float(values[-1]) for name, values in history.history.items()}
+    history = model.fit(
+        dataset,
+        steps_per_epoch=steps,
+        epochs=1,
+        verbose=0,
+        callbacks=[keras.callbacks.TerminateOnNaN(), *callbacks],
+        shuffle=False,
+    )
+    trained = {name: float(values[-1]) for name, values in history.history.items()}
+    if not math.isfinite(trained["loss"]):
+        raise InputError(
+            "Training has diverged: the loss is not a number. Lower the learning rate or lengthen the warm-up."
+        )
+    return trained
 
 
 def compile_masked_lm(model: keras.Model, optimizer: keras.optimizers.Optimizer | str = "adamw") -> None:
