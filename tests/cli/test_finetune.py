@@ -3,6 +3,7 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 
 from tfllm import load_model, load_tokenizer, manifest, text_dataset
@@ -36,14 +37,19 @@ def test_the_manifest_tells_labels_columns_length_and_scores(classifier):
 
 
 def test_it_starts_from_a_pretrained_model(classifier, reviews, tmp_path):
-    run = finetune(str(reviews), tmp_path / "m", init=classifier[0], **QUICK)
-    assert run["init"] == str(classifier[0])
+    finetune(str(reviews), tmp_path / "m", init=classifier[0], learning_rate=0.0, **{**QUICK, "size": "mini"})
+    before, after = load_model(classifier[0]), load_model(tmp_path / "m")
+    for name in ("token_embedding", "transformer_layer_0", "transformer_layer_1"):
+        for ours, theirs in zip(before.get_layer(name).get_weights(), after.get_layer(name).get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert "size" not in manifest.read_manifest(tmp_path / "m", "model")["arguments"]["run"]
 
 
 def test_folds_and_seeds_are_summed_up(reviews, tokenizer_directory, tmp_path):
     run = finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, folds=2, seeds=2, **QUICK)
     for part in ("cross_validation", "over_seeds"):
-        assert set(run[part]["accuracy"]) == {"mean", "deviation"}
+        assert 0 <= run[part]["accuracy"]["mean"] <= 1 and run[part]["loss"]["deviation"] > 0
+    assert run["seed"] in (0, 1)
 
 
 def test_options_against_overfitting_train(reviews, tokenizer_directory, tmp_path):
@@ -66,6 +72,17 @@ def test_options_against_overfitting_train(reviews, tokenizer_directory, tmp_pat
 def test_validation_rows_may_be_given(reviews, tokenizer_directory, tmp_path):
     run = finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, validation=[str(reviews)], **QUICK)
     assert run["validation_rows"] == 40
+
+
+def test_validation_rows_without_labels_are_refused(reviews, tokenizer_directory, tmp_path):
+    (tmp_path / "v.csv").write_text("text\ngood\n", "utf-8")
+    with pytest.raises(InputError, match="label"):
+        finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, validation=[tmp_path / "v.csv"], **QUICK)
+
+
+def test_diverged_training_is_an_error_that_says_so(reviews, tokenizer_directory, tmp_path):
+    with pytest.raises(InputError, match="learning rate"):
+        finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, learning_rate=1e30, **QUICK)
 
 
 def test_bad_rows_are_collected_in_a_file(tokenizer_directory, tmp_path):

@@ -1,12 +1,15 @@
 """`tfllm quickstart`: the whole chain on the sample data, from raw text to answers of a SavedModel."""
 
+import shlex
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tfllm import checks, manifest
@@ -47,46 +50,65 @@ def quickstart(
     from tfllm.data import read_table
     from tfllm.evaluation import baseline_scores
 
-    console = Console()
-    started = time.monotonic()
+    console, started = Console(highlight=False), time.monotonic()
     text, reviews, test = _copy_samples(out / "data", language)
+    name = out / "savedmodels" / "reviews"
 
-    def stage(command: str) -> None:
-        console.print(f"\n[bold]{time.monotonic() - started:5.0f} s[/]  [bold cyan]tfllm {command}[/]", highlight=False)
+    def run(command: str, function: Callable, *arguments, **flags):
+        """Show a command as a user would type it, then call its function with the same arguments."""
+        words = [*map(str, arguments), *(word for flag, value in flags.items() for word in _words(flag, value))]
+        seconds = f"{time.monotonic() - started:5.0f} s"
+        console.print(f"\n[bold]{seconds}  [cyan]tfllm {command} {escape(shlex.join(words))}", soft_wrap=True)
+        return function(*arguments, **flags)
 
-    stage(f"tokenizer train {text} {reviews} --vocabulary-size 4000 --out {out}/tokenizer")
-    train_tokenizer([text, reviews], vocabulary_size=4000, out=out / "tokenizer")
-
-    stage(f"pretrain --data {text} --data {reviews} --tokenizer {out}/tokenizer --out {out}/pretrained ...")
-    pretrain(
-        [text, reviews],
-        out / "pretrained",
+    run(
+        "tokenizer train",
+        lambda *corpus, **flags: train_tokenizer(corpus, **flags),
+        text,
+        reviews,
+        vocabulary_size=4000,
+        out=out / "tokenizer",
+    )
+    run(
+        "pretrain",
+        pretrain,
+        data=[text, reviews],
         tokenizer=out / "tokenizer",
         size="mini",
+        pre_norm=True,
         steps=pretraining_steps,
         batch_size=16,
-        whole_word=True,
         held_out=0.03,
         seed=seed,
+        out=out / "pretrained",
     )
-
-    stage(f"finetune --task classify --data {reviews} --init {out}/pretrained --out {out}/classifier")
-    finetune([reviews], out / "classifier", init=out / "pretrained", epochs=8, batch_size=16, seed=seed)
-
-    stage(f"evaluate {out}/classifier --data {test}")
-    scores = evaluate(out / "classifier", [test])
-
-    stage(f"export {out}/classifier --out {out}/savedmodels/reviews")
-    export(out / "classifier", out=out / "savedmodels" / "reviews")
-
-    stage(f"predict {out}/savedmodels/reviews ...")
-    predict(out / "savedmodels" / "reviews", list(_TRY[language]))
+    run(
+        "finetune",
+        finetune,
+        task="classify",
+        data=[reviews],
+        init=out / "pretrained",
+        epochs=8,
+        batch_size=16,
+        seed=seed,
+        out=out / "classifier",
+    )
+    scores = run("evaluate", evaluate, out / "classifier", data=[test])
+    run("export", export, out / "classifier", out=name)
+    run("predict", lambda model, *texts: predict(model, list(texts)), name, *_TRY[language])
 
     train, held = read_table(reviews), read_table(test)
     baselines = baseline_scores(train.texts, train.labels, held.texts, held.labels)
     _print_accuracies(console, len(held), scores["accuracy"], baselines)
     console.print(f"\nEverything is in {out}/ ; the whole took {time.monotonic() - started:.0f} s.")
     return {"scores": scores, "baselines": baselines}
+
+
+def _words(flag: str, value) -> list[str]:
+    flag = f"--{flag.replace('_', '-')}"
+    if value is True:
+        return [flag]
+    return [word for entry in (value if isinstance(value, list) else [value]) for word in (flag, str(entry))]
 
 
 def _print_accuracies(console: Console, rows: int, accuracy: float, baselines: dict) -> None:
