@@ -21,12 +21,14 @@ def write_corpus(language: str, data: Path, file: Path) -> None:
     """Write the raw text of a language, one document a line, without the texts of its tasks' test parts."""
     documents = _english(data) if language == "en" else _chinese(data)
     tasks = ENGLISH_TASKS if language == "en" else CHINESE_TASKS
+    beside = file.with_suffix(".unfinished")
     tests = {_squeeze(text) for task in tasks for text, _ in read_task(task, data)[1]}
-    with open(file, "w", encoding="utf-8") as stream:
+    with open(beside, "w", encoding="utf-8") as stream:
         for document in documents:
             line = _squeeze(document)
             if len(line) > 20 and line not in tests:
                 stream.write(line + "\n")
+    beside.rename(file)
 
 
 def write_task(task: str, data: Path, directory: Path) -> tuple[Path, Path]:

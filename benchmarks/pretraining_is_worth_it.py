@@ -25,7 +25,10 @@ from tfllm.data import read_table
 from tfllm.evaluation import baseline_scores
 
 TASKS = {"en": corpora.ENGLISH_TASKS, "zh": corpora.CHINESE_TASKS}
-VOCABULARY_SIZE = 8000
+TOKENIZERS = {
+    "en": {"kind": "wordpiece", "vocabulary_size": 8000},
+    "zh": {"kind": "sentencepiece", "vocabulary_size": 16000},
+}
 PRETRAINING = {
     "size": "tiny",
     "pre_norm": True,
@@ -79,13 +82,13 @@ def _pretrain(language: str, data: Path, runs: Path, steps: int) -> dict:
         runs.mkdir(parents=True, exist_ok=True)
         corpora.write_corpus(language, data, corpus)
     if not (runs / "tokenizer").is_dir():
-        train_tokenizer(corpus, vocabulary_size=VOCABULARY_SIZE, out=runs / "tokenizer")
+        train_tokenizer(corpus, **TOKENIZERS[language], out=runs / "tokenizer")
     if not (runs / "pretrained").is_dir():
         pretrain([str(corpus)], runs / "pretrained", tokenizer=runs / "tokenizer", steps=steps, **PRETRAINING)
     from tfllm.manifest import read_manifest
 
     run = read_manifest(runs / "pretrained", "model")["arguments"]["run"]
-    return {"corpus_bytes": corpus.stat().st_size, "vocabulary_size": VOCABULARY_SIZE, "run": run}
+    return {"corpus_bytes": corpus.stat().st_size, "tokenizer": TOKENIZERS[language], "run": run}
 
 
 def _finetune(runs: Path, task: str, init: str, seed: int, train: Path, test: Path) -> dict:

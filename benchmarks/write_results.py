@@ -32,9 +32,7 @@ def page() -> str:
 
 
 def _pretraining(language: str, result: dict) -> str:
-    corpus_bytes, vocabulary_size, run = (
-        result["pretraining"][name] for name in ("corpus_bytes", "vocabulary_size", "run")
-    )
+    corpus_bytes, tokenizer, run = (result["pretraining"][name] for name in ("corpus_bytes", "tokenizer", "run"))
     held_out, tokens = run["held_out_scores"], run["steps"] * run["batch_size"] * run["sequence_length"]
     return f"""## Pretraining is worth it: {language}
 
@@ -42,7 +40,7 @@ def _pretraining(language: str, result: dict) -> str:
 
 {_machine(result["machine"])}
 
-Pretrained: size {run["size"]}, vocabulary {vocabulary_size:,}, {corpus_bytes / 1e6:.1f} MB of raw
+Pretrained: size {run["size"]}, {tokenizer["kind"]} vocabulary of {tokenizer["vocabulary_size"]:,}, {corpus_bytes / 1e6:.1f} MB of raw
 text, {run["steps"]:,} steps of {run["batch_size"]} x {run["sequence_length"]} tokens ({tokens / 1e6:.0f} million) in
 {run["seconds"] / 60:.0f} minutes. Held-out text: loss {held_out["loss"]:.3f} nats, masked accuracy
 {held_out["masked_accuracy"]:.3f} ({held_out["masked_tokens"]:,} masked tokens), pseudo-perplexity
