@@ -34,15 +34,15 @@ def page() -> str:
 def _pretraining(language: str, result: dict) -> str:
     corpus_bytes, tokenizer, run = (result["pretraining"][name] for name in ("corpus_bytes", "tokenizer", "run"))
     held_out, tokens = run["held_out_scores"], run["steps"] * run["batch_size"] * run["sequence_length"]
+    vocabulary = f"{tokenizer['kind']} vocabulary of {tokenizer['vocabulary_size']:,}"
     return f"""## Pretraining is worth it: {language}
 
     {result["command"]}
 
 {_machine(result["machine"])}
 
-Pretrained: size {run["size"]}, {tokenizer["kind"]} vocabulary of {tokenizer["vocabulary_size"]:,}, {corpus_bytes / 1e6:.1f} MB of raw
-text, {run["steps"]:,} steps of {run["batch_size"]} x {run["sequence_length"]} tokens ({tokens / 1e6:.0f} million) in
-{run["seconds"] / 60:.0f} minutes. Held-out text: loss {held_out["loss"]:.3f} nats, masked accuracy
+Pretrained: size {run["size"]}, {vocabulary}; {corpus_bytes / 1e6:.1f} MB of raw text, {run["steps"]:,} steps of
+{run["batch_size"]} x {run["sequence_length"]} tokens ({tokens / 1e6:.0f} million), {run["seconds"] / 60:.0f} minutes. Held-out text: loss {held_out["loss"]:.3f} nats, masked accuracy
 {held_out["masked_accuracy"]:.3f} ({held_out["masked_tokens"]:,} masked tokens), pseudo-perplexity
 {held_out["pseudo_perplexity"]:.1f} ({held_out["sampled_texts"]} texts).
 
