@@ -117,3 +117,14 @@ def test_an_empty_text_is_a_row_of_cls_and_sep(tiny_tokenizer):
 def test_bad_arguments_are_input_errors(tiny_tokenizer, arguments, message):
     with pytest.raises(InputError, match=message):
         make(tiny_tokenizer, **arguments)
+
+
+def test_static_shapes_pad_every_batch_alike_and_leave_out_the_smaller_one(tiny_tokenizer):
+    texts, labels = ["a cup", "a warm cup of tea", "rain"], ["x", "y", "x"]
+    dataset = classification_dataset(
+        texts, labels, tiny_tokenizer, label_names=["x", "y"], sequence_length=24, batch_size=2, static_shapes=True
+    )
+    assert int(dataset.cardinality()) == 1
+    ((inputs, label_ids),) = list(dataset)
+    assert {tuple(part.shape) for part in inputs.values()} == {(2, 24)} and label_ids.shape == (2,)
+    assert dataset.element_spec[0]["token_ids"].shape == (2, 24)

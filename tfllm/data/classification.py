@@ -31,6 +31,7 @@ def classification_dataset(
     batch_size: int = 32,
     shuffle: bool = True,
     seed: int = 0,
+    static_shapes: bool = False,
 ) -> tf.data.Dataset:
     """Batches of labelled texts, each padded to its own longest text.
 
@@ -42,6 +43,8 @@ def classification_dataset(
         batch_size: B.
         shuffle: True draws a new order for every epoch from `seed` and puts texts of similar length together; False
             keeps the order.
+        static_shapes: pad every batch to `sequence_length`, and leave out the last one if it is smaller: what a TPU
+            needs so that it compiles one program only.
 
     Returns:
         Dataset of (inputs, label_ids): inputs a dict of `token_ids`, `segment_ids`, `padding_mask` int32 (B, T),
@@ -66,6 +69,7 @@ def classification_dataset(
         shuffle=shuffle,
         seed=seed,
         targets=label_ids,
+        static_shapes=static_shapes,
     )
     return check_dataset(dataset, ENCODER_INPUTS, ["label_ids"])
 
@@ -79,26 +83,31 @@ def text_dataset(
     shuffle: bool = False,
     seed: int = 0,
     targets: tf.Tensor | None = None,
+    static_shapes: bool = False,
 ) -> tf.data.Dataset:
     """Batches of texts without labels, or with `targets` (one row each); see `classification_dataset`."""
     checks.check_at_least("sequence_length", sequence_length, 3)
     ids = _tokenize(texts, tokenizer, sequence_length)
     lengths = ids.row_lengths().numpy()
+    last = len(lengths) - len(lengths) % batch_size if static_shapes else len(lengths)
+    shape = [batch_size, sequence_length] if static_shapes else [None, None]
     epochs = itertools.count()
 
     def batches() -> Iterator[np.ndarray]:
         order = np.arange(len(lengths))
         if shuffle:
             order = _length_grouped(lengths, batch_size, np.random.default_rng((seed, next(epochs))))
-        for start in range(0, len(order), batch_size):
+        for start in range(0, last, batch_size):
             yield order[start : start + batch_size]
 
     def gather(rows):
-        batch = _padded(tf.gather(ids, rows), tokenizer.pad_id, sequence_length)
+        chosen = tf.gather(ids, rows)
+        width = sequence_length if static_shapes else _batch_width(chosen, sequence_length)
+        batch = {name: tf.ensure_shape(part, shape) for name, part in _padded(chosen, tokenizer.pad_id, width).items()}
         return (batch, tf.gather(targets, rows)) if targets is not None else batch
 
     dataset = tf.data.Dataset.from_generator(batches, output_signature=tf.TensorSpec((None,), tf.int64))
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-len(lengths) // batch_size)))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-last // batch_size)))
     return dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
@@ -120,12 +129,17 @@ def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, sequence_length: int) 
     return tf.concat(rows, axis=0)
 
 
-def _padded(ids: tf.RaggedTensor, pad_id: int, sequence_length: int) -> dict[str, tf.Tensor]:
-    longest = tf.reduce_max(ids.row_lengths())
-    width = tf.minimum(-(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE, sequence_length)
-    token_ids = tf.ensure_shape(ids.to_tensor(pad_id, shape=tf.stack([ids.nrows(), width])), [None, None])
+def _padded(ids: tf.RaggedTensor, pad_id: int, width: int | tf.Tensor) -> dict[str, tf.Tensor]:
+    """The encoder's inputs, int32 (B, width)."""
+    token_ids = ids.to_tensor(pad_id, shape=tf.stack([ids.nrows(), tf.cast(width, tf.int64)]))
     padding_mask = tf.sequence_mask(ids.row_lengths(), width, tf.int32)
     return {"token_ids": token_ids, "segment_ids": tf.zeros_like(token_ids), "padding_mask": padding_mask}
+
+
+def _batch_width(ids: tf.RaggedTensor, sequence_length: int) -> tf.Tensor:
+    """The length of the longest row, rounded up so that few different widths occur."""
+    longest = tf.reduce_max(ids.row_lengths())
+    return tf.minimum(-(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE, sequence_length)
 
 
 def _length_grouped(lengths: np.ndarray, batch_size: int, random: np.random.Generator) -> np.ndarray:
