@@ -44,7 +44,7 @@ FINETUNING = {
     "epochs": 6,
     "batch_size": 32,
     "sequence_length": 128,
-    "learning_rate": 5e-4,
+    "learning_rate": 1e-3,
     "monitor": "accuracy",
     "patience": 6,
 }

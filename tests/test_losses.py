@@ -66,11 +66,12 @@ def test_without_smoothing_it_is_keras_cross_entropy():
     assert float(ClassificationLoss()(label_ids, logits)) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_sample_weights_weigh_and_all_zero_is_zero():
+def test_sample_weights_weigh_against_the_whole_data_set():
     label_ids, logits = np.array([0, 0]), np.log([[3.0, 1.0], [1.0, 3.0]])
     loss = ClassificationLoss()
     assert float(loss(label_ids, logits, sample_weight=np.array([3.0, 1.0]))) == pytest.approx(
-        (3 * np.log(4 / 3) + np.log(4)) / 4, rel=1e-6
+        (3 * np.log(4 / 3) + np.log(4)) / 2,
+        rel=1e-6,  # over B, not over the sum of the weights
     )
     assert float(loss(label_ids, logits, sample_weight=np.zeros(2))) == 0.0
 
@@ -79,7 +80,7 @@ def test_the_classification_loss_is_rebuilt_from_its_configuration():
     again = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(ClassificationLoss(0.3)), safe_mode=True
     )
-    assert (again.label_smoothing, again.reduction) == (0.3, "mean_with_sample_weight")
+    assert (again.label_smoothing, again.reduction) == (0.3, "sum_over_batch_size")
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1])

@@ -84,7 +84,9 @@ def finetune(
 
     from tfllm.data import fold_tables, overlap_warning, read_table, split_table
     from tfllm.tokenizers import load_tokenizer
-    from tfllm.training import choose_precision
+    from tfllm.training import MONITORS, choose_precision
+
+    checks.check_one_of("monitor", monitor, MONITORS)
 
     reading = {"text": text, "label": label, "encoding": encoding, "on_bad_rows": on_bad_rows}
     table = read_table(data, **reading)

@@ -130,9 +130,8 @@ def dry_run(model: "keras.Model", dataset: "tf.data.Dataset", steps: int, train:
     import keras
 
     ends = []
-    train(
-        _TRIAL_STEPS, [keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(time.perf_counter()))]
-    )
+    timer = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter()))
+    train(_TRIAL_STEPS, [timer])
     seconds = (ends[-1] - ends[0]) / (len(ends) - 1)  # the first step also traces the graph
     inputs = dataset.element_spec[0]
     report = {

@@ -58,6 +58,9 @@ TEXT_OPS = frozenset(
         "WordpieceTokenizeWithOffsets",
     ]
 )
+# TensorFlow's own ops that came after 2.18, the oldest TF Serving we promise; XLA ops are forbidden anyway.
+# Source: tf.raw_ops of 2.18.1 against 2.20.0 and 2.21.0, the newest this package installs.
+_NEWER_THAN_2_18 = frozenset({"DecodeJxl", "DecodeWebP", "TPUDummyInput"})
 # TensorFlow's own ops that a served graph must not hold: TF Serving turns XLA off and has no Python, and an answer
 # needs no file. What every SavedModel restores its variables with is the exception.
 _RESTORING = frozenset({"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"})
@@ -112,4 +115,4 @@ def _nodes(graph: graph_pb2.GraphDef) -> Iterator[node_def_pb2.NodeDef]:
 def _is_allowed(op: str) -> bool:
     if op in TEXT_OPS or op in _RESTORING:
         return True
-    return hasattr(tf.raw_ops, op) and not _FORBIDDEN.search(op)
+    return hasattr(tf.raw_ops, op) and op not in _NEWER_THAN_2_18 and not _FORBIDDEN.search(op)
