@@ -1,6 +1,9 @@
 """SentencePiece: byte fallback, spaces, unusable models."""
 
+import gc
+
 import pytest
+import tensorflow as tf
 
 from tfllm.checks import InputError
 from tfllm.tokenizers import SentencePieceTokenizer
@@ -35,3 +38,20 @@ def test_garbage_is_an_input_error():
 def test_a_model_without_our_special_tokens_is_an_input_error(shared_models):
     with pytest.raises(InputError, match=r"lacks \[PAD\]"):
         SentencePieceTokenizer((shared_models / "sentencepiece" / "test_model.model").read_bytes())
+
+
+def test_a_new_global_seed_leaves_it_alive_eagerly_and_in_a_pipeline(sentencepiece):
+    dataset = tf.data.Dataset.from_tensors(["warm kettle"]).map(sentencepiece.tokenize)
+    before = sentencepiece.tokenize("warm kettle")
+    tf.random.set_seed(1)  # clears TensorFlow's cache of kernels
+    assert sentencepiece.tokenize("warm kettle").to_list() == before.to_list()
+    assert [ids.to_list() for ids in dataset] == [before.to_list()]
+
+
+def test_it_outlives_another_tokenizer_of_the_same_model(sentencepiece):
+    other = SentencePieceTokenizer(sentencepiece._model)
+    expected = other.tokenize("warm kettle").to_list()
+    del other
+    gc.collect()
+    tf.random.set_seed(2)
+    assert sentencepiece.tokenize("warm kettle").to_list() == expected

@@ -3,11 +3,13 @@
 In: a serialized model. Out: a `Tokenizer`. On disk: `sentencepiece.model`.
 """
 
+import hashlib
 from pathlib import Path
 
 import sentencepiece
 import tensorflow as tf
 import tensorflow_text as tf_text
+from tensorflow_text.python.ops import sentencepiece_tokenizer as tf_text_sentencepiece
 
 from tfllm.checks import InputError
 from tfllm.tokenizers.base import SPECIAL_TOKENS, Tokenizer, valid_utf8
@@ -39,6 +41,7 @@ class SentencePieceTokenizer(Tokenizer):
         super().__init__(vocabulary, [_begins_word(piece) for piece in vocabulary])
         self._model = model
         self._pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
+        self._pieces._model_resource = _LastingResource(model, None)
 
     def _tokenize(self, text):
         return self._pieces.tokenize(valid_utf8(text))
@@ -56,6 +59,19 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _write(self, directory: Path):
         (directory / MODEL_FILE).write_bytes(self._model)
+
+
+class _LastingResource(tf_text_sentencepiece._SentencepieceModelResource):
+    """The model in memory, under a name of its own.
+
+    Without a name it belongs to the kernel that made it, and `tf.random.set_seed`, which clears TensorFlow's cache of
+    kernels, takes it away from every tokenizer that is in use. Private parts of tensorflow-text: a test holds them.
+    """
+
+    def _create_resource(self):
+        name = f"sentencepiece_{hashlib.sha256(self._model).hexdigest()}"
+        create = tf_text_sentencepiece.gen_sentencepiece_tokenizer.sentencepiece_op
+        return create(model=self._model, shared_name=name)
 
 
 def _read_pieces(model: bytes) -> list[str]:
