@@ -34,6 +34,8 @@ def page() -> str:
 def _pretraining(language: str, result: dict) -> str:
     corpus_bytes, tokenizer, run = (result["pretraining"][name] for name in ("corpus_bytes", "tokenizer", "run"))
     held_out, tokens = run["held_out_scores"], run["steps"] * run["batch_size"] * run["sequence_length"]
+    adaptation = result["adaptation"]["run"]
+    adapted = adaptation["held_out_scores"]
     vocabulary = f"{tokenizer['kind']} vocabulary of {tokenizer['vocabulary_size']:,}"
     return f"""## Pretraining is worth it: {language}
 
@@ -46,6 +48,9 @@ Pretrained: size {run["size"]}, {vocabulary}; {corpus_bytes / 1e6:.1f} MB of raw
 Held-out text: loss {held_out["loss"]:.3f} nats, masked accuracy
 {held_out["masked_accuracy"]:.3f} ({held_out["masked_tokens"]:,} masked tokens), pseudo-perplexity
 {held_out["pseudo_perplexity"]:.1f} ({held_out["sampled_texts"]} texts).
+
+Then {adaptation["steps"]:,} steps on the training texts of the tasks without their labels,
+{adaptation["seconds"] / 60:.0f} minutes: loss {adapted["loss"]:.3f} nats on held-out ones.
 
 Test accuracy in percent, mean ± standard deviation of {SEEDS} seeds: the same fine-tuning from the pretrained and from
 random weights; TF-IDF with logistic regression on the same split; the floor that the data's own notes give.
