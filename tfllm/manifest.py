@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -25,13 +26,15 @@ _PACKAGES = ("tensorflow", "keras", "keras-hub", "tensorflow-text", "tokenizers"
 
 
 def check_free(path: str | Path) -> None:
-    """Raise InputError if `path` is taken, so that nothing is ever overwritten."""
+    """Raise InputError if `path` is taken or cannot be made, so that nothing is overwritten and no work is lost."""
     path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path} already exists. Choose another place, or remove it first.")
     there = next(parent for parent in path.absolute().parents if parent.exists())
-    if not os.access(there, os.W_OK):
-        raise InputError(f"{there} cannot be written to. Choose another place for {path.name}.")
+    try:
+        tempfile.TemporaryDirectory(dir=there).cleanup()
+    except OSError as error:
+        raise InputError(f"{path} cannot be written, because {there} cannot: {error.strerror}.") from None
 
 
 @contextlib.contextmanager

@@ -80,6 +80,18 @@ def test_validation_rows_without_labels_are_refused(reviews, tokenizer_directory
         finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, validation=[tmp_path / "v.csv"], **QUICK)
 
 
+def test_a_rare_label_near_another_is_pointed_out_or_refused(tokenizer_directory, tmp_path, caplog):
+    rows = "text,stars\n" + "fine,good\npoor,bad\n" * 20 + "nice,goood\n"
+    (tmp_path / "rows.csv").write_text(rows, "utf-8")
+    arguments = {"tokenizer": tokenizer_directory, **QUICK}
+    with pytest.raises(InputError, match="stars"):
+        finetune(str(tmp_path / "rows.csv"), tmp_path / "m", **arguments)
+    with pytest.raises(InputError, match="did you mean 'good'"):
+        finetune(str(tmp_path / "rows.csv"), tmp_path / "m", label="stars", labels="good,bad", **arguments)
+    finetune(str(tmp_path / "rows.csv"), tmp_path / "m", label="stars", dry_run=True, **arguments)
+    assert "'goood' stands in 1 of 41 rows only (did you mean 'good'?)" in caplog.text
+
+
 def test_diverged_training_is_an_error_that_says_so(reviews, tokenizer_directory, tmp_path):
     with pytest.raises(InputError, match="learning rate"):
         finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, learning_rate=1e30, **QUICK)

@@ -51,6 +51,10 @@ def main() -> None:
     """Run the command line and exit with its code."""
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == 130:  # Ctrl-C
+            print("tfllm: stopped.", file=sys.stderr)
+        raise
     except InputError as error:
         message = str(error)
     except OSError as error:

@@ -34,8 +34,9 @@ def export(
     size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
     signatures = ", ".join(read_signatures(version))
     console.out(f"{version}: {size / 1e6:.1f} MB, signatures {signatures}")
-    console.out("Checked in a process without Keras: same labels, same scores to 1e-5.")
-    console.out(f'Try it:    tfllm predict {out} "A text"')
+    console.out("Checked in a process without Keras: the same answers, scores to 1e-5.")
+    if "classify" in signatures:
+        console.out(f'Try it:    tfllm predict {out} "A text"')
     console.out(f"Look:      saved_model_cli show --dir {version} --tag_set serve --signature_def serving_default")
     console.out(
         'Served by TF Serving:  curl -d \'{"instances": ["A text"]}\' '

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +38,7 @@ def finetune(
     pre_norm: options.PreNorm = False,
     text: options.TextColumn = None,
     label: options.LabelColumn = None,
+    labels: Annotated[str | None, typer.Option(help="The labels there are: good,bad. Any other is a bad row.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training rows, at most.")] = 6,
     batch_size: options.BatchSize = 32,
     sequence_length: options.SequenceLength = 128,
@@ -89,7 +91,9 @@ def finetune(
     checks.check_one_of("monitor", monitor, MONITORS)
 
     reading = {"text": text, "label": label, "encoding": encoding, "on_bad_rows": on_bad_rows}
-    table = read_table(data, **reading)
+    table = read_table(data, labels=labels.split(",") if labels else None, **reading)
+    if table.labels is None:  # none was named, and none is called `label`: the error lists the columns there are
+        read_table(data, **{**reading, "label": "label"})
     label_names = _label_names(table)
     if validation:
         train, kept = table, read_table(running.as_list(validation), labels=label_names, **reading)
@@ -139,7 +143,9 @@ class _Job:
         steps = run["epochs"] * int(batches.cardinality())
         callbacks = running.training_callbacks(steps, running.count_tokens(batches), self._tensorboard)
         history = self._fit(model, train, batches, self._batches(validation), run["epochs"], callbacks)
-        return model, best_epoch(history, run["monitor"])
+        best = best_epoch(history, run["monitor"])
+        log.info("kept the best of %d epochs: %s", len(history), running.shown(best))
+        return model, best
 
     def train_seeds(
         self, train: "Table", validation: "Table", seeds: Iterable[int]
@@ -223,11 +229,14 @@ class _Job:
 
 def _label_names(table: "Table") -> list[str]:
     """The labels of the training data, sorted: by number if all are numbers, else by name."""
-    if table.labels is None:
-        raise InputError("The data has no label column. Name it with --label.")
     names = set(table.labels)
     if len(names) < 2:
         raise InputError(f"The data has one label only, {names.pop()!r}: there is nothing to learn.")
+    counts = Counter(table.labels)
+    for name, rows in counts.items():
+        near = checks.did_you_mean(name, [other for other in names if counts[other] >= 20 * rows])
+        if near:
+            log.warning("label %r stands in %d of %d rows only%s", name, rows, len(table), near)
     return sorted(sorted(names), key=int) if all(name.isdecimal() for name in names) else sorted(names)
 
 

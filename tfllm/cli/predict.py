@@ -25,9 +25,13 @@ def predict(
     trust: Annotated[bool, typer.Option("--trust", help="Run a SavedModel that tfllm cannot vouch for.")] = False,
 ) -> None:
     """Classify texts."""
+    if texts == ["-"]:
+        texts, file = [], Path("-")
     texts = [*map(_printable, texts or []), *(_read_lines(file) if file else [])]
     if not texts:
-        raise InputError("Nothing to classify. Give texts as arguments, or --file with one text a line.")
+        raise InputError(
+            "Nothing to classify. Give texts as arguments, --file with one text a line, or - for standard input."
+        )
 
     load_tensorflow()
     from tfllm.export import predict_texts

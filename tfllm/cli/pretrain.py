@@ -116,6 +116,7 @@ def pretrain(
         run["held_out_scores"] = masked_lm_scores(model, kept) | pseudo_perplexity(
             model, vocabulary, texts, sequence_length=sequence_length, max_texts=_PSEUDO_PERPLEXITY_TEXTS
         )
+        log.info("held-out text: %s", running.shown(run["held_out_scores"]))
     running.save(model, out, vocabulary, run, data)
     return run
 

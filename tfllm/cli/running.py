@@ -41,6 +41,11 @@ def check_tensorboard(directory: Path | None) -> None:
         raise InputError('--tensorboard needs TensorBoard, which is not installed: pip install "tfllm[tensorboard]".')
 
 
+def shown(scores: dict[str, float]) -> str:
+    """Scores on one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores.items())
+
+
 def as_list(data: str | Path | Sequence[str]) -> list[str]:
     """Python callers may name one file; the command line always gives a list."""
     return [str(data)] if isinstance(data, str | Path) else [str(entry) for entry in data]
@@ -148,6 +153,7 @@ def dry_run(model: "keras.Model", dataset: "tf.data.Dataset", steps: int, train:
     table.add_row("parameters", f"{report['parameters']:,}")
     table.add_row("memory", f"{report['memory_bytes'] / 2**30:.1f} GiB")
     table.add_row("steps", f"{steps:,}")
-    table.add_row("time", f"{seconds:.2f} s a step, about {seconds * steps / 60:.0f} minutes in all")
+    whole = f"{seconds * steps / 60:.0f} minutes" if seconds * steps > 120 else f"{seconds * steps:.0f} seconds"
+    table.add_row("time", f"{seconds:.3f} s a step, about {whole} in all")
     errors.print(table)
     return report

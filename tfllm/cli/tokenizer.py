@@ -9,6 +9,7 @@ import typer
 
 from tfllm.checks import check_one_of
 from tfllm.cli import options
+from tfllm.cli.startup import load_tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +90,7 @@ def train(
     on_bad_rows: options.SkipBadRows = "error",
 ) -> None:
     """Train a tokenizer on CORPUS and write it to --out."""
+    load_tensorflow()
     tokenizer = train_tokenizer(
         corpus,
         out=out,
@@ -108,6 +110,7 @@ def encode(
     directory: Directory, texts: Annotated[list[str], typer.Argument(metavar="TEXT...")], as_json: Json = False
 ) -> None:
     """Show the tokens of each TEXT, their ids, and the characters and bytes they stand for."""
+    load_tensorflow()
     from tfllm.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(directory)
@@ -123,6 +126,7 @@ def encode(
 @app.command()
 def report(directory: Directory, corpus: Corpus, text: Column = None, as_json: Json = False) -> None:
     """Measure a tokenizer on CORPUS: length of tokens, unknown words, texts that do not survive a round trip."""
+    load_tensorflow()
     from tfllm.data.sources import read_texts
     from tfllm.tokenizers import load_tokenizer
     from tfllm.tokenizers import report as measure

@@ -94,6 +94,8 @@ def read_table(
     for source, rows in _row_sources(paths, has_header(wanted), encoding, data_dir):
         columns = _read_source(table, source, rows, columns, wanted, labels)
     _check_bad_rows(table, on_bad_rows)
+    if not table.texts and table.bad_rows:
+        raise bad_rows_error(table.bad_rows, f"All {len(table.bad_rows)} rows are bad.")
     if not table.texts:
         raise InputError(
             f"No usable row in {', '.join(map(str, paths[:5]))}. The first line of a CSV or TSV is its header."
