@@ -232,12 +232,17 @@ def _label_names(table: "Table") -> list[str]:
     names = set(table.labels)
     if len(names) < 2:
         raise InputError(f"The data has one label only, {names.pop()!r}: there is nothing to learn.")
-    counts = Counter(table.labels)
-    for name, rows in counts.items():
-        near = checks.did_you_mean(name, [other for other in names if counts[other] >= 20 * rows])
-        if near:
-            log.warning("label %r stands in %d of %d rows only%s", name, rows, len(table), near)
+    _warn_of_typos(Counter(table.labels))
     return sorted(sorted(names), key=int) if all(name.isdecimal() for name in names) else sorted(names)
+
+
+def _warn_of_typos(counts: Counter) -> None:
+    """Point out labels that are rare and look like a common one."""
+    common = [name for name, rows in counts.most_common(100) if rows >= 20]
+    for name, rows in counts.items():
+        near = checks.did_you_mean(name, [other for other in common if counts[other] >= 20 * rows])
+        if near:
+            log.warning("label %r stands in %d of %d rows only%s", name, rows, counts.total(), near)
 
 
 def _spread(scores: list[dict[str, float]]) -> dict[str, dict[str, float]]:
