@@ -42,12 +42,13 @@ def _pretraining(language: str, result: dict) -> str:
     {result["command"]}
 
 {_machine(result["machine"])}
+{result.get("remark", "")}
 
 Pretrained: size {run["size"]}, {vocabulary}; {corpus_bytes / 1e6:.1f} MB of raw text, {run["steps"]:,} steps of
 {run["batch_size"]} x {run["sequence_length"]} tokens ({tokens / 1e6:.0f} million), {run["seconds"] / 60:.0f} minutes.
-Held-out text: loss {held_out["loss"]:.3f} nats, masked accuracy
-{held_out["masked_accuracy"]:.3f} ({held_out["masked_tokens"]:,} masked tokens), pseudo-perplexity
-{held_out["pseudo_perplexity"]:.1f} ({held_out["sampled_texts"]} texts).
+Held-out text: loss {held_out["loss"]:.3f} nats, masked accuracy {held_out["masked_accuracy"]:.3f}
+({held_out["masked_tokens"]:,} masked tokens), pseudo-perplexity {held_out["pseudo_perplexity"]:.1f}
+({held_out["sampled_texts"]} texts).
 
 Then {adaptation["steps"]:,} steps on the training texts of the tasks without their labels,
 {adaptation["seconds"] / 60:.0f} minutes: loss {adapted["loss"]:.3f} nats on held-out ones.
