@@ -19,7 +19,8 @@ SHORTENED_PYTHON = (("steps_per_epoch=400", "steps_per_epoch=5"), ("epochs=5", "
 
 
 def _blocks(file: str, kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", (ROOT / file).read_text("utf-8"), re.M | re.S)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / file).read_text("utf-8"), re.M | re.S)
+    return [content for language, content in blocks if language == kind]
 
 
 @pytest.fixture(scope="module")

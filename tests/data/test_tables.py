@@ -151,10 +151,15 @@ def test_an_unknown_on_bad_rows_is_an_error(write):
         read_table(write(GOOD), on_bad_rows="ignore")
 
 
-@pytest.mark.parametrize("content", ["", "text,label\n", "\n\n", "text,label\n,x\n"])
-def test_a_table_without_good_rows_is_an_error(write, content):
+@pytest.mark.parametrize("content", ["", "text,label\n", "\n\n"])
+def test_a_table_without_rows_is_an_error(write, content):
     with pytest.raises(InputError, match=r"No usable row in reviews.csv"):
         read_table(write(content), on_bad_rows="skip")
+
+
+def test_a_table_with_bad_rows_only_is_an_error_that_says_what_is_wrong_with_them(write):
+    with pytest.raises(InputError, match=r"reviews.csv:2: text: empty\nAll 1 rows are bad"):
+        read_table(write("text,label\n,x\n"), on_bad_rows="collect")
 
 
 def test_several_files_must_have_the_same_columns(write):

@@ -175,7 +175,7 @@ def test_a_masked_language_model_is_served_as_an_embedding(make_encoder, tokeniz
 
 
 def test_arguments_that_cannot_work_are_refused(classifier, tokenizer, tmp_path):
-    with pytest.raises(InputError, match="between 3 and 32"):
+    with pytest.raises(InputError, match="must not exceed 32"):
         export_savedmodel(classifier, tokenizer, tmp_path / "reviews", sequence_length=33)
     with pytest.raises(InputError, match="is a version"):
         export_savedmodel(classifier, tokenizer, tmp_path / "reviews" / "1")
