@@ -59,6 +59,8 @@ LabelColumn = Annotated[str | None, typer.Option("--label", help="Column that ho
 Encoding = Annotated[str, typer.Option(help="Of all files: utf-8, latin-1, gb18030, utf-16, ...")]
 Document = Annotated[str, typer.Option(help="line: each line of a text file is a document; file: each file is.")]
 SkipBadRows = Annotated[str, typer.Option("--on-bad-rows", help="error, or skip: leave them out and say how many.")]
-OnBadRows = Annotated[str, typer.Option(help="error, skip or collect.")]
+OnBadRows = Annotated[
+    str, typer.Option(help="error; skip: leave them out; collect: also list them in OUT.bad_rows.jsonl.")
+]
 TensorBoard = Annotated[Path | None, typer.Option(help="Directory for TensorBoard logs.", metavar="DIR")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show shapes, parameters, memory and time; write nothing.")]
