@@ -13,6 +13,7 @@ from tfllm import checks
 from tfllm.models.encoder import gelu, kernel_initializer, layer_norm
 from tfllm.models.layers import GatherPositions, MeanOfTokens, VocabularyBias
 from tfllm.models.recipe import remember
+from tfllm.models.trainable import TrainableModel
 
 POOLINGS = ("cls", "mean")
 
@@ -27,7 +28,7 @@ def add_masked_lm_head(encoder: keras.Model) -> keras.Model:
     """
     positions = _mask_positions()
     logits = _masked_lm_logits(encoder, positions)
-    model = keras.Model({**encoder.input, "mask_positions": positions}, logits, name="masked_lm")
+    model = TrainableModel({**encoder.input, "mask_positions": positions}, logits, name="masked_lm")
     return remember(model, "add_masked_lm_head", {}, encoder)
 
 
@@ -37,7 +38,7 @@ def add_next_sentence_head(encoder: keras.Model) -> keras.Model:
     Inputs: the encoder's. Output: logits float32 (B, 2); label 1 says that B follows A.
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3.1, task 2. Differs: 1 means "follows" (there it is 0).
     """
-    model = keras.Model(encoder.input, _next_sentence_logits(encoder), name="next_sentence")
+    model = TrainableModel(encoder.input, _next_sentence_logits(encoder), name="next_sentence")
     return remember(model, "add_next_sentence_head", {}, encoder)
 
 
@@ -49,7 +50,7 @@ def add_pretraining_heads(encoder: keras.Model) -> keras.Model:
     """
     positions = _mask_positions()
     outputs = {"masked_lm": _masked_lm_logits(encoder, positions), "next_sentence": _next_sentence_logits(encoder)}
-    model = keras.Model({**encoder.input, "mask_positions": positions}, outputs, name="pretraining")
+    model = TrainableModel({**encoder.input, "mask_positions": positions}, outputs, name="pretraining")
     return remember(model, "add_pretraining_heads", {}, encoder)
 
 
@@ -83,7 +84,7 @@ def add_classifier_head(
         x = encoder.output["pooled_output"]
     x = keras.layers.Dropout(dropout, name="classifier_dropout")(x)
     logits = _dense_float32(len(labels), "logits")(x)
-    model = keras.Model(encoder.input, logits, name="classifier")
+    model = TrainableModel(encoder.input, logits, name="classifier")
     return remember(model, "add_classifier_head", {"labels": labels, "dropout": dropout, "pooling": pooling}, encoder)
 
 

@@ -92,9 +92,8 @@ def train_classifier(
             shuffle=False,
         )
         done += stage_epochs
-        history += [
-            dict(zip(fitted.history, values, strict=True)) for values in zip(*fitted.history.values(), strict=True)
-        ]
+        scores = {name: values for name, values in fitted.history.items() if name != "gradient_norm"}
+        history += [dict(zip(scores, values, strict=True)) for values in zip(*scores.values(), strict=True)]
         for best in watch:
             best.end_stage()
     for best in watch:

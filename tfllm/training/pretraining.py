@@ -42,7 +42,7 @@ def train_masked_lm(
         callbacks=[keras.callbacks.TerminateOnNaN(), *callbacks],
         shuffle=False,
     )
-    trained = {name: float(values[-1]) for name, values in history.history.items()}
+    trained = {name: float(values[-1]) for name, values in history.history.items() if name != "gradient_norm"}
     if not math.isfinite(trained["loss"]):
         raise InputError(
             "Training has diverged: the loss is not a number. Lower the learning rate or lengthen the warm-up."

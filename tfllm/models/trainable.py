@@ -1,0 +1,189 @@
+"""`TrainableModel`: the functional model that heads return, with a train step that is right at any scale.
+
+Keras's own step divides by the tokens of a replica and clips before gradients are summed. Here, on TensorFlow, the
+loss is divided by the count over the whole global batch, and gradients are summed over micro-batches and replicas
+before the optimizer clips them: the update does not depend on how the batch was divided. On other backends Keras's
+step stays, which is right there.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfllm import checks
+from tfllm.checks import InputError
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class TrainableModel(keras.Model):
+    """A functional `keras.Model`: `compile`, `fit`, `evaluate`, `predict` and `save` as ever.
+
+    `micro_batches`: into how many parts a batch is divided that are computed one after the other, to save memory; the
+    update is that of the whole batch. Set it before `fit`. TensorFlow only.
+
+    During training `fit` reports, besides the metrics, `gradient_norm`: the norm of all gradients before clipping.
+    """
+
+    micro_batches = 1
+
+    def train_step(self, *args):
+        if keras.backend.backend() != "tensorflow":
+            if self.micro_batches != 1:
+                raise InputError(
+                    "`micro_batches` works on the TensorFlow backend. On others, give the optimizer "
+                    f"`gradient_accumulation_steps`. Received: micro_batches={self.micro_batches}."
+                )
+            return super().train_step(*args)
+        return _train_step(self, *args)
+
+    def test_step(self, *args):
+        if keras.backend.backend() != "tensorflow":
+            return super().test_step(*args)
+        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(args[0])
+        outputs = self(inputs, training=False)
+        terms = _terms(self, targets, weights)
+        sums, counts = _sums(terms, outputs), _counts(terms)
+        _track_loss(self, terms, sums, counts)
+        return self.compute_metrics(inputs, targets, outputs, sample_weight=weights)
+
+
+class _Term(NamedTuple):
+    """One part of the loss: that of one output."""
+
+    output: str | None  # its name, where outputs are a dict
+    values: Callable  # (targets, outputs) -> a loss for every row, or for every position of every row
+    per_weight: bool  # divided by the sum of the weights; otherwise by the number of rows
+    scale: float
+    targets: tf.Tensor
+    weights: tf.Tensor | None
+
+
+def _train_step(model: TrainableModel, data) -> dict[str, tf.Tensor]:
+    inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+    checks.check_at_least("micro_batches", model.micro_batches, 1)
+    replicas = tf.distribute.get_replica_context()
+    counts = _counts(_terms(model, targets, weights))
+    global_counts = replicas.all_reduce(tf.distribute.ReduceOp.SUM, counts)
+
+    def gradients_of(part):
+        inputs, targets, weights = part
+        terms = _terms(model, targets, weights)
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, training=True)
+            sums = _sums(terms, outputs)
+            loss = tf.add_n(
+                [
+                    term.scale * tf.math.divide_no_nan(total, count)
+                    for term, total, count in zip(terms, sums, global_counts, strict=True)
+                ]
+                + [tf.reduce_sum(extra) / replicas.num_replicas_in_sync for extra in model.losses]
+            )
+            scaled = model.optimizer.scale_loss(loss)
+        # Dense: of a token listed twice, Keras would take the norm and the square of each part, not of their sum.
+        gradients = [_dense(gradient) for gradient in tape.gradient(scaled, model.trainable_weights)]
+        _track_loss(model, terms, sums, _counts(terms))
+        model.compute_metrics(inputs, targets, outputs, sample_weight=weights)
+        return gradients
+
+    gradients = _summed(gradients_of, (inputs, targets, weights), model.micro_batches)
+    gradients = _across_replicas(gradients, replicas)
+    model.optimizer.apply(gradients, model.trainable_weights)
+    norm = tf.linalg.global_norm([gradient for gradient in gradients if gradient is not None])
+    return {**model.get_metrics_result(), "gradient_norm": norm / model.optimizer.scale_loss(1.0)}
+
+
+def _summed(gradients_of: Callable, batch: tuple, micro_batches: int) -> list:
+    """The sum of the gradients of all micro-batches."""
+    if micro_batches == 1:
+        return gradients_of(batch)
+    one = tf.function(gradients_of)  # traced once
+    rows = tf.shape(tf.nest.flatten(batch)[0])[0]
+    total = None
+    for number in range(micro_batches):
+        start, end = number * rows // micro_batches, (number + 1) * rows // micro_batches
+        part = tf.nest.map_structure(lambda tensor: tensor[start:end], batch)  # noqa: B023
+        gradients = one(part)
+        total = gradients if total is None else [_plus(a, b) for a, b in zip(total, gradients, strict=True)]
+    return total
+
+
+def _across_replicas(gradients: list, replicas: tf.distribute.ReplicaContext) -> list:
+    if replicas.num_replicas_in_sync == 1:
+        return gradients
+    present = [gradient for gradient in gradients if gradient is not None]
+    summed = iter(replicas.all_reduce(tf.distribute.ReduceOp.SUM, present))
+    return [None if gradient is None else next(summed) for gradient in gradients]
+
+
+def _terms(model: TrainableModel, targets, weights) -> list[_Term]:
+    """The parts of the compiled loss, with the targets and weights of a batch."""
+    if model.loss is None:
+        raise InputError("No loss to train with: give `compile` a `loss`.")
+    if not isinstance(model.loss, dict):
+        return [_Term(None, *_values(model.loss), 1.0, targets, weights)]
+    scales = model._compile_loss._user_loss_weights or {}
+    return [
+        _Term(
+            name,
+            *_values(loss),
+            scales.get(name, 1.0),
+            targets[name],
+            weights[name] if isinstance(weights, dict) else weights,
+        )
+        for name, loss in model.loss.items()
+    ]
+
+
+def _values(loss: keras.losses.Loss | Callable | str) -> tuple[Callable, bool]:
+    loss = keras.losses.get(loss)
+    if not isinstance(loss, keras.losses.Loss):
+        return loss, False
+    return loss.call, loss.reduction == "mean_with_sample_weight"
+
+
+def _sums(terms: list[_Term], outputs) -> list[tf.Tensor]:
+    """The sum of weight times loss of every term; a row's own positions are averaged unless weights count them."""
+    sums = []
+    for term in terms:
+        values = term.values(term.targets, outputs if term.output is None else outputs[term.output])
+        weighted = values if term.weights is None else values * _like(term.weights, values)
+        if not term.per_weight and weighted.shape.rank > 1:
+            weighted = tf.reduce_mean(weighted, axis=range(1, weighted.shape.rank))
+        sums.append(tf.reduce_sum(weighted))
+    return sums
+
+
+def _counts(terms: list[_Term]) -> list[tf.Tensor]:
+    """What each term's sum is divided by: the sum of its weights, or its number of rows."""
+    return [
+        tf.reduce_sum(tf.cast(term.weights, tf.float32))
+        if term.per_weight and term.weights is not None
+        else tf.cast(tf.shape(term.targets)[0] if not term.per_weight else tf.size(term.targets), tf.float32)
+        for term in terms
+    ]
+
+
+def _track_loss(model: TrainableModel, terms: list[_Term], sums: list, counts: list) -> None:
+    """Add to the reported loss, in which every counted token or row weighs the same."""
+    means = [
+        term.scale * tf.math.divide_no_nan(total, count) for term, total, count in zip(terms, sums, counts, strict=True)
+    ]
+    model._loss_tracker.update_state(tf.add_n(means), sample_weight=counts[0])
+
+
+def _like(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Weights in the dtype of the values, with trailing axes of 1 up to their rank."""
+    weights = tf.cast(weights, values.dtype)
+    for _ in range(values.shape.rank - weights.shape.rank):
+        weights = weights[..., None]
+    return weights
+
+
+def _dense(gradient):
+    return None if gradient is None else tf.convert_to_tensor(gradient)
+
+
+def _plus(a, b):
+    return None if a is None else a + b
