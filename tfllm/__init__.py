@@ -25,8 +25,10 @@ _NAMES = {
         "masked_lm_dataset",
         "read_table",
         "read_texts",
+        "records_dataset",
         "split_table",
         "text_dataset",
+        "write_records",
     ],
     "tfllm.data.samples": ["sample_path"],
     "tfllm.models": [

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tfllm.checks import InputError
-from tfllm.cli import data, tokenizer
+from tfllm.cli import data, records, tokenizer
 from tfllm.cli.check import check
 from tfllm.cli.evaluate import evaluate
 from tfllm.cli.export import export
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command()(quickstart)
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(data.app, name="data")
+app.add_typer(records.app, name="records")
 for command in (pretrain, finetune, evaluate, predict, export, check):
     app.command()(command)
 

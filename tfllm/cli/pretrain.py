@@ -1,4 +1,4 @@
-"""`tfllm pretrain`: raw text and a tokenizer -> a pretrained encoder."""
+"""`tfllm pretrain`: raw text or records and a tokenizer -> a pretrained encoder."""
 
 import time
 from pathlib import Path
@@ -29,7 +29,9 @@ def pretrain(
     steps: Annotated[int | None, typer.Option(help="Optimizer steps. Give this or --epochs.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the text, if no --steps. Default: 1.")] = None,
     batch_size: options.BatchSize = 32,
-    sequence_length: options.SequenceLength = 128,
+    sequence_length: Annotated[
+        int | None, typer.Option(help="Tokens in a row, [CLS] and [SEP] included. Default: 128, or the records' own.")
+    ] = None,
     learning_rate: options.LearningRate = 1e-3,
     warmup_share: Annotated[float, typer.Option(help="Share of the steps until the learning rate is reached.")] = 0.06,
     decay: Annotated[str, typer.Option(help="linear, cosine or constant.")] = "linear",
@@ -37,7 +39,10 @@ def pretrain(
     dropout: Annotated[float, typer.Option(help="Share of activations dropped.")] = 0.1,
     mask_rate: Annotated[float, typer.Option(help="Share of tokens to predict.")] = 0.15,
     whole_word: Annotated[bool, typer.Option("--whole-word", help="Mask whole words.")] = False,
-    held_out: Annotated[float, typer.Option(help="Share of the texts kept for validation.")] = 0.01,
+    held_out: Annotated[
+        float | None,
+        typer.Option(help="Share of the texts kept for validation. Default: 0.01, or the records' own."),
+    ] = None,
     text: options.TextColumn = None,
     document: options.Document = "line",
     encoding: options.Encoding = "utf-8",
@@ -68,7 +73,7 @@ def pretrain(
 
     keras.utils.set_random_seed(seed)  # before the pipeline is built, whose shuffling it also decides
 
-    from tfllm.data import masked_lm_dataset, read_held_out
+    from tfllm.data import find_records, masked_lm_dataset, read_held_out
     from tfllm.evaluation import masked_lm_scores, pseudo_perplexity
     from tfllm.models import add_masked_lm_head, add_pretraining_heads
     from tfllm.tokenizers import load_tokenizer
@@ -76,7 +81,13 @@ def pretrain(
 
     vocabulary = load_tokenizer(init or tokenizer)
     reading = {"text_column": text, "document": document, "encoding": encoding, "on_bad_rows": on_bad_rows}
-    _check_parts(data, held_out, reading)
+    records = find_records(data)
+    defaults = {"sequence_length": 128, "held_out": 0.01} if records is None else records._asdict()
+    for name in ("sequence_length", "held_out"):
+        run[name] = defaults[name] if run[name] is None else run[name]
+    sequence_length, held_out = run["sequence_length"], run["held_out"]
+    if records is None:
+        _check_parts(data, held_out, reading)
     batches = {
         "batch_size": batch_size,
         "sequence_length": sequence_length,
@@ -112,10 +123,12 @@ def pretrain(
     run |= {"task": objective, "steps": steps, "seconds": round(time.monotonic() - started), "training": trained}
     if held_out:
         kept = masked_lm_dataset(data, vocabulary, part="held-out", repeat=False, **batches)
-        texts = read_held_out(data, held_out, **reading)
-        run["held_out_scores"] = masked_lm_scores(model, kept) | pseudo_perplexity(
-            model, vocabulary, texts, sequence_length=sequence_length, max_texts=_PSEUDO_PERPLEXITY_TEXTS
-        )
+        run["held_out_scores"] = masked_lm_scores(model, kept)
+        if records is None:  # records keep no text
+            texts = read_held_out(data, held_out, **reading)
+            run["held_out_scores"] |= pseudo_perplexity(
+                model, vocabulary, texts, sequence_length=sequence_length, max_texts=_PSEUDO_PERPLEXITY_TEXTS
+            )
         log.info("held-out text: %s", running.shown(run["held_out_scores"]))
     running.save(model, out, vocabulary, run, data)
     return run
@@ -133,7 +146,9 @@ def _check_parts(data: list[str], held_out: float, reading: dict) -> None:
 
 
 def _count_steps(once: "tf.data.Dataset", epochs: float) -> int:
-    """Batches in `epochs` passes; reads the corpus once."""
-    log.info("counting the batches of one pass; --steps saves this")
-    batches = sum(1 for _ in once)
+    """Batches in `epochs` passes; reads the corpus once, unless it is records, which know."""
+    batches = int(once.cardinality())
+    if batches < 0:
+        log.info("counting the batches of one pass; --steps saves this")
+        batches = sum(1 for _ in once)
     return max(1, round(batches * epochs))

@@ -1,34 +1,36 @@
-"""Corpus files -> masked batches, streaming: memory does not grow with the corpus.
+"""Corpus files or records -> masked batches, streaming: memory does not grow with the corpus.
 
-In: paths of text (see `sources.read_texts`) and a tokenizer. Out: a tf.data.Dataset that `fit` takes.
+In: paths of text (see `sources.read_texts`) or what `write_records` wrote, and a tokenizer.
+Out: a tf.data.Dataset that `fit` takes.
 """
 
 import itertools
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from tfllm import checks
+from tfllm.checks import InputError
 from tfllm.data.features import ENCODER_INPUTS, MASKED_LM_INPUTS, check_dataset
 from tfllm.data.masking import masked_lm_masker
 from tfllm.data.next_sentence import sentence_pairs
-from tfllm.data.packing import pack
+from tfllm.data.records_dataset import Records, is_records, read_records, records_dataset
+from tfllm.data.records_shards import tokenize_and_pack
 from tfllm.data.sources import read_texts
+from tfllm.data.splits import PARTS, is_held_out
 from tfllm.tokenizers import Tokenizer
 
 _CHUNK_CHARACTERS = 2_000_000  # texts tokenised and packed at a time; bounds memory
 _SHUFFLE_ROWS = 20_000
-PARTS = ("all", "train", "held-out")
 
 
 def masked_lm_dataset(
     corpus: str | Path | Sequence[str | Path],
     tokenizer: Tokenizer,
     *,
-    sequence_length: int = 128,
+    sequence_length: int | None = None,
     batch_size: int = 32,
     mask_rate: float = 0.15,
     whole_word: bool = False,
@@ -38,25 +40,29 @@ def masked_lm_dataset(
     encoding: str = "utf-8",
     on_bad_rows: str = "error",
     part: str = "all",
-    held_out: float = 0.01,
+    held_out: float | None = None,
     repeat: bool = True,
     seed: int = 0,
+    start_batch: int = 0,
 ) -> tf.data.Dataset:
     """Batches for masked-language modelling, with dynamic masks.
 
     Args:
-        corpus: files, globs or directories, as `read_texts` takes them.
-        tokenizer: turns the text into ids.
-        sequence_length: T, tokens in a row. Texts are packed into rows (or paired, with `next_sentence`).
+        corpus: files, globs or directories, as `read_texts` takes them; or one records directory.
+        tokenizer: turns the text into ids; of records, the one they were written with.
+        sequence_length: T, tokens in a row; default 128, or that of the records. Texts are packed into rows (or
+            paired, with `next_sentence`).
         batch_size: B, rows in a batch; the last, smaller one is dropped when `repeat` is set.
         mask_rate, whole_word: see `masked_lm_masker`.
         next_sentence: rows are sentence pairs, half of them with a second sentence from another text; the targets are
             dicts with `masked_lm` and `next_sentence`.
-        text_column, document, encoding, on_bad_rows: how the files are read, see `read_texts`.
+        text_column, document, encoding, on_bad_rows: how the files are read, see `read_texts`; not for records.
         part: "all" texts, or those for "train", or the "held-out" ones. A text's own hash decides.
-        held_out: share of the texts held out, 0 to 1.
+        held_out: share of the texts held out, 0 to 1; default 0.01, or that of the records.
         repeat: True shuffles and never ends, for training with `steps_per_epoch`; False passes once, in order.
         seed: decides the order, the pairs and the masks.
+        start_batch: leaves out so many batches: the first is then the one that a run from 0 sees after them. Text is
+            read up to there, records are not.
 
     Returns:
         Dataset of (inputs, targets, weights): inputs is a dict of `token_ids`, `segment_ids`, `padding_mask` (B, T) and
@@ -66,9 +72,18 @@ def masked_lm_dataset(
         InputError: for a bad argument, a file that is not there, or a corpus whose first text cannot be read. A
             malformed text further on ends the iteration with a `tf.errors.InvalidArgumentError` that quotes it.
     """
-    checks.check_at_least("sequence_length", sequence_length, 8)
     checks.check_at_least("batch_size", batch_size, 1)
     checks.check_one_of("part", part, PARTS)
+    checks.check_at_least("start_batch", start_batch, 0)
+    mask = masked_lm_masker(tokenizer, rate=mask_rate, whole_word=whole_word, seed=seed)
+    records = find_records(corpus)
+    if records is not None:
+        _check_fits(records, sequence_length, held_out, next_sentence)
+        rows = {"batch_size": batch_size, "part": part, "repeat": repeat, "seed": seed, "start_batch": start_batch}
+        return _masked(records_dataset(records.directory, tokenizer, **rows), start_batch, mask)
+    sequence_length = 128 if sequence_length is None else sequence_length
+    held_out = 0.01 if held_out is None else held_out
+    checks.check_at_least("sequence_length", sequence_length, 8)
     checks.check_between("held_out", held_out, 0, 1)
     reading = {"document": document, "encoding": encoding, "on_bad_rows": on_bad_rows}
     next(read_texts(corpus, text_column, **reading))
@@ -78,7 +93,7 @@ def masked_lm_dataset(
         texts = (
             text
             for text in read_texts(corpus, text_column, **reading)
-            if part == "all" or _is_held_out(text, held_out) == (part == "held-out")
+            if part == "all" or is_held_out(text, held_out) == (part == "held-out")
         )
         epoch = next(epochs) if repeat else 0
         for number, chunk in enumerate(_chunks(texts)):
@@ -95,21 +110,44 @@ def masked_lm_dataset(
     dataset = tf.data.Dataset.from_generator(rows, output_signature=signature).unbatch()
     if repeat:
         dataset = dataset.shuffle(_SHUFFLE_ROWS, seed=seed).repeat()
-    dataset = dataset.batch(batch_size, drop_remainder=repeat)
-    mask = masked_lm_masker(tokenizer, rate=mask_rate, whole_word=whole_word, seed=seed)
-    dataset = dataset.enumerate().map(mask, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    if next_sentence:
+    dataset = dataset.batch(batch_size, drop_remainder=repeat).skip(start_batch)
+    return _masked(dataset, start_batch, mask)
+
+
+def _masked(dataset: tf.data.Dataset, start_batch: int, mask: Callable) -> tf.data.Dataset:
+    """The batches with masks, which follow from their numbers; the first has number `start_batch`."""
+    paired = "label_ids" in dataset.element_spec
+    dataset = dataset.enumerate(start_batch).map(mask, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if paired:
         return dataset.map(_with_next_sentence).prefetch(tf.data.AUTOTUNE)
     return check_dataset(dataset.prefetch(tf.data.AUTOTUNE), MASKED_LM_INPUTS, ["mask_ids"], ["mask_weights"])
 
 
+def find_records(corpus: str | Path | Sequence[str | Path]) -> Records | None:
+    """The records directory that a corpus is, or None if it is text; InputError if it is a mixture."""
+    paths = [corpus] if isinstance(corpus, str | Path) else list(corpus)
+    if not any(map(is_records, paths)):
+        return None
+    if len(paths) > 1:
+        raise InputError(f"One records directory can be read, alone. Received: {', '.join(map(str, paths))}.")
+    return read_records(paths[0])
+
+
+def _check_fits(records: Records, sequence_length: int | None, held_out: float | None, next_sentence: bool) -> None:
+    """Raise InputError if records are asked for what was decided otherwise when they were written."""
+    if next_sentence:
+        raise InputError(f"{records.directory}: rows of records are packed and hold no sentence pairs. Give the text.")
+    for name, wanted in (("sequence_length", sequence_length), ("held_out", held_out)):
+        written = getattr(records, name)
+        if wanted not in (None, written):
+            raise InputError(
+                f"{records.directory} was written with {name}={written}: leave `{name}` out. Received: {wanted}."
+            )
+
+
 def read_held_out(corpus: str | Path | Sequence[str | Path], held_out: float, **reading) -> Iterator[str]:
     """The texts that `masked_lm_dataset(part="held-out")` is made of; `reading` goes to `read_texts`."""
-    return (text for text in read_texts(corpus, **reading) if _is_held_out(text, held_out))
-
-
-def _is_held_out(text: str, share: float) -> bool:
-    return zlib.crc32(text.encode("utf-8", "replace")) % 10_000 < share * 10_000
+    return (text for text in read_texts(corpus, **reading) if is_held_out(text, held_out))
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -126,9 +164,7 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _packed(texts: list[str], tokenizer: Tokenizer, length: int) -> dict[str, np.ndarray]:
-    ids = tokenizer.tokenize(texts)
-    documents = np.split(ids.values.numpy(), ids.row_splits.numpy()[1:-1])
-    token_ids, padding_mask = pack(documents, length, tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id)
+    token_ids, padding_mask = tokenize_and_pack(texts, tokenizer, length)
     return {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids), "padding_mask": padding_mask}
 
 

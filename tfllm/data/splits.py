@@ -4,12 +4,15 @@ import itertools
 import logging
 import random
 import unicodedata
+import zlib
 from collections.abc import Iterator
 
 from tfllm.checks import InputError, check_at_least
 from tfllm.data.tables import Table
 
 log = logging.getLogger("tfllm")
+
+PARTS = ("all", "train", "held-out")  # of a corpus
 
 
 def split_table(table: Table, fraction: float, seed: int, stratify: bool = True) -> tuple[Table, Table]:
@@ -88,7 +91,12 @@ def normalized_texts(table: Table) -> Iterator[str]:
     """Each row's text (and pair) in NFKC, without case, white space runs made one space: equal = the same text."""
     for index, text in enumerate(table.texts):
         whole = text if table.pairs is None else f"{text}\0{table.pairs[index]}"
-        yield " ".join(unicodedata.normalize("NFKC", whole).casefold().split())
+        yield normal_form(whole)
+
+
+def normal_form(text: str) -> str:
+    """NFKC, without case, white space runs made one space. Example: "Good\tＴＥＡ " -> "good tea"."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _shuffled(rows: int, seed: int) -> list[int]:
@@ -124,3 +132,8 @@ def _shares(sizes: list[int], wanted: int) -> list[int]:
             shares[group] += 1
             missing -= 1
     return shares
+
+
+def is_held_out(text: str, share: float) -> bool:
+    """Whether a text of a corpus belongs to the held-out `share`; its own hash decides, wherever it stands."""
+    return zlib.crc32(text.encode("utf-8", "replace")) % 10_000 < share * 10_000

@@ -1,0 +1,132 @@
+"""One shard: packed rows of token ids <-> a TFRecord file with one row in a record.
+
+In: documents as arrays of token ids. Out: a file, and the entry about it in the manifest; or its rows again.
+
+A record is the T token ids of a row and nothing else, little-endian uint16 (int32 if the vocabulary has more than
+65,536 tokens). `padding_mask` needs no byte, because no text becomes [CLS] or [PAD]: each text of a row begins with
+[CLS], so its number is how many [CLS] stand up to here. Example, [PAD] 0, [CLS] 2, [SEP] 3:
+
+    token_ids      2  10  11  3  2  12  3  0
+    padding_mask   1   1   1  1  2   2  2  0
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.checks import InputError
+from tfllm.data.packing import pack
+from tfllm.manifest import read_manifest
+from tfllm.tokenizers import Tokenizer
+
+KIND = "records"  # of the directory, in its manifest
+COMPRESSIONS = ("gzip", "none")
+REMEDY = "Copy it again from where it is whole, or write the records again."
+_HEAD, _FOOT = 12, 4  # bytes of a TFRecord before (length, its CRC) and after (CRC) the data
+
+
+def id_type(vocabulary_size: int) -> str:
+    """The smallest type that holds every id: 'uint16' or 'int32'."""
+    return "uint16" if vocabulary_size <= 2**16 else "int32"
+
+
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    """SHA-256 of all that decides the ids: the tokenizer's kind, options and files."""
+    with tempfile.TemporaryDirectory() as directory:
+        tokenizer.save(Path(directory) / "tokenizer")
+        saved = read_manifest(Path(directory) / "tokenizer", "tokenizer")
+    return hashlib.sha256(json.dumps([saved["arguments"], saved["files"]], sort_keys=True).encode()).hexdigest()
+
+
+def tokenize_and_pack(texts: list[str], tokenizer: Tokenizer, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """token_ids and padding_mask, int32 (rows, T), of texts packed into rows; see `packing.pack`."""
+    ids = tokenizer.tokenize(texts)
+    documents = np.split(ids.values.numpy(), ids.row_splits.numpy()[1:-1])
+    return pack(documents, length, tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id)
+
+
+def padding_mask_of(token_ids: tf.Tensor, cls_id: int, pad_id: int) -> tf.Tensor:
+    """`padding_mask` of packed rows by their ids alone, int32 (B, T); see the example above."""
+    is_text = tf.cast(token_ids != pad_id, tf.int32)
+    return tf.cumsum(tf.cast(token_ids == cls_id, tf.int32), axis=1) * is_text
+
+
+def write_shard(file: Path, texts: list[str], tokenizer: Tokenizer, length: int, compression: str) -> dict:
+    """Tokenise, pack and write one shard, whole or not at all: beside, synced to disk, renamed.
+
+    Args:
+        file: where it shall stand; replaced if it is there.
+        texts: its documents. The bytes written depend on them and the next three arguments alone.
+        tokenizer: turns them into ids.
+        length: T, tokens in a row.
+        compression: one of COMPRESSIONS.
+
+    Returns:
+        What the manifest says of it: texts, characters, rows, tokens, bytes, sha256.
+    """
+    token_ids, padding_mask = tokenize_and_pack(texts, tokenizer, length)
+    rows = token_ids.astype(f"<{np.dtype(id_type(tokenizer.vocabulary_size)).str[1:]}")
+    beside = file.with_name(f".{file.name}.{os.getpid()}.unfinished")
+    options = tf.io.TFRecordOptions(compression_type="GZIP" if compression == "gzip" else "")
+    with tf.io.TFRecordWriter(str(beside), options) as writer:
+        for row in rows:
+            writer.write(row.tobytes())
+    content = beside.read_bytes()
+    sync(beside)
+    os.replace(beside, file)
+    sync(file.parent)
+    return {
+        "texts": len(texts),
+        "characters": sum(map(len, texts)),
+        "rows": len(rows),
+        "tokens": int((padding_mask > 0).sum()),
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def read_shard(file: Path, entry: dict, dtype: str, length: int, compression: str) -> np.ndarray:
+    """All rows of a shard, `dtype` (rows, T), once its bytes are known to be those that were written.
+
+    Raises:
+        InputError: the file is missing or its bytes have changed.
+    """
+    content = checked_bytes(file, entry)
+    try:
+        raw = gzip.decompress(content) if compression == "gzip" else content
+        width = length * np.dtype(dtype).itemsize
+        records = np.frombuffer(raw, np.uint8).reshape(entry["rows"], _HEAD + width + _FOOT)
+    except (ValueError, EOFError, OSError, zlib.error):  # the hash is right, so the manifest is not
+        raise InputError(f"{file} does not hold the rows that its manifest promises. {REMEDY}") from None
+    return np.ascontiguousarray(records[:, _HEAD : _HEAD + width]).view(np.dtype(dtype).newbyteorder("<"))
+
+
+def checked_bytes(file: Path, entry: dict) -> bytes:
+    """The bytes of a shard; InputError names it unless they have the length and the SHA-256 of its `entry`."""
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing. {REMEDY}") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}. {REMEDY}") from None
+    if len(content) != entry["bytes"]:
+        raise InputError(f"{file} is damaged: {len(content):,} bytes instead of {entry['bytes']:,}. {REMEDY}")
+    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        raise InputError(f"{file} is damaged: its bytes are not the ones that were written (SHA-256). {REMEDY}")
+    return content
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, stand on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
