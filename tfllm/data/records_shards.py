@@ -29,6 +29,7 @@ from tfllm.tokenizers import Tokenizer
 KIND = "records"  # of the directory, in its manifest
 COMPRESSIONS = ("gzip", "none")
 REMEDY = "Copy it again from where it is whole, or write the records again."
+_TEXTS = 4096  # texts tokenised at a time; bounds memory
 _HEAD, _FOOT = 12, 4  # bytes of a TFRecord before (length, its CRC) and after (CRC) the data
 
 
@@ -47,8 +48,10 @@ def tokenizer_hash(tokenizer: Tokenizer) -> str:
 
 def tokenize_and_pack(texts: list[str], tokenizer: Tokenizer, length: int) -> tuple[np.ndarray, np.ndarray]:
     """token_ids and padding_mask, int32 (rows, T), of texts packed into rows; see `packing.pack`."""
-    ids = tokenizer.tokenize(texts)
-    documents = np.split(ids.values.numpy(), ids.row_splits.numpy()[1:-1])
+    documents = []
+    for start in range(0, len(texts), _TEXTS):
+        ids = tokenizer.tokenize(texts[start : start + _TEXTS])
+        documents += np.split(ids.values.numpy(), ids.row_splits.numpy()[1:-1])
     return pack(documents, length, tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id)
 
 
