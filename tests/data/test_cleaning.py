@@ -7,7 +7,7 @@ from tfllm.checks import InputError
 from tfllm.data.cleaning import Fingerprinter, left_out, ngram_hashes, read_quotes, units
 
 ENGLISH = (
-    "The harbour lay quiet in the early light while two boys rowed a borrowed boat across the water, counting the gulls "
+    "The harbour lay quiet in the early light while two boys rowed a borrowed boat across the water, counting gulls "
     "on the pier and arguing about who had seen the first seal of the spring near the old lighthouse."
 )
 CHINESE = (
@@ -100,6 +100,6 @@ def test_fingerprints_are_the_same_in_every_process():
     assert found.dtype == np.uint64
     assert found[:, 0].tolist() == [0, 1]
     assert found[:, :3].tolist() == [
-        [0, 16028328166818586355, 4480472091236339868],
+        [0, 2499835599184456100, 14060427294750490704],
         [1, 7646228425611482731, 17139475478611782851],
     ]

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tfllm.checks import InputError
 from tfllm.data.rows import BadRow, file_kind, read_lines, read_rows
 from tfllm.data.sources import bad_rows_error, expand_paths
 from tfllm.data.splits import normal_form
@@ -66,7 +65,8 @@ class Fingerprinter:
         self._exact = deduplicate != "none"
         self._bands = self._rows = 0
         if deduplicate == "near":
-            datasketch = _datasketch()
+            import datasketch  # takes most of a second
+
             index = datasketch.MinHashLSH(threshold=_SIMILARITY, num_perm=_PERMUTATIONS)
             self._bands, self._rows = index.b, index.r
 
@@ -91,7 +91,9 @@ class Fingerprinter:
 
     def _band_hashes(self, shingles: np.ndarray) -> list[int]:
         shingles = (np.unique(shingles) & np.uint64(0xFFFFFFFF)).tolist()
-        sketch = _datasketch().MinHash(num_perm=_PERMUTATIONS, seed=1, scheme="affine32", hashfunc=int)
+        import datasketch
+
+        sketch = datasketch.MinHash(num_perm=_PERMUTATIONS, seed=1, scheme="affine32", hashfunc=int)
         for start in range(0, len(shingles), _PART):
             sketch.update_batch(shingles[start : start + _PART])
         used = sketch.hashvalues[: self._bands * self._rows].reshape(self._bands, self._rows)
@@ -178,11 +180,3 @@ def _strings(value: object) -> Iterator[str]:
 def _whole_hash(text: str) -> int:
     digest = hashlib.blake2b(normal_form(text).encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest)
-
-
-def _datasketch():
-    try:
-        import datasketch
-    except ImportError:
-        raise InputError('Near repetitions need datasketch: pip install "datasketch>=2".') from None
-    return datasketch

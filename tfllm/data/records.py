@@ -36,7 +36,7 @@ from tfllm.data.sources import expand_paths, read_texts
 from tfllm.data.splits import is_held_out
 from tfllm.tokenizers import Tokenizer, load_tokenizer
 
-_WORK = ".unfinished"
+WORK = ".unfinished"
 _PARTS = ("train", "held-out")
 
 
@@ -89,10 +89,7 @@ def write_records(
     Source: evaluation texts as in Brown et al. 2020, arXiv:2005.14165, appendix C; near repetitions by MinHash, Broder
     1997. Differs: the whole text goes, not 200 characters about the quotation; a frequent 13-gram counts like any.
     """
-    checks.check_at_least("sequence_length", sequence_length, 8)
-    checks.check_between("held_out", held_out, 0, 1)
     checks.check_one_of("deduplicate", deduplicate, cleaning.DEDUPLICATE)
-    checks.check_one_of("compression", compression, COMPRESSIONS)
     checks.check_between("shard_megabytes", shard_megabytes, 0.001, 1000)
     workers = processors() if workers is None else workers
     checks.check_at_least("workers", workers, 1)
@@ -100,23 +97,18 @@ def write_records(
     reading = {"text_column": text_column, "document": document, "encoding": encoding, "on_bad_rows": on_bad_rows}
     next(read_texts(corpus, **reading))
     evaluation_files = expand_paths(remove_texts_of) if remove_texts_of else []
-    request = {
-        "arguments": {
-            "sequence_length": sequence_length,
-            "held_out": held_out,
-            "deduplicate": deduplicate,
-            "remove_texts_of": [str(source) for source in evaluation_files],
-            **reading,
-            "shard_megabytes": shard_megabytes,
-            "compression": compression,
-            "id_type": id_type(tokenizer.vocabulary_size),
-        },
-        "tokenizer": tokenizer_hash(tokenizer),
-        "inputs": _hashes(expand_paths(corpus)) | _hashes(evaluation_files),
-        "versions": manifest.versions(),
+    arguments = {
+        "sequence_length": sequence_length,
+        "held_out": held_out,
+        "deduplicate": deduplicate,
+        "remove_texts_of": [str(source) for source in evaluation_files],
+        **reading,
+        "shard_megabytes": shard_megabytes,
+        "compression": compression,
     }
+    request = make_request(arguments, tokenizer, [*expand_paths(corpus), *evaluation_files])
     directory = Path(directory)
-    with _opened(directory, request) as finished_before:
+    with opened(directory, request) as finished_before:
         if finished_before is not None:
             return finished_before
         if not (directory / "tokenizer").exists():
@@ -132,14 +124,23 @@ def write_records(
         return write_manifest(directory, request, entries, counts)
 
 
-def _hashes(sources: Sequence) -> dict[str, str]:
-    return {str(source): manifest.hash_file(source) for source in sources if isinstance(source, Path)}
+def make_request(arguments: dict, tokenizer: Tokenizer, sources: Sequence) -> dict:
+    """All that decides the bytes of records, as the manifest keeps it: arguments, tokenizer, input files, versions."""
+    checks.check_at_least("sequence_length", arguments["sequence_length"], 8)
+    checks.check_between("held_out", arguments["held_out"], 0, 1)
+    checks.check_one_of("compression", arguments["compression"], COMPRESSIONS)
+    return {
+        "arguments": {**arguments, "id_type": id_type(tokenizer.vocabulary_size)},
+        "tokenizer": tokenizer_hash(tokenizer),
+        "inputs": {str(source): manifest.hash_file(source) for source in sources if isinstance(source, Path)},
+        "versions": manifest.versions(),
+    }
 
 
 @contextlib.contextmanager
-def _opened(directory: Path, request: dict) -> Iterator[dict | None]:
+def opened(directory: Path, request: dict) -> Iterator[dict | None]:
     """Hold the directory for this process; gives its manifest if the same request was finished there before."""
-    work = directory / _WORK
+    work = directory / WORK
     if (directory / manifest.FILE_NAME).is_file():
         finished = manifest.read_manifest(directory, KIND)
         _check_same(directory, finished, request)
@@ -213,7 +214,7 @@ def _reasons(
 
 
 def _fingerprints(directory: Path, number: int) -> Path:
-    return directory / _WORK / f"fingerprints-{number:05}.npy"
+    return directory / WORK / f"fingerprints-{number:05}.npy"
 
 
 def _write_fingerprints(fingerprint: cleaning.Fingerprinter, file: Path, texts: list[str]) -> int:
@@ -258,17 +259,10 @@ def _write_shards(
             if name in entries:
                 _add(done, entries[name])
             else:
-                yield (
-                    name,
-                    directory,
-                    request["tokenizer"],
-                    chunk,
-                    arguments["sequence_length"],
-                    arguments["compression"],
-                )
+                yield name, directory, request, chunk
 
     with _journal(directory) as (entries, record):
-        for name, entry in pool.run(_write_shard, tasks()):
+        for name, entry in pool.run(write_named_shard, tasks()):
             record(name, entry)
             _add(done, entry)
             report("writing", done)
@@ -281,14 +275,13 @@ def _add(done: Counter, entry: dict) -> None:
 
 def _shards(texts: Iterator[str], arguments: dict) -> Iterator[tuple[str, list[str]]]:
     """File names and texts of all shards; each part fills its own."""
-    ending = ".tfrecord.gz" if arguments["compression"] == "gzip" else ".tfrecord"
     limit = arguments["shard_megabytes"] * 1e6
     chunks, sizes, numbers = {part: [] for part in _PARTS}, Counter(), Counter()
 
     def full(part: str) -> tuple[str, list[str]]:
         chunk, chunks[part], sizes[part] = chunks[part], [], 0
         numbers[part] += 1
-        return f"{part}-{numbers[part] - 1:05}{ending}", chunk
+        return shard_name(part, numbers[part] - 1, arguments["compression"]), chunk
 
     for text in texts:
         part = "held-out" if is_held_out(text, arguments["held_out"]) else "train"
@@ -299,11 +292,16 @@ def _shards(texts: Iterator[str], arguments: dict) -> Iterator[tuple[str, list[s
     yield from (full(part) for part in _PARTS if chunks[part])
 
 
-def _write_shard(
-    name: str, directory: Path, fingerprint: str, texts: list[str], length: int, compression: str
-) -> tuple[str, dict]:
-    tokenizer = _load_tokenizer(directory / "tokenizer", fingerprint)
-    return name, write_shard(directory / name, texts, tokenizer, length, compression)
+def shard_name(part: str, number: int, compression: str) -> str:
+    """Example: train-00003.tfrecord.gz."""
+    return f"{part}-{number:05}.tfrecord{'.gz' if compression == 'gzip' else ''}"
+
+
+def write_named_shard(name: str, directory: Path, request: dict, texts: list[str]) -> tuple[str, dict]:
+    """Write the shard `name` of a request with the tokenizer that stands in `directory`; its name and entry."""
+    tokenizer, arguments = _load_tokenizer(directory / "tokenizer", request["tokenizer"]), request["arguments"]
+    options = arguments["sequence_length"], arguments["compression"]
+    return name, write_shard(directory / name, texts, tokenizer, *options)
 
 
 @functools.lru_cache(maxsize=1)
@@ -314,7 +312,7 @@ def _load_tokenizer(directory: Path, fingerprint: str) -> Tokenizer:
 @contextlib.contextmanager
 def _journal(directory: Path) -> Iterator[tuple[dict[str, dict], Callable[[str, dict], None]]]:
     """Entries of the shards that stand, and a function that adds one for good."""
-    file = directory / _WORK / "finished.jsonl"
+    file = directory / WORK / "finished.jsonl"
     entries = {}
     for line in file.read_text("utf-8").splitlines() if file.is_file() else []:
         with contextlib.suppress(ValueError):  # the last line is cut off, or (InputError) a shard is lost

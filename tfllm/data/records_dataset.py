@@ -138,10 +138,9 @@ def records_dataset(
 
     shape = (batch_size if repeat else None, records.sequence_length)
     dataset = tf.data.Dataset.from_generator(batches, output_signature=tf.TensorSpec(shape, records.id_type))
-    if not repeat:
-        left = max(0, sum(entry["rows"] for _, entry in shards) - start_batch * whole)
-        count = left // whole + (left % whole > mine.start)
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    left = max(0, sum(entry["rows"] for _, entry in shards) - start_batch * whole)
+    count = tf.data.INFINITE_CARDINALITY if repeat else left // whole + (left % whole > mine.start)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     dataset = dataset.map(lambda token_ids: _features(token_ids, tokenizer)).prefetch(tf.data.AUTOTUNE)
     return check_dataset(dataset, ENCODER_INPUTS)
 

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import tempfile
+import uuid
 import zlib
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def write_shard(file: Path, texts: list[str], tokenizer: Tokenizer, length: int,
     """
     token_ids, padding_mask = tokenize_and_pack(texts, tokenizer, length)
     rows = token_ids.astype(f"<{np.dtype(id_type(tokenizer.vocabulary_size)).str[1:]}")
-    beside = file.with_name(f".{file.name}.{os.getpid()}.unfinished")
+    beside = file.with_name(f".{file.name}.{uuid.uuid4().hex}.unfinished")
     options = tf.io.TFRecordOptions(compression_type="GZIP" if compression == "gzip" else "")
     with tf.io.TFRecordWriter(str(beside), options) as writer:
         for row in rows:
