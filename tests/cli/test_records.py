@@ -58,7 +58,7 @@ def test_pretrain_takes_records_with_their_length_part_and_number_of_steps(recor
     assert (done["sequence_length"], done["held_out"], done["steps"]) == (32, 0.2, -(-rows // 4))
     assert done["held_out_scores"]["loss"] > 1
     saved = json.loads((tmp_path / "model" / "manifest.json").read_text())
-    assert list(saved["inputs"]) == [str(records / "manifest.json")]
+    assert str(records / "manifest.json") in saved["inputs"]
 
 
 def test_pretrain_refuses_pairs_from_records(records, tmp_path):

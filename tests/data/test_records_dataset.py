@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.data import masked_lm_dataset, records_dataset, write_records
 from tfllm.tokenizers import WordPieceTokenizer
@@ -166,12 +167,12 @@ def test_each_of_20_damaged_shards_ends_training_with_its_name(tokenizer, tmp_pa
     rows(records_dataset(directory, tokenizer, repeat=False))
 
 
-def test_a_forged_manifest_gives_no_rows_either(corpus, tokenizer, tmp_path):
+def test_a_manifest_that_promises_other_rows_gives_none(corpus, tokenizer, tmp_path):
     directory = written(corpus, tokenizer, tmp_path / "r")
-    manifest = json.loads((directory / "manifest.json").read_text())
-    name = next(iter(manifest["shards"]))
-    manifest["shards"][name]["rows"] += 1
-    (directory / "manifest.json").write_text(json.dumps(manifest))
+    found = manifest.read_manifest(directory, "records")
+    name = next(iter(found["shards"]))
+    found["shards"][name]["rows"] += 1
+    manifest.write_manifest(directory, found)
     with pytest.raises(tf.errors.InvalidArgumentError, match=rf"{name} does not hold the rows"):
         rows(records_dataset(directory, tokenizer, repeat=False))
 

@@ -71,11 +71,11 @@ def write_records(
         sequence_length: T, tokens in a row.
         held_out: share of the texts for the "held-out" part, 0 to 1. A text's own hash decides.
         deduplicate: "exact" leaves out texts that repeat an earlier one but for case, width and white space; "near"
-            also those that nearly do (about 80 % of their runs of five words or Chinese characters). "none" keeps all.
+            also those that nearly do (three quarters of their runs of five words or Chinese characters).
         remove_texts_of: evaluation files. Texts that quote 13 words (Chinese characters) in a row of any of their
             cells are left out, and texts that are nothing but a shorter cell.
         text_column, document, encoding, on_bad_rows: how the corpus is read, see `read_texts`.
-        shard_megabytes: text that goes into a shard, as UTF-8. A worker takes about 30 times this in memory.
+        shard_megabytes: text that goes into a shard, as UTF-8. A worker takes some ten times this in memory.
         compression: "gzip" or "none".
         workers: processes; default: one for each processor.
         progress: called with a stage ("cleaning", "writing") and its counts whenever some are new.
@@ -86,8 +86,9 @@ def write_records(
     Raises:
         InputError: for a bad argument, a corpus that cannot be read, or a directory that was begun otherwise.
 
-    Source: evaluation texts as in Brown et al. 2020, arXiv:2005.14165, appendix C; near repetitions by MinHash, Broder
-    1997. Differs: the whole text goes, not 200 characters about the quotation; a frequent 13-gram counts like any.
+    Source: evaluation texts as in Brown et al. 2020, arXiv:2005.14165, appendix C; near repetitions by MinHash with
+    the numbers of Penedo et al. 2024, arXiv:2406.17557. Differs: the whole text goes, not 200 characters about the
+    quotation; a frequent 13-gram counts like any; Chinese is compared by characters.
     """
     checks.check_one_of("deduplicate", deduplicate, cleaning.DEDUPLICATE)
     checks.check_between("shard_megabytes", shard_megabytes, 0.001, 1000)
@@ -344,6 +345,6 @@ def write_manifest(directory: Path, request: dict, entries: dict[str, dict], cou
         "files": {name: entry["sha256"] for name, entry in entries.items()} | tokenizer_files,
         "shards": entries,
     }
-    manifest.write_json(directory / manifest.FILE_NAME, whole)
+    manifest.write_manifest(directory, whole)
     sync(directory)
-    return whole
+    return manifest.read_manifest(directory, KIND)
