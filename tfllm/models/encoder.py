@@ -5,11 +5,11 @@ Out: dict: sequence_output float (B, T, D), pooled_output float (B, D).
 """
 
 import keras
-import keras_hub
 
 from tfllm import checks
-from tfllm.models.layers import SameText, TextPositionEmbedding
+from tfllm.models.layers import SameText, SumNormDropout, TextPositionEmbedding
 from tfllm.models.recipe import remember
+from tfllm.models.transformer import TransformerEncoder
 
 LAYER_NORM_EPSILON = 1e-12  # as BERT's
 
@@ -58,23 +58,24 @@ def build_encoder(
         name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "segment_ids", "padding_mask")
     }
     same_text = SameText(name="same_text")(inputs["padding_mask"])  # (B, T, T)
-    x = keras.layers.Add(name="embeddings_add")(
-        [
-            keras.layers.ReversibleEmbedding(
-                vocabulary_size, hidden_dim, embeddings_initializer=kernel_initializer(), name="token_embedding"
-            )(inputs["token_ids"]),
-            TextPositionEmbedding(max_sequence_length, hidden_dim, kernel_initializer(), name="position_embedding")(
-                same_text
-            ),
-            keras.layers.Embedding(
-                num_segments, hidden_dim, embeddings_initializer=kernel_initializer(), name="segment_embedding"
-            )(inputs["segment_ids"]),
-        ]
+    tokens = keras.layers.ReversibleEmbedding(
+        vocabulary_size,
+        hidden_dim,
+        embeddings_initializer=kernel_initializer(),
+        reverse_dtype=keras.config.dtype_policy().compute_dtype,  # float32 under every policy, if it is not given
+        name="token_embedding",
+    )(inputs["token_ids"])
+    positions = TextPositionEmbedding(max_sequence_length, hidden_dim, kernel_initializer(), name="position_embedding")(
+        same_text
+    )
+    segments = keras.layers.Embedding(
+        num_segments, hidden_dim, embeddings_initializer=kernel_initializer(), name="segment_embedding"
+    )(inputs["segment_ids"])
+    x = SumNormDropout(dropout, epsilon=LAYER_NORM_EPSILON, name="embeddings_layer_norm")(
+        [tokens, positions, segments]
     )  # (B, T, D)
-    x = layer_norm("embeddings_layer_norm")(x)
-    x = keras.layers.Dropout(dropout, name="embeddings_dropout")(x)
     for layer in range(num_layers):
-        x = keras_hub.layers.TransformerEncoder(
+        x = TransformerEncoder(
             intermediate_dim,
             num_heads,
             dropout=dropout,

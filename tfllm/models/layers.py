@@ -4,8 +4,10 @@ Shapes: B batch, T tokens, D hidden_dim, M masked positions, V vocabulary.
 """
 
 import keras
+import tensorflow as tf
 from keras import ops
 
+from tfllm import islands
 from tfllm.checks import InputError
 
 
@@ -66,6 +68,52 @@ class TextPositionEmbedding(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "initializer": keras.initializers.serialize(self.initializer),
         }
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class SumNormDropout(keras.layers.LayerNormalization):
+    """The sum of the inputs, normalised, with dropout: one compiled island in training on TensorFlow.
+
+    Args:
+        rate: share of the outputs dropped in training, 0 to 1.
+        **kwargs: those of `keras.layers.LayerNormalization`, over the last axis.
+
+    Call: list of float (..., D) -> float (..., D).
+    """
+
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.seed_generator = keras.random.SeedGenerator()
+        self.supports_masking = False
+
+    def build(self, input_shapes):
+        super().build(input_shapes[0])
+
+    def call(self, inputs, training=False):
+        if training and keras.backend.backend() == "tensorflow":
+            seed = islands.step_seed(self.seed_generator)
+            return _sum_norm_dropout(seed, self.gamma, self.beta, *inputs, rate=self.rate, epsilon=self.epsilon)
+        normalized = super().call(sum(inputs[1:], start=inputs[0]))
+        if training:
+            normalized = keras.random.dropout(normalized, self.rate, seed=self.seed_generator)
+        return normalized
+
+    def compute_output_shape(self, input_shapes):
+        return input_shapes[0]
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate}
+
+
+@islands.island
+def _sum_norm_dropout(seed, gamma, beta, *parts, rate, epsilon):
+    total = islands.float32(parts[0])
+    for part in parts[1:]:
+        total += islands.float32(part)
+    scaled = islands.times_vector(islands.standardized(total, epsilon), islands.float32(gamma))
+    y = islands.plus_vector(scaled, islands.float32(beta))
+    return tf.cast(islands.dropout(y, seed, rate), parts[0].dtype)
 
 
 @keras.saving.register_keras_serializable("tfllm")

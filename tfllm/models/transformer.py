@@ -1,0 +1,128 @@
+"""`TransformerEncoder`: KerasHub's layer with a faster training step on TensorFlow.
+
+Shapes: B batch, T tokens, D hidden_dim, H heads, K head width, F intermediate_dim.
+"""
+
+import keras
+import keras_hub
+import tensorflow as tf
+
+from tfllm.islands import dropout, float32, island, plus_vector, softmax, standardized, step_seed, times_vector
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class TransformerEncoder(keras_hub.layers.TransformerEncoder):
+    """`keras_hub.layers.TransformerEncoder`: the same arguments, variables and numbers, trained faster.
+
+    In training on TensorFlow, query, key and value are one matrix product, and what stands between two products is
+    compiled (see `tfllm.islands`). Otherwise, and without an `attention_mask`, KerasHub's `call` runs.
+    """
+
+    def call(self, inputs, padding_mask=None, attention_mask=None, training=None, return_attention_scores=False):
+        fast = (
+            training
+            and keras.backend.backend() == "tensorflow"
+            and attention_mask is not None
+            and padding_mask is None
+            and not return_attention_scores
+            and keras.src.backend.get_keras_mask(inputs) is None
+        )
+        if not fast:
+            return super().call(inputs, padding_mask, attention_mask, training, return_attention_scores)
+        attention, feedforward = self._self_attention_layer, self._feedforward_output_dense
+        x = inputs
+        y = self._normalized(x, self._self_attention_layer_norm) if self.normalize_first else x
+        y = self._attend(y, attention_mask)
+        bias = tf.reshape(attention.output_dense.bias, (-1,))
+        x = self._add(y, bias, x, self._self_attention_layer_norm, self._self_attention_dropout)
+        y = self._normalized(x, self._feedforward_layer_norm) if self.normalize_first else x
+        intermediate = self._feedforward_intermediate_dense
+        y = bias_activation(_product(y, intermediate.kernel), intermediate.bias, activation=self.activation)
+        y = _product(y, feedforward.kernel)
+        return self._add(y, feedforward.bias, x, self._feedforward_layer_norm, self._feedforward_dropout)
+
+    def _attend(self, x, mask):
+        """(B, T, D), int (B, T, T) -> the heads' outputs after the last projection, without its bias, (B, T, D)."""
+        layer = self._self_attention_layer
+        projections = (layer.query_dense, layer.key_dense, layer.value_dense)
+        width = x.shape[-1]
+        kernel = tf.concat([tf.reshape(each.kernel, (width, -1)) for each in projections], axis=1)  # (D, 3D)
+        bias = tf.concat([tf.reshape(each.bias, (-1,)) for each in projections], axis=0)  # (3D,)
+        query, key, value = split_heads(_product(x, kernel), bias, heads=self.num_heads)  # (B, H, T, K)
+        scores = tf.matmul(query, key, transpose_b=True)  # (B, H, T, T)
+        seed = self._seed(layer._dropout_layer)
+        weights = attention_weights(scores, mask, seed, scale=(width // self.num_heads) ** -0.5, rate=self.dropout)
+        outputs = merge_heads(tf.matmul(weights, value))  # (B, T, D)
+        return _product(outputs, tf.reshape(layer.output_dense.kernel, (width, width)))
+
+    def _add(self, x, bias, residual, norm, drop):
+        seed = self._seed(drop)
+        if self.normalize_first:
+            return bias_dropout_add(x, bias, residual, seed, rate=self.dropout)
+        return bias_dropout_add_norm(
+            x, bias, residual, norm.gamma, norm.beta, seed, rate=self.dropout, epsilon=self.layer_norm_epsilon
+        )
+
+    def _normalized(self, x, norm):
+        return layer_norm(x, norm.gamma, norm.beta, epsilon=self.layer_norm_epsilon)
+
+    def _seed(self, layer):
+        return step_seed(layer.seed_generator) if self.dropout else tf.constant(0, tf.uint32)
+
+
+def _product(x, kernel):
+    """(B, T, I), (I, O) -> (B, T, O)."""
+    shape = tf.shape(x)
+    rows = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), tf.cast(kernel, x.dtype))
+    return tf.reshape(rows, (shape[0], shape[1], kernel.shape[-1]))
+
+
+@island
+def split_heads(x, bias, *, heads):
+    """(B, T, 3D), (3D,) -> query, key and value, each (B, H, T, K)."""
+    shape = tf.shape(x)
+    parts = tf.reshape(plus_vector(float32(x), float32(bias)), (shape[0], shape[1], 3, heads, -1))
+    return tuple(tf.unstack(tf.cast(tf.transpose(parts, (2, 0, 3, 1, 4)), x.dtype), num=3))
+
+
+@island
+def merge_heads(x):
+    """(B, H, T, K) -> (B, T, D)."""
+    shape = tf.shape(x)
+    return tf.reshape(tf.transpose(x, (0, 2, 1, 3)), (shape[0], shape[2], -1))
+
+
+@island
+def attention_weights(scores, mask, seed, *, scale, rate):
+    """Softmax over the keys that the mask allows, with dropout; (B, H, T, T), int (B, T, T) -> (B, H, T, T)."""
+    logits = tf.where(mask[:, None] != 0, float32(scores) * scale, -1e30)
+    return tf.cast(dropout(softmax(logits), seed, rate), scores.dtype)
+
+
+@island
+def bias_activation(x, bias, *, activation):
+    """(B, T, F), (F,) -> (B, T, F)."""
+    return tf.cast(activation(float32(x) + float32(bias)), x.dtype)
+
+
+@island
+def bias_dropout_add(x, bias, residual, seed, *, rate):
+    """(B, T, D), (D,), (B, T, D) -> (B, T, D)."""
+    return tf.cast(dropout(plus_vector(float32(x), float32(bias)), seed, rate) + float32(residual), x.dtype)
+
+
+@island
+def bias_dropout_add_norm(x, bias, residual, gamma, beta, seed, *, rate, epsilon):
+    """(B, T, D), (D,), (B, T, D), (D,), (D,) -> (B, T, D)."""
+    total = dropout(plus_vector(float32(x), float32(bias)), seed, rate) + float32(residual)
+    return tf.cast(_scaled(standardized(total, epsilon), gamma, beta), x.dtype)
+
+
+@island
+def layer_norm(x, gamma, beta, *, epsilon):
+    """(B, T, D), (D,), (D,) -> (B, T, D)."""
+    return tf.cast(_scaled(standardized(float32(x), epsilon), gamma, beta), x.dtype)
+
+
+def _scaled(x, gamma, beta):
+    return plus_vector(times_vector(x, float32(gamma)), float32(beta))
