@@ -22,14 +22,24 @@ from tfllm.version import __version__
 FILE_NAME = "manifest.json"
 FORMAT = 1
 CARD = "README.md"  # for people, who may edit it: it is not hashed
+_DIGEST = "digest"
+RUN = "run"  # in a directory that a training has not finished: what it needs to go on
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "tensorflow-text", "tokenizers", "sentencepiece")
 
 
-def check_free(path: str | Path) -> None:
-    """Raise InputError if `path` is taken or cannot be made, so that nothing is overwritten and no work is lost."""
+def check_free(path: str | Path, *, or_unfinished: bool = False) -> None:
+    """Raise InputError if `path` is taken or cannot be made, so that nothing is overwritten and no work is lost.
+
+    `or_unfinished` also takes the directory of a training that is not finished.
+    """
     path = Path(path)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError(f"{path} already exists. Choose another place, or remove it first.")
+    if (
+        path.exists()
+        and not (path.is_dir() and not any(path.iterdir()))
+        and not (or_unfinished and is_unfinished(path))
+    ):
+        hint = " It holds a training that is not finished: the command that began it goes on." * is_unfinished(path)
+        raise InputError(f"{path} already exists.{hint} Choose another place, or remove it first.")
     there = next(parent for parent in path.absolute().parents if parent.exists())
     try:
         tempfile.TemporaryDirectory(dir=there).cleanup()
@@ -37,9 +47,20 @@ def check_free(path: str | Path) -> None:
         raise InputError(f"{path} cannot be written, because {there} cannot: {error.strerror}.") from None
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether it is the directory of a training that is not finished."""
+    return (path / RUN).is_dir() and not (path / FILE_NAME).exists()
+
+
 @contextlib.contextmanager
 def write_directory(
-    path: str | Path, kind: str, arguments: dict, *, seed: int | None = None, inputs: Iterable[str | Path] = ()
+    path: str | Path,
+    kind: str,
+    arguments: dict,
+    *,
+    seed: int | None = None,
+    inputs: Iterable[str | Path] = (),
+    finish_run: bool = False,
 ) -> Iterator[Path]:
     """Write a stage's directory whole or not at all.
 
@@ -49,12 +70,13 @@ def write_directory(
         arguments: JSON values; what the stage was called with.
         seed: the seed the stage used, if any.
         inputs: files it was made from; their SHA-256 is recorded.
+        finish_run: `path` may be the directory of an unfinished training; what the training needed is then removed.
 
     Yields:
         A temporary directory beside `path`. It is hashed and renamed when the block ends, and removed when it raises.
     """
     path = Path(path)
-    check_free(path)
+    check_free(path, or_unfinished=finish_run)
     hashes = {str(file): hash_file(file) for file in inputs}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}.{os.getpid()}.unfinished"
@@ -73,13 +95,29 @@ def write_directory(
         }
         for file in _files(beside):
             _fsync(file)
-        write_json(beside / FILE_NAME, manifest)
-        if path.exists():
-            path.rmdir()
-        os.rename(beside, path)
+        write_manifest(beside, manifest)
+        if is_unfinished(path):
+            _move_into(path, beside)
+        else:
+            if path.exists():
+                path.rmdir()
+            os.rename(beside, path)
         _fsync(path.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _move_into(path: Path, beside: Path) -> None:
+    """Move a finished directory into that of its training; until the manifest, the last, is there, it is unfinished."""
+    for entry in sorted(beside.iterdir(), key=lambda entry: entry.name == FILE_NAME):
+        target = path / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        if entry.name == FILE_NAME:
+            _fsync(path)
+        os.replace(entry, target)
+    _fsync(path)
+    shutil.rmtree(path / RUN)
 
 
 def read_manifest(path: str | Path, kind: str) -> dict:
@@ -93,7 +131,10 @@ def read_manifest(path: str | Path, kind: str) -> dict:
             f"{path} has no {FILE_NAME}: it is not a tfllm directory, or the run that wrote it did not finish."
         )
     try:
-        manifest = json.loads(file.read_text("utf-8"))
+        text = file.read_text("utf-8")
+        manifest = json.loads(text)
+        if text != _sealed({name: value for name, value in manifest.items() if name != _DIGEST}):
+            raise ValueError("its bytes are not the ones that were written")
         found, form, _, _ = (manifest[key] for key in ("kind", "format", "arguments", "files"))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is damaged: {error}.") from None
@@ -138,17 +179,30 @@ def update_files(path: str | Path, kind: str, texts: dict[str, str]) -> None:
     with _locked(path):
         manifest = read_manifest(path, kind)
         kept = {name: digest for name, digest in manifest["files"].items() if name not in texts}
-        write_json(path / FILE_NAME, {**manifest, "files": kept})
+        write_manifest(path, {**manifest, "files": kept})
         for name, text in texts.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             _write_text(path / name, text)
         changed = {name: hash_file(path / name) for name in texts if name != CARD}
-        write_json(path / FILE_NAME, {**manifest, "files": dict(sorted({**kept, **changed}.items()))})
+        write_manifest(path, {**manifest, "files": dict(sorted({**kept, **changed}.items()))})
 
 
 def write_json(file: Path, value: dict) -> None:
     """Write JSON whole: beside, synced to disk, renamed."""
-    _write_text(file, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    _write_text(file, _dump(value))
+
+
+def write_manifest(directory: Path, manifest: dict) -> None:
+    _write_text(directory / FILE_NAME, _sealed({name: value for name, value in manifest.items() if name != _DIGEST}))
+
+
+def _sealed(manifest: dict) -> str:
+    """A manifest's text; its last entry is the SHA-256 of the text without that entry."""
+    return _dump({**manifest, _DIGEST: hashlib.sha256(_dump(manifest).encode()).hexdigest()})
+
+
+def _dump(value: dict) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
 
 
 def versions() -> dict[str, str]:

@@ -51,3 +51,17 @@ def make_dataset():
         return tf.data.Dataset.from_tensor_slices((inputs, label_ids ^ flipped)).batch(batch_size)
 
     return make
+
+
+@pytest.fixture
+def make_batches(make_dataset):
+    """The same rows as batches that can begin anywhere."""
+
+    def make(**arguments):
+        def batches(start=0):
+            return make_dataset(**arguments).repeat().skip(start)
+
+        batches.epoch_steps = int(make_dataset(**arguments).cardinality())
+        return batches
+
+    return make

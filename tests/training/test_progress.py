@@ -25,7 +25,7 @@ def test_off_a_terminal_every_interval_is_a_line_and_every_epoch_too(make_classi
     assert [re.fullmatch(LINE, line)[1] for line in steps] == [str(number) for number in range(1, 9)]
     assert steps[-1].endswith("0:00 left")
     epochs = [line for line in lines if not line.startswith("step")]
-    assert [re.fullmatch(r"epoch (\d)  loss \d\.\d{4}  gradient_norm \d+\.\d{4}", line)[1] for line in epochs] == ["1", "2"]
+    assert [re.match(r"epoch (\d)  .*loss \d\.\d{4}", line)[1] for line in epochs] == ["1", "2"]
 
 
 def test_within_an_interval_there_is_no_line_and_scores_stand_behind_the_epoch(make_classifier, make_dataset):

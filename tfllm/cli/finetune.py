@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tfllm.data import Table
     from tfllm.tokenizers import Tokenizer
+    from tfllm.training import Run
 
 TASKS = ("classify",)
 CLASS_WEIGHTS = ("none", "balanced")
@@ -26,7 +27,7 @@ CLASS_WEIGHTS = ("none", "balanced")
 
 def finetune(
     data: options.Data,
-    out: options.Out,
+    out: options.RunOut,
     task: Annotated[str, typer.Option(help="classify.")] = "classify",
     validation: Annotated[list[str] | None, typer.Option(help="Validation files. Default: a part of --data.")] = None,
     validation_share: Annotated[float, typer.Option(help="Share of --data kept for validation, by label.")] = 0.1,
@@ -61,6 +62,9 @@ def finetune(
     folds: Annotated[int, typer.Option(help="First cross-validate on this many folds; each keeps its best epoch.")] = 0,
     seeds: Annotated[int, typer.Option(help="Train with this many seeds and keep the best on validation.")] = 1,
     seed: options.Seed = 0,
+    micro_batches: options.MicroBatches = 1,
+    save_minutes: options.SaveMinutes = 10.0,
+    on_divergence: options.OnDivergence = "stop",
     encoding: options.Encoding = "utf-8",
     on_bad_rows: options.OnBadRows = "error",
     precision: options.Precision = "auto",
@@ -81,7 +85,7 @@ def finetune(
     if (init is None) == (tokenizer is None):
         raise InputError("Give --init MODEL_DIR, or --tokenizer DIR to train from random weights.")
     if not dry_run:
-        manifest.check_free(out)
+        manifest.check_free(out, or_unfinished=True)
     load_tensorflow()
 
     from tfllm.data import fold_tables, overlap_warning, read_table, split_table
@@ -107,16 +111,19 @@ def finetune(
     overlap_warning(train, kept)
     log.info("%d training rows, %d validation rows, labels: %s", len(train), len(kept), ", ".join(label_names))
 
-    job = _Job(run, label_names, load_tokenizer(init or tokenizer), tensorboard)
+    files = [*data, *running.as_list(validation or [])]
+    directory = None if dry_run else running.open_run(out, "finetune", run, files)
+    job = _Job(run, label_names, load_tokenizer(init or tokenizer), tensorboard, directory, save_minutes)
     started = time.monotonic()
     with running.precision_policy(choose_precision(precision)):
         if dry_run:
             return job.dry_run(train)
         if folds:
-            run["cross_validation"] = _spread([job.train(*fold, seed)[1] for fold in fold_tables(table, folds, seed)])
+            parts = enumerate(fold_tables(table, folds, seed))
+            run["cross_validation"] = _spread([job.train(*part, seed, f"fold-{number}")[1] for number, part in parts])
         model, scores = job.train_seeds(train, kept, range(seed, seed + seeds))
     run |= {"seconds": round(time.monotonic() - started), "validation_rows": len(kept), "validation_scores": scores}
-    running.save(model, out, job.tokenizer, run, [*data, *(validation or [])])
+    running.save(model, out, job.tokenizer, run, files)
     return run
 
 
@@ -131,18 +138,30 @@ def _collect(bad_rows: list, file: Path) -> None:
 class _Job:
     """Trains the classifier that the command's arguments ask for, on any rows, with any seed."""
 
-    def __init__(self, run: dict, label_names: list[str], tokenizer: "Tokenizer", tensorboard: Path | None):
+    def __init__(
+        self,
+        run: dict,
+        label_names: list[str],
+        tokenizer: "Tokenizer",
+        tensorboard: Path | None,
+        directory: Path | None,
+        save_minutes: float,
+    ):
         self._run, self._label_names, self.tokenizer, self._tensorboard = run, label_names, tokenizer, tensorboard
+        self._directory, self._save_seconds = directory, 60 * save_minutes
 
-    def train(self, train: "Table", validation: "Table", seed: int) -> tuple["keras.Model", dict[str, float]]:
-        """A model trained with `seed`, and the validation scores of its best epoch."""
-        from tfllm.training import best_epoch
+    def train(
+        self, train: "Table", validation: "Table", seed: int, name: str
+    ) -> tuple["keras.Model", dict[str, float]]:
+        """A model trained with `seed`, and the validation scores of its best epoch; `name` tells trainings apart."""
+        from tfllm.training import Run, best_epoch
 
         run = self._run
-        model, batches = self._model(seed), self._batches(train, seed)
-        steps = run["epochs"] * int(batches.cardinality())
-        callbacks = running.training_callbacks(steps, running.count_tokens(batches), self._tensorboard)
-        history = self._fit(model, train, batches, self._batches(validation), run["epochs"], callbacks)
+        model, batches = self._model(seed), self._training_batches(train, seed)
+        steps = run["epochs"] * batches.epoch_steps
+        callbacks = running.training_callbacks(steps, running.count_tokens(batches()), self._tensorboard)
+        kept = Run(self._directory / name, save_seconds=self._save_seconds, on_divergence=run["on_divergence"])
+        history = self._fit(model, train, batches, self._batches(validation), run["epochs"], callbacks, kept)
         best = best_epoch(history, run["monitor"])
         log.info("kept the best of %d epochs: %s", len(history), running.shown(best))
         return model, best
@@ -156,7 +175,7 @@ class _Job:
         sign = 1 if MONITORS[self._run["monitor"]] == "max" else -1
         best, all_scores = None, []
         for seed in seeds:
-            model, scores = self.train(train, validation, seed)
+            model, scores = self.train(train, validation, seed, f"seed-{seed}")
             all_scores.append(scores)
             value = sign * scores[self._run["monitor"]]
             if best is None or value > best[0]:
@@ -168,13 +187,12 @@ class _Job:
 
     def dry_run(self, train: "Table") -> dict:
         """Shapes, parameters, memory and time of one training."""
-        model, batches = self._model(self._run["seed"]), self._batches(train, self._run["seed"])
-        steps = self._run["epochs"] * int(batches.cardinality())
+        model, batches = self._model(self._run["seed"]), self._training_batches(train, self._run["seed"])
         return running.dry_run(
             model,
-            batches,
-            steps,
-            lambda few, callbacks: self._fit(model, train, running.first(batches, few), None, 1, callbacks),
+            batches(),
+            self._run["epochs"] * batches.epoch_steps,
+            lambda few, callbacks: self._fit(model, train, running.first(batches(), few), None, 1, callbacks),
         )
 
     def _model(self, seed: int) -> "keras.Model":
@@ -187,22 +205,31 @@ class _Job:
         encoder = running.make_encoder(run, self.tokenizer.vocabulary_size)
         return models.add_classifier_head(encoder, self._label_names, dropout=run["dropout"], pooling=run["pooling"])
 
-    def _batches(self, table: "Table", seed: int | None = None):
-        """Shuffled batches with a seed, batches in the table's order without."""
+    def _training_batches(self, table: "Table", seed: int):
+        from tfllm.data import ClassificationBatches
+
+        return ClassificationBatches(*self._reading(table), **self._shapes(), seed=seed)
+
+    def _batches(self, table: "Table"):
+        """Batches in the table's order."""
         from tfllm.data import classification_dataset
 
-        return classification_dataset(
-            table.texts,
-            table.labels,
-            self.tokenizer,
-            label_names=self._label_names,
-            sequence_length=self._run["sequence_length"],
-            batch_size=self._run["batch_size"],
-            shuffle=seed is not None,
-            seed=seed or 0,
-        )
+        return classification_dataset(*self._reading(table), **self._shapes(), shuffle=False)
 
-    def _fit(self, model, table: "Table", batches, validation, epochs: int, callbacks: list) -> list[dict]:
+    def _reading(self, table: "Table") -> tuple:
+        return table.texts, table.labels, self.tokenizer
+
+    def _shapes(self) -> dict:
+        run = self._run
+        return {
+            "label_names": self._label_names,
+            "sequence_length": run["sequence_length"],
+            "batch_size": run["batch_size"],
+        }
+
+    def _fit(
+        self, model, table: "Table", batches, validation, epochs: int, callbacks: list, kept: "Run | None" = None
+    ) -> list[dict]:
         from tfllm.training import balanced_class_weights, train_classifier
 
         run = self._run
@@ -223,6 +250,8 @@ class _Job:
             patience=run["patience"],
             frozen_layers=run["frozen_layers"],
             unfreeze_gradually=run["unfreeze_gradually"],
+            micro_batches=run["micro_batches"],
+            run=kept,
             callbacks=callbacks,
         )
 

@@ -44,6 +44,17 @@ Config = Annotated[
 ]
 Data = Annotated[list[str], typer.Option(help="Files, globs, directories or tfds:NAME[:SPLIT]. May be repeated.")]
 Out = Annotated[Path, typer.Option(help="Directory to write; it must not exist.")]
+RunOut = Annotated[
+    Path, typer.Option("--out", help="Directory to write. An unfinished training of the same arguments goes on.")
+]
+MicroBatches = Annotated[
+    int, typer.Option(help="Compute a batch in this many parts to save memory; the result is the same.")
+]
+SaveMinutes = Annotated[float, typer.Option(help="Minutes between two checkpoints.")]
+OnDivergence = Annotated[
+    str,
+    typer.Option(help="stop at a loss that is no number; or skip: back to the last checkpoint, without that batch."),
+]
 Size = Annotated[str, typer.Option(help="tiny, mini, small, medium or base.")]
 PreNorm = Annotated[
     bool, typer.Option("--pre-norm", help="Normalise before each part of a layer, not after as BERT does.")

@@ -20,7 +20,7 @@ _PSEUDO_PERPLEXITY_TEXTS = 32
 
 def pretrain(
     data: options.Data,
-    out: options.Out,
+    out: options.RunOut,
     tokenizer: Annotated[Path | None, typer.Option(help="Tokenizer directory.", metavar="DIR")] = None,
     objective: Annotated[str, typer.Option(help="mlm, or mlm-nsp with next-sentence prediction.")] = "mlm",
     size: options.Size = "mini",
@@ -48,6 +48,9 @@ def pretrain(
     encoding: options.Encoding = "utf-8",
     on_bad_rows: options.SkipBadRows = "error",
     seed: options.Seed = 0,
+    micro_batches: options.MicroBatches = 1,
+    save_minutes: options.SaveMinutes = 10.0,
+    on_divergence: options.OnDivergence = "stop",
     precision: options.Precision = "auto",
     tensorboard: options.TensorBoard = None,
     dry_run: options.DryRun = False,
@@ -61,7 +64,7 @@ def pretrain(
     checks.check_between("seed", seed, 0, 2**31 - 1)
     running.check_tensorboard(tensorboard)
     if not dry_run:
-        manifest.check_free(out)
+        manifest.check_free(out, or_unfinished=True)
     if steps is not None and epochs is not None:
         raise InputError("Give --steps or --epochs, not both.")
     checks.check_at_least("steps", 1 if steps is None else steps, 1)
@@ -77,7 +80,7 @@ def pretrain(
     from tfllm.evaluation import masked_lm_scores, pseudo_perplexity
     from tfllm.models import add_masked_lm_head, add_pretraining_heads
     from tfllm.tokenizers import load_tokenizer
-    from tfllm.training import adamw, choose_precision, train_masked_lm
+    from tfllm.training import Run, adamw, choose_precision, train_masked_lm
 
     vocabulary = load_tokenizer(init or tokenizer)
     reading = {"text_column": text, "document": document, "encoding": encoding, "on_bad_rows": on_bad_rows}
@@ -98,7 +101,10 @@ def pretrain(
         "seed": seed,
         **reading,
     }
-    train = masked_lm_dataset(data, vocabulary, part="train", **batches)
+
+    def train(start: int) -> "tf.data.Dataset":
+        return masked_lm_dataset(data, vocabulary, part="train", start_batch=start, **batches)
+
     once = masked_lm_dataset(data, vocabulary, part="train", repeat=False, **batches)
     steps = steps or _count_steps(once, 1.0 if epochs is None else epochs)
     warmup_steps = int(steps * warmup_share)
@@ -112,14 +118,23 @@ def pretrain(
         if dry_run:
             return running.dry_run(
                 model,
-                train,
+                train(0),
                 steps,
                 lambda few, callbacks: train_masked_lm(model, train, optimizer, steps=few, callbacks=callbacks),
             )
         log.info("training %s parameters for %s steps", f"{model.count_params():,}", f"{steps:,}")
         started = time.monotonic()
         callbacks = running.training_callbacks(steps, running.count_tokens(once), tensorboard)
-        trained = train_masked_lm(model, train, optimizer, steps=steps, callbacks=callbacks)
+        directory = running.open_run(out, "pretrain", run, data)
+        trained = train_masked_lm(
+            model,
+            train,
+            optimizer,
+            steps=steps,
+            micro_batches=micro_batches,
+            run=Run(directory / "training", save_seconds=60 * save_minutes, on_divergence=on_divergence),
+            callbacks=callbacks,
+        )
     run |= {"task": objective, "steps": steps, "seconds": round(time.monotonic() - started), "training": trained}
     if held_out:
         kept = masked_lm_dataset(data, vocabulary, part="held-out", repeat=False, **batches)

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,11 +22,18 @@ if TYPE_CHECKING:
     from tfllm.tokenizers import Tokenizer
 
 _TRIAL_STEPS = 6
+_ARGUMENTS = "arguments.json"
 
 
 def record(arguments: dict) -> dict:
     """A command's arguments as JSON values for a manifest, without those that had no effect on the result."""
-    left_out = {"config", "dry_run", "tensorboard", *(("size", "pre_norm") if arguments["init"] else ())}
+    left_out = {
+        "config",
+        "dry_run",
+        "tensorboard",
+        "save_minutes",
+        *(("size", "pre_norm") if arguments["init"] else ()),
+    }
     return {name: _json(value) for name, value in arguments.items() if name not in left_out}
 
 
@@ -33,6 +41,41 @@ def _json(value):
     if isinstance(value, list | tuple):
         return [_json(entry) for entry in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def open_run(out: Path, command: str, arguments: dict, data: Sequence[str]) -> Path:
+    """The directory where an unfinished training of these arguments on these files keeps what it needs to go on.
+
+    Raises:
+        InputError: when `out` holds something else, or an unfinished training of other arguments or other files.
+    """
+    from tfllm.data import expand_paths
+
+    manifest.check_free(out, or_unfinished=True)
+    files = [source for source in expand_paths(data) if isinstance(source, Path) and source.is_file()]
+    wanted = {"command": command, **arguments, "files": {str(file): manifest.hash_file(file) for file in files}}
+    directory, file = out / manifest.RUN, out / manifest.RUN / _ARGUMENTS
+    if not file.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        manifest.write_json(file, wanted)
+        return directory
+    before = json.loads(file.read_text("utf-8"))
+    other = [name for name in sorted({*before, *wanted}) if before.get(name) != wanted.get(name)]
+    if other:
+        shown = "; ".join(_difference(name, before.get(name), wanted.get(name)) for name in other)
+        raise InputError(
+            f"{out} holds an unfinished training that was begun otherwise: {shown}. "
+            "Give the same arguments to go on with it, or another --out to begin anew."
+        )
+    log.info("going on with the unfinished training in %s", out)
+    return directory
+
+
+def _difference(name: str, before: object, now: object) -> str:
+    if name == "files":
+        changed = [file for file in sorted({*before, *now}) if before.get(file) != now.get(file)]
+        return f"these data files have changed: {', '.join(changed)}"
+    return f"{name.replace('_', '-')} was {before!r}, now {now!r}"
 
 
 def check_tensorboard(directory: Path | None) -> None:
@@ -110,9 +153,11 @@ def count_tokens(dataset: "tf.data.Dataset", batches: int = 4) -> float:
     return sum(counts) / max(len(counts), 1)
 
 
-def first(dataset: "tf.data.Dataset", batches: int) -> "tf.data.Dataset":
-    """The first batches of a data set, again and again if it has fewer."""
-    return dataset.repeat().take(batches)
+def first(batches: "tf.data.Dataset", count: int) -> "tf.data.Dataset":
+    """The first of endless batches, as a data set that knows their number."""
+    import tensorflow as tf
+
+    return batches.take(count).apply(tf.data.experimental.assert_cardinality(count))
 
 
 def save(model: "keras.Model", out: Path, tokenizer: "Tokenizer", run: dict, data: list[str]) -> None:
@@ -123,7 +168,7 @@ def save(model: "keras.Model", out: Path, tokenizer: "Tokenizer", run: dict, dat
 
     inputs = [source for source in expand_paths(data) if isinstance(source, Path)]
     card = model_card(Path(out).name, model, run, inputs=inputs)
-    save_model(model, out, tokenizer, run=run, card=card, inputs=inputs, seed=run["seed"])
+    save_model(model, out, tokenizer, run=run, card=card, inputs=inputs, seed=run["seed"], finish_run=True)
     log.info("wrote %s", out)
 
 

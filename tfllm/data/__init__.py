@@ -1,6 +1,6 @@
 """Files -> batches: sources, labelled tables, splits, inspection, packing, masking, batches."""
 
-from tfllm.data.classification import classification_dataset, text_dataset
+from tfllm.data.classification import ClassificationBatches, classification_dataset, text_dataset
 from tfllm.data.features import FEATURES, check_dataset
 from tfllm.data.inspect import check_data
 from tfllm.data.pretraining import find_records, masked_lm_dataset, read_held_out
@@ -12,6 +12,7 @@ from tfllm.data.tables import Table, read_table, write_bad_rows
 
 __all__ = [
     "FEATURES",
+    "ClassificationBatches",
     "Table",
     "check_data",
     "check_dataset",

@@ -5,7 +5,7 @@ In: texts and label ids. Out: a tf.data.Dataset that `fit`, `evaluate` and `pred
 
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -53,14 +53,6 @@ def classification_dataset(
     Raises:
         InputError: for an unknown label or a bad argument.
     """
-    checks.check_at_least("batch_size", batch_size, 1)
-    if len(texts) != len(labels):
-        raise InputError(f"Every text needs one label. Received: {len(texts)} texts and {len(labels)} labels.")
-    index = {name: position for position, name in enumerate(label_names)}
-    unknown = sorted(set(labels) - set(index))
-    if unknown:
-        raise InputError(f"label {unknown[0]!r} is not one of the labels{checks.did_you_mean(unknown[0], index)}.")
-    label_ids = tf.constant([index[label] for label in labels], tf.int32)
     dataset = text_dataset(
         texts,
         tokenizer,
@@ -68,10 +60,66 @@ def classification_dataset(
         batch_size=batch_size,
         shuffle=shuffle,
         seed=seed,
-        targets=label_ids,
+        targets=_label_ids(texts, labels, label_names),
         static_shapes=static_shapes,
     )
     return check_dataset(dataset, ENCODER_INPUTS, ["label_ids"])
+
+
+class ClassificationBatches:
+    """Endless batches of labelled texts that can begin at any batch; for a training that goes on where it was killed.
+
+    The texts are tokenized once. Order and batches of epoch e follow from (seed, e) alone.
+
+    Args: those of `classification_dataset`.
+
+    Attributes:
+        epoch_steps: batches in an epoch.
+
+    Example: `batches = ClassificationBatches(...)`; `batches(100)` is a dataset that begins with batch 100.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[str],
+        tokenizer: Tokenizer,
+        *,
+        label_names: Sequence[str],
+        sequence_length: int = 128,
+        batch_size: int = 32,
+        seed: int = 0,
+    ):
+        checks.check_at_least("batch_size", batch_size, 1)
+        self._label_ids = _label_ids(texts, labels, label_names)
+        self._ids = _tokenize(texts, tokenizer, sequence_length)
+        self._pad_id, self._length, self._size, self._seed = tokenizer.pad_id, sequence_length, batch_size, seed
+        self.epoch_steps = -(-len(texts) // batch_size)
+
+    def __call__(self, start: int = 0) -> tf.data.Dataset:
+        lengths = self._ids.row_lengths().numpy()
+
+        def batches() -> Iterator[np.ndarray]:
+            first, skip = divmod(start, self.epoch_steps)
+            for epoch in itertools.count(first):
+                order = _length_grouped(lengths, self._size, np.random.default_rng((self._seed, epoch)))
+                for number in range(skip, self.epoch_steps):
+                    yield order[number * self._size : (number + 1) * self._size]
+                skip = 0
+
+        dataset = _gathered(batches, self._ids, self._label_ids, self._pad_id, self._length)
+        return check_dataset(dataset, ENCODER_INPUTS, ["label_ids"])
+
+
+def _label_ids(texts: Sequence[str], labels: Sequence[str], label_names: Sequence[str]) -> tf.Tensor:
+    """int32 (texts,): the position of each label in `label_names`."""
+    if len(texts) != len(labels):
+        raise InputError(f"Every text needs one label. Received: {len(texts)} texts and {len(labels)} labels.")
+    index = {name: position for position, name in enumerate(label_names)}
+    unknown = sorted(set(labels) - set(index))
+    if unknown:
+        raise InputError(f"label {unknown[0]!r} is not one of the labels{checks.did_you_mean(unknown[0], index)}.")
+    return tf.constant([index[label] for label in labels], tf.int32)
 
 
 def text_dataset(
@@ -86,11 +134,10 @@ def text_dataset(
     static_shapes: bool = False,
 ) -> tf.data.Dataset:
     """Batches of texts without labels, or with `targets` (one row each); see `classification_dataset`."""
-    checks.check_at_least("sequence_length", sequence_length, 3)
+    checks.check_at_least("batch_size", batch_size, 1)
     ids = _tokenize(texts, tokenizer, sequence_length)
     lengths = ids.row_lengths().numpy()
     last = len(lengths) - len(lengths) % batch_size if static_shapes else len(lengths)
-    shape = [batch_size, sequence_length] if static_shapes else [None, None]
     epochs = itertools.count()
 
     def batches() -> Iterator[np.ndarray]:
@@ -100,14 +147,30 @@ def text_dataset(
         for start in range(0, last, batch_size):
             yield order[start : start + batch_size]
 
+    static = (batch_size, sequence_length) if static_shapes else None
+    dataset = _gathered(batches, ids, targets, tokenizer.pad_id, sequence_length, static)
+    return dataset.apply(tf.data.experimental.assert_cardinality(-(-last // batch_size)))
+
+
+def _gathered(
+    batches: Callable[[], Iterator[np.ndarray]],
+    ids: tf.RaggedTensor,
+    targets: tf.Tensor | None,
+    pad_id: int,
+    sequence_length: int,
+    static: tuple[int, int] | None = None,
+) -> tf.data.Dataset:
+    """Batches of the rows that `batches` names; all of the shape `static` if it is given."""
+
     def gather(rows):
         chosen = tf.gather(ids, rows)
-        width = sequence_length if static_shapes else _batch_width(chosen, sequence_length)
-        batch = {name: tf.ensure_shape(part, shape) for name, part in _padded(chosen, tokenizer.pad_id, width).items()}
+        width = static[1] if static else _batch_width(chosen, sequence_length)
+        batch = {
+            name: tf.ensure_shape(part, static or [None, None]) for name, part in _padded(chosen, pad_id, width).items()
+        }
         return (batch, tf.gather(targets, rows)) if targets is not None else batch
 
     dataset = tf.data.Dataset.from_generator(batches, output_signature=tf.TensorSpec((None,), tf.int64))
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-last // batch_size)))
     return dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
@@ -116,6 +179,7 @@ def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, sequence_length: int) 
 
     Texts are tokenized some at a time: ids of whole documents take many times the bytes of their text.
     """
+    checks.check_at_least("sequence_length", sequence_length, 3)
     rows, cut = [tf.RaggedTensor.from_row_lengths(tf.constant([], tf.int32), tf.constant([], tf.int64))], 0
     for start in range(0, len(texts), _CHUNK_TEXTS):
         ids = tokenizer.tokenize(list(texts[start : start + _CHUNK_TEXTS]))

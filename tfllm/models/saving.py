@@ -38,6 +38,7 @@ def save_model(
     card: str = "",
     inputs: Iterable[str | Path] = (),
     seed: int | None = None,
+    finish_run: bool = False,
 ) -> None:
     """Write a model directory, whole or not at all.
 
@@ -49,12 +50,15 @@ def save_model(
         card: Markdown of the model card, README.md.
         inputs: the data files it was trained on; the manifest records their hashes.
         seed: the seed it was trained with.
+        finish_run: `directory` may be that of the unfinished training that made the model.
 
     Raises:
         InputError: when the directory exists, or the model was not made by a tfllm builder.
     """
     arguments = {"recipe": read_recipe(model), "run": run or {}}
-    with manifest.write_directory(directory, KIND, arguments, inputs=inputs, seed=seed) as beside:
+    with manifest.write_directory(
+        directory, KIND, arguments, inputs=inputs, seed=seed, finish_run=finish_run
+    ) as beside:
         model.save_weights(beside / WEIGHTS)
         tokenizer.save(beside / "tokenizer")
         (beside / manifest.CARD).write_text(card or f"# {Path(directory).name}\n", "utf-8")

@@ -5,10 +5,13 @@ from tfllm.training.optimizer import WarmupDecay, adamw
 from tfllm.training.precision import choose_precision
 from tfllm.training.pretraining import train_masked_lm
 from tfllm.training.progress import Progress
+from tfllm.training.run import ON_DIVERGENCE, Run
 
 __all__ = [
     "MONITORS",
+    "ON_DIVERGENCE",
     "Progress",
+    "Run",
     "WarmupDecay",
     "adamw",
     "balanced_class_weights",

@@ -3,9 +3,10 @@
 In: a model from `add_classifier_head`, batches from `classification_dataset`. Out: the trained model and its history.
 """
 
+import logging
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -15,15 +16,19 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoe
 from tfllm import checks
 from tfllm.checks import InputError
 from tfllm.losses import ClassificationLoss
+from tfllm.training.checkpoint import restore
+from tfllm.training.loop import fit_steps
 from tfllm.training.optimizer import adamw
+from tfllm.training.run import Memory, Run, Watch
 
+log = logging.getLogger("tfllm")
 MONITORS = {"accuracy": "max", "macro_f1": "max", "matthews": "max", "loss": "min"}
 _HEAD_LAYERS = ("pooled_dense", "logits")
 
 
 def train_classifier(
     model: keras.Model,
-    train: tf.data.Dataset,
+    train: tf.data.Dataset | Callable[[int], tf.data.Dataset],
     validation: tf.data.Dataset | None = None,
     *,
     epochs: int = 4,
@@ -36,13 +41,16 @@ def train_classifier(
     patience: int = 2,
     frozen_layers: int = 0,
     unfreeze_gradually: bool = False,
+    micro_batches: int = 1,
+    run: Run | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> list[dict[str, float]]:
     """Train, and leave the weights of the best epoch in the model.
 
     Args:
         model: from `add_classifier_head`.
-        train, validation: from `classification_dataset`. Without validation the last epoch's weights stay.
+        train: from `classification_dataset`, or from `ClassificationBatches`, which a `run` needs to go on exactly.
+        validation: from `classification_dataset`. Without it the last epoch's weights stay.
         epochs: passes over the training data, at most.
         learning_rate: the peak; it is reached after `warmup_share` of the steps and falls linearly to 0.
         weight_decay: see `adamw`.
@@ -53,6 +61,8 @@ def train_classifier(
         frozen_layers: the embeddings and this many of the lowest layers are not trained; 0 trains everything.
         unfreeze_gradually: begin with the head alone and add one layer from the top with each epoch (Howard and Ruder
             2018, arXiv:1801.06146, section 3.3); the learning rate then rises and falls anew with every added layer.
+        micro_batches: see `TrainableModel`.
+        run: where checkpoints go; called again with the same arguments, the training goes on from the newest.
         callbacks: further Keras callbacks.
 
     Returns:
@@ -68,40 +78,57 @@ def train_classifier(
     lowest_frozen = frozen_layers + 1 if frozen_layers else 0  # the embeddings are a block of their own
     stages = _stages(len(blocks), lowest_frozen, epochs) if unfreeze_gradually else [(lowest_frozen, epochs)]
 
-    if int(train.cardinality()) < 1:
-        raise InputError("`train` must hold a known number of batches, at least one. It is empty, endless or unknown.")
-
-    watch = [] if validation is None else [_BestEpoch(validation, monitor, patience)]
-    history, done = [], 0
+    batches, epoch_steps = _restartable(train)
+    watch = _BestEpoch(validation, monitor, patience) if validation is not None else None
+    memory, found = Memory(watch), run.checkpoints.read() if run else None
+    if found:
+        memory.recall(found)
+        log.info("going on from %s, after %d of %d batches", found.path, memory.step, epochs * epoch_steps)
+    end = 0
     for frozen, stage_epochs in stages:
+        end += stage_epochs * epoch_steps
+        if end < memory.step:  # done before the training was killed
+            continue
         for number, block in enumerate(blocks):
             for layer in block:
                 layer.trainable = number >= frozen
-        steps = stage_epochs * int(train.cardinality())
+        steps = stage_epochs * epoch_steps
         model.compile(
             adamw(learning_rate, total_steps=steps, warmup_steps=int(steps * warmup_share), weight_decay=weight_decay),
             loss=ClassificationLoss(label_smoothing),
         )
-        fitted = model.fit(
-            train,
-            initial_epoch=done,
-            epochs=done + stage_epochs,
+        model.micro_batches = micro_batches
+        if found:
+            restore(model, found)
+            found = None
+        fit_steps(
+            model,
+            batches,
+            memory,
+            last_step=end,
+            epoch_steps=epoch_steps,
+            run=run,
+            watch=watch,
+            callbacks=callbacks,
             class_weight=None if class_weights is None else dict(enumerate(class_weights)),
-            callbacks=[*watch, *callbacks],
-            verbose=0,
-            shuffle=False,
         )
-        done += stage_epochs
-        scores = {name: values for name, values in fitted.history.items() if name != "gradient_norm"}
-        history += [dict(zip(scores, values, strict=True)) for values in zip(*scores.values(), strict=True)]
-        for best in watch:
-            best.end_stage()
-    for best in watch:
-        best.restore()
+        if watch:
+            watch.end_stage()
+    if watch:
+        watch.restore()
     for block in blocks:
         for layer in block:
             layer.trainable = True
-    return history
+    return memory.history
+
+
+def _restartable(train: tf.data.Dataset | Callable) -> tuple[Callable[[int], tf.data.Dataset], int]:
+    """The batches from any number on, and how many make an epoch."""
+    if callable(train):
+        return train, train.epoch_steps
+    if int(train.cardinality()) < 1:
+        raise InputError("`train` must hold a known number of batches, at least one. It is empty, endless or unknown.")
+    return lambda start: train.repeat().skip(start), int(train.cardinality())
 
 
 def best_epoch(history: Sequence[dict[str, float]], monitor: str) -> dict[str, float]:
@@ -141,7 +168,7 @@ def _stages(num_blocks: int, lowest_frozen: int, epochs: int) -> list[tuple[int,
     return [(count, 1) for count in frozen[:-1]] + [(frozen[-1], epochs - len(frozen) + 1)]
 
 
-class _BestEpoch(keras.callbacks.Callback):
+class _BestEpoch(Watch):
     """Scores the whole validation set after each epoch, keeps the best epoch's weights, stops when patience ends.
 
     Unlike Keras's EarlyStopping it lasts over several calls of `fit`. The `val_` scores go to the epoch's logs.
@@ -151,7 +178,7 @@ class _BestEpoch(keras.callbacks.Callback):
         super().__init__()
         self._monitor, self._patience = monitor, patience
         self._better = operator.gt if MONITORS[monitor] == "max" else operator.lt
-        self._best, self._weights, self._waited = None, None, 0
+        self._best, self._weights, self._waited = None, [], 0
         self._inputs = validation.map(lambda inputs, label_ids: inputs)
         self._label_ids = np.concatenate([label_ids.numpy() for _, label_ids in validation])
 
@@ -159,10 +186,20 @@ class _BestEpoch(keras.callbacks.Callback):
         scores = self._scores()
         logs.update({f"val_{name}": value for name, value in scores.items()})
         if self._best is None or self._better(scores[self._monitor], self._best):
-            self._best, self._weights, self._waited = scores[self._monitor], self.model.get_weights(), 0
+            self._best, self._weights, self._waited = float(scores[self._monitor]), self.model.get_weights(), 0
         else:
             self._waited += 1
-            self.model.stop_training = self._waited >= self._patience
+            if self._waited >= self._patience:
+                self.model.stop_training = True
+
+    def notes(self) -> dict:
+        return {"best": self._best, "waited": self._waited}
+
+    def arrays(self) -> list[np.ndarray]:
+        return self._weights
+
+    def recall(self, notes: dict, arrays: list[np.ndarray]) -> None:
+        self._best, self._waited, self._weights = notes["best"], notes["waited"], arrays
 
     def end_stage(self) -> None:
         """Begin to wait anew: layers that were not trained yet may still help."""

@@ -1,53 +1,57 @@
 """Pretraining: a masked language model and its batches -> trained weights."""
 
-import math
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from tfllm.checks import InputError
 from tfllm.losses import masked_lm_loss, next_sentence_loss
+from tfllm.training.checkpoint import restore
+from tfllm.training.loop import fit_steps
+from tfllm.training.run import Memory, Run
+
+log = logging.getLogger("tfllm")
 
 
 def train_masked_lm(
     model: keras.Model,
-    dataset: tf.data.Dataset,
+    batches: tf.data.Dataset | Callable[[int], tf.data.Dataset],
     optimizer: keras.optimizers.Optimizer,
     *,
     steps: int,
+    micro_batches: int = 1,
+    run: Run | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, float]:
-    """Compile and fit for `steps` batches of an endless dataset.
+    """Compile and fit for `steps` batches.
 
     Args:
         model: from `add_masked_lm_head` or `add_pretraining_heads`.
-        dataset: from `masked_lm_dataset(repeat=True)`, with the same tasks.
+        batches: endless ones from `masked_lm_dataset(repeat=True)` with the same tasks; or a function from a batch
+            number to the batches from there on, which a `run` needs to go on exactly.
         optimizer: see `adamw`.
         steps: batches in all.
+        micro_batches: see `TrainableModel`.
+        run: where checkpoints go; called again with the same arguments, the training goes on from the newest.
         callbacks: Keras callbacks, e.g. `Progress`.
 
     Returns:
-        The mean training loss, and masked accuracy, over the run.
+        The mean training loss, and masked accuracy, since the training was last begun or gone on with.
 
     Raises:
         InputError: when the loss becomes NaN or infinite; training stops at that step.
     """
     compile_masked_lm(model, optimizer)
-    history = model.fit(
-        dataset,
-        steps_per_epoch=steps,
-        epochs=1,
-        verbose=0,
-        callbacks=[keras.callbacks.TerminateOnNaN(), *callbacks],
-        shuffle=False,
-    )
-    trained = {name: float(values[-1]) for name, values in history.history.items() if name != "gradient_norm"}
-    if not math.isfinite(trained["loss"]):
-        raise InputError(
-            "Training has diverged: the loss is not a number. Lower the learning rate or lengthen the warm-up."
-        )
-    return trained
+    model.micro_batches = micro_batches
+    memory, found = Memory(), run.checkpoints.read() if run else None
+    if found:
+        restore(model, found)
+        memory.recall(found)
+        log.info("going on from %s, after %d of %d batches", found.path, memory.step, steps)
+    from_start = batches if callable(batches) else batches.skip
+    fit_steps(model, from_start, memory, last_step=steps, epoch_steps=steps, run=run, callbacks=callbacks)
+    return memory.history[-1]
 
 
 def compile_masked_lm(model: keras.Model, optimizer: keras.optimizers.Optimizer | str = "adamw") -> None:

@@ -22,7 +22,7 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self._total, self._tokens, self._console = total_steps, tokens_per_step, console
         self._interval = interval_seconds
-        self._done = 0
+        self._done = self._first = 0
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -36,6 +36,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if not self._done:  # a run may call `fit` several times
+            self._done = self._first = int(self.model.optimizer.iterations)  # more than 0 when a run goes on
             self._started = self._spoken = time.monotonic()
             self._task = self._bar.add_task("training", total=self._total, numbers="")
         self._bar.start()
@@ -43,13 +44,13 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self._done += 1
         now = time.monotonic()
-        if self._done == 1:  # tracing the first step says nothing of the others
+        if self._done == self._first + 1:  # tracing the first step says nothing of the others
             self._started = now
         if self._console.is_terminal:
             self._bar.update(self._task, completed=self._done, numbers=self._numbers(now, logs))
         elif now - self._spoken >= self._interval:
             self._spoken = now
-            left = (self._total - self._done) * (now - self._started) / max(self._done - 1, 1)
+            left = (self._total - self._done) * (now - self._started) / max(self._done - self._first - 1, 1)
             self._console.print(
                 f"step {self._done}/{self._total}  {self._numbers(now, logs)}  {_duration(left)} left", highlight=False
             )
@@ -62,7 +63,7 @@ class Progress(keras.callbacks.Callback):
         self._bar.stop()
 
     def _numbers(self, now: float, logs: dict | None) -> str:
-        speed = (self._done - 1) * self._tokens / max(now - self._started, 1e-9)
+        speed = (self._done - self._first - 1) * self._tokens / max(now - self._started, 1e-9)
         return f"loss {(logs or {}).get('loss', float('nan')):.4f}  {speed:,.0f} tokens/s"
 
 

@@ -1,0 +1,138 @@
+"""Checkpoints of a run: all that decides how it goes on, written whole or not at all, verified when read.
+
+A checkpoint is a directory `checkpoint-NNNNNN`, numbered as they are written, with `state.npz` and a manifest with its
+hash. In: a compiled model and what else the run remembers. Out: the same, bit for bit, in another process.
+"""
+
+import errno
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from tfllm import manifest
+from tfllm.checks import InputError
+
+log = logging.getLogger("tfllm")
+KIND = "checkpoint"
+_STATE = "state.npz"
+_SPARE_BYTES = 1 << 20  # manifest, directories, zip headers
+
+
+class Restored(NamedTuple):
+    """What a checkpoint holds."""
+
+    path: Path
+    step: int
+    notes: dict
+    arrays: list[np.ndarray]
+    model: list[np.ndarray]
+
+
+class Checkpoints:
+    """The last few checkpoints of one training.
+
+    Args:
+        directory: where they stand; it is made when the first is written.
+        keep: how many stay; older ones are removed after a newer one stands.
+    """
+
+    def __init__(self, directory: str | Path, keep: int = 2):
+        self.directory, self._keep = Path(directory), keep
+
+    def save(self, model: keras.Model, step: int, notes: dict, arrays: Sequence[np.ndarray] = ()) -> bool:
+        """Write a checkpoint: weights, optimizer, seed generators, and the run's own notes and arrays.
+
+        Args:
+            model: compiled, its optimizer built.
+            step: how many batches it has seen.
+            notes: JSON values to be given back.
+            arrays: further arrays to be given back.
+
+        Returns:
+            False when the disk is too full; the log then says how many bytes are missing, and the last good checkpoint
+            stays.
+        """
+        state = {f"model_{number:05d}": np.asarray(variable) for number, variable in enumerate(_variables(model))}
+        state |= {f"extra_{number:05d}": array for number, array in enumerate(arrays)}
+        path = self.directory / f"checkpoint-{self._last_number() + 1:06d}"
+        arguments = {"step": step, "notes": notes}
+        needed = sum(array.nbytes for array in state.values()) + _SPARE_BYTES
+        try:
+            with manifest.write_directory(path, KIND, arguments) as beside:
+                np.savez(beside / _STATE, **state)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._say_missing(step, needed)
+            return False
+        for old in self._all()[: -self._keep]:
+            shutil.rmtree(old)
+        return True
+
+    def read(self) -> Restored | None:
+        """The newest whole checkpoint; None if there is none.
+
+        A damaged one is named in the log, and the one before it is used.
+        """
+        for unfinished in self.directory.glob(".checkpoint-*"):  # it was killed while writing
+            shutil.rmtree(unfinished)
+        for path in reversed(self._all()):
+            try:
+                found = manifest.read_manifest(path, KIND)
+                manifest.check_files(path, found)
+            except InputError as error:
+                log.warning("%s The checkpoint before it is used.", error)
+                continue
+            with np.load(path / _STATE, allow_pickle=False) as stored:
+                extra, state = (
+                    [stored[name] for name in sorted(stored.files) if name.startswith(part)]
+                    for part in ("extra_", "model_")
+                )
+            arguments = found["arguments"]
+            return Restored(path, arguments["step"], arguments["notes"], extra, state)
+        return None
+
+    def _all(self) -> list[Path]:
+        return sorted(path for path in self.directory.glob("checkpoint-*") if path.is_dir())
+
+    def _last_number(self) -> int:
+        return max((int(path.name.rpartition("-")[2]) for path in self._all()), default=0)
+
+    def _say_missing(self, step: int, needed: int) -> None:
+        missing = max(needed - shutil.disk_usage(self.directory).free, 1)
+        whole = self._all()
+        last = f"the last good one is {whole[-1]}" if whole else "there is none yet"
+        log.error(
+            "No room for a checkpoint at step %d: %s more bytes are needed on the disk of %s; %s. Training goes on.",
+            step,
+            f"{missing:,}",
+            self.directory,
+            last,
+        )
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    return [*model.variables, *model.optimizer.variables]  # a model's variables include its seed generators'
+
+
+def restore(model: keras.Model, found: Restored) -> None:
+    """Put a checkpoint's state into a compiled model.
+
+    Raises:
+        InputError: when the checkpoint is of another model.
+    """
+    model.optimizer.build(model.trainable_variables)
+    variables = _variables(model)
+    stored, wanted = ([tuple(entry.shape) for entry in entries] for entries in (found.model, variables))
+    if stored != wanted:
+        raise InputError(
+            f"{found.path} is of another model: it holds {len(stored)} arrays, this model has {len(wanted)} variables, "
+            "or their shapes differ. Use the arguments the run was started with."
+        )
+    for variable, value in zip(variables, found.model, strict=True):
+        variable.assign(value)

@@ -1,0 +1,97 @@
+"""What a training needs so that it can be killed: where its checkpoints stand, and what it remembers.
+
+In: a directory. Out: `Run` and `Memory`, which `loop.fit_steps` keeps up to date.
+"""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tfllm import checks
+from tfllm.training.checkpoint import Checkpoints, Restored
+
+ON_DIVERGENCE = ("stop", "skip")
+
+
+class Interrupted(SystemExit):
+    """The run was asked to stop by a signal and has saved itself; `code` is the exit code a shell expects."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(128 + signal_number)
+
+
+class Run:
+    """Where a training keeps what it needs to go on after it was killed.
+
+    Args:
+        directory: of this training alone.
+        save_seconds: pause between two checkpoints; 0 writes one after every batch.
+        keep: how many checkpoints stay.
+        on_divergence: "stop" ends the training with an error at the first loss or gradient that is not finite; "skip"
+            goes back to the last checkpoint and leaves the batch out.
+    """
+
+    def __init__(
+        self, directory: str | Path, *, save_seconds: float = 600.0, keep: int = 2, on_divergence: str = "stop"
+    ):
+        checks.check_at_least("save_seconds", save_seconds, 0)
+        checks.check_at_least("keep", keep, 1)
+        checks.check_one_of("on_divergence", on_divergence, ON_DIVERGENCE)
+        self.directory = Path(directory)
+        self.save_seconds, self.skips = save_seconds, on_divergence == "skip"
+        self.checkpoints = Checkpoints(self.directory, keep)
+
+
+class Memory:
+    """What a training remembers besides the model: how far it is, its history, and what its watcher knows.
+
+    `pending` holds the logs of an epoch that is over but not yet scored; None otherwise.
+    """
+
+    def __init__(self, watch: "Watch | None" = None):
+        self.step, self.history, self.skipped, self.pending, self.stopped = 0, [], [], None, False
+        self._watch = watch
+
+    def notes(self) -> dict:
+        """JSON values from which `recall` brings everything back, with `arrays`."""
+        own = {name: getattr(self, name) for name in ("history", "skipped", "pending", "stopped")}
+        return {**own, "watch": self._watch.notes() if self._watch else None}
+
+    def arrays(self) -> list[np.ndarray]:
+        """What the watcher wants kept."""
+        return self._watch.arrays() if self._watch else []
+
+    def skip(self, epoch_steps: int) -> None:
+        """Pass over the batches that are left out, at most to the end of the epoch, which is then to be scored."""
+        while self.step in self.skipped and self.pending is None:
+            self.step += 1
+            if self.step % epoch_steps == 0:
+                self.pending = {}
+
+    def recall(self, found: Restored) -> None:
+        """Be as it was when the checkpoint was written; batches skipped since then stay skipped."""
+        notes = found.notes
+        self.step, self.history, self.pending, self.stopped = (
+            found.step,
+            notes["history"],
+            notes["pending"],
+            notes["stopped"],
+        )
+        self.skipped = sorted({*self.skipped, *notes["skipped"]})
+        if self._watch:
+            self._watch.recall(notes["watch"], found.arrays)
+
+
+class Watch(keras.callbacks.Callback):
+    """A callback with a memory: it scores epochs, and a checkpoint keeps what it knows."""
+
+    def notes(self) -> dict:
+        """JSON values."""
+        raise NotImplementedError
+
+    def arrays(self) -> list[np.ndarray]:
+        raise NotImplementedError
+
+    def recall(self, notes: dict, arrays: list[np.ndarray]) -> None:
+        raise NotImplementedError
