@@ -1,7 +1,6 @@
 """A stage's directory is there whole or not at all, and says what is wrong with it."""
 
 import hashlib
-import json
 import subprocess
 import sys
 import textwrap
@@ -20,8 +19,7 @@ def write(path, kind="model", **arguments):
 
 
 def edit(path, **changes):
-    file = path / manifest.FILE_NAME
-    file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), **changes}), "utf-8")
+    manifest.write_manifest(path, {**manifest.read_manifest(path, "tokenizer"), **changes})
 
 
 def test_a_directory_says_what_it_is_and_what_made_it(tmp_path):
@@ -106,6 +104,28 @@ def test_a_damaged_manifest_is_an_input_error(tmp_path, content):
     (tmp_path / manifest.FILE_NAME).write_bytes(content)
     with pytest.raises(InputError, match="is damaged"):
         manifest.read_manifest(tmp_path, "model")
+
+
+def test_every_flipped_bit_of_a_manifest_is_noticed(tmp_path):
+    file = write(tmp_path / "m", epochs=3) / manifest.FILE_NAME
+    content = file.read_bytes()
+    for place in range(0, len(content), 7):
+        changed = bytearray(content)
+        changed[place] ^= 1 << (place % 8)
+        file.write_bytes(changed)
+        with pytest.raises(InputError):
+            manifest.read_manifest(tmp_path / "m", "model")
+
+
+def test_the_directory_of_an_unfinished_training_is_finished_or_left_alone(tmp_path):
+    path = tmp_path / "m"
+    (path / manifest.RUN / "training").mkdir(parents=True)
+    with pytest.raises(InputError, match="a training that is not finished"):
+        write(path)
+    with manifest.write_directory(path, "model", {}, finish_run=True) as beside:
+        (beside / "a.txt").write_text("a", "utf-8")
+    assert {entry.name for entry in path.iterdir()} == {"a.txt", "manifest.json"}
+    manifest.check_files(path, manifest.read_manifest(path, "model"))
 
 
 def test_a_directory_of_another_kind_or_format_is_refused(tmp_path):

@@ -133,7 +133,8 @@ def read_manifest(path: str | Path, kind: str) -> dict:
     try:
         text = file.read_text("utf-8")
         manifest = json.loads(text)
-        if text != _sealed({name: value for name, value in manifest.items() if name != _DIGEST}):
+        del manifest[_DIGEST]
+        if text != _sealed(manifest):
             raise ValueError("its bytes are not the ones that were written")
         found, form, _, _ = (manifest[key] for key in ("kind", "format", "arguments", "files"))
     except (ValueError, KeyError, TypeError) as error:
@@ -193,7 +194,8 @@ def write_json(file: Path, value: dict) -> None:
 
 
 def write_manifest(directory: Path, manifest: dict) -> None:
-    _write_text(directory / FILE_NAME, _sealed({name: value for name, value in manifest.items() if name != _DIGEST}))
+    """Write a directory's manifest whole, with its own digest."""
+    _write_text(directory / FILE_NAME, _sealed(manifest))
 
 
 def _sealed(manifest: dict) -> str:

@@ -112,16 +112,17 @@ def finetune(
     log.info("%d training rows, %d validation rows, labels: %s", len(train), len(kept), ", ".join(label_names))
 
     files = [*data, *running.as_list(validation or [])]
-    directory = None if dry_run else running.open_run(out, "finetune", run, files)
-    job = _Job(run, label_names, load_tokenizer(init or tokenizer), tensorboard, directory, save_minutes)
+    job = _Job(run, label_names, load_tokenizer(init or tokenizer), tensorboard, save_minutes)
     started = time.monotonic()
     with running.precision_policy(choose_precision(precision)):
         if dry_run:
             return job.dry_run(train)
-        if folds:
-            parts = enumerate(fold_tables(table, folds, seed))
-            run["cross_validation"] = _spread([job.train(*part, seed, f"fold-{number}")[1] for number, part in parts])
-        model, scores = job.train_seeds(train, kept, range(seed, seed + seeds))
+        with running.unfinished_run(out, "finetune", run, files) as directory:
+            if folds:
+                parts = enumerate(fold_tables(table, folds, seed))
+                scores = [job.train(*part, seed, directory / f"fold-{number}")[1] for number, part in parts]
+                run["cross_validation"] = _spread(scores)
+            model, scores = job.train_seeds(train, kept, range(seed, seed + seeds), directory)
     run |= {"seconds": round(time.monotonic() - started), "validation_rows": len(kept), "validation_scores": scores}
     running.save(model, out, job.tokenizer, run, files)
     return run
@@ -144,30 +145,29 @@ class _Job:
         label_names: list[str],
         tokenizer: "Tokenizer",
         tensorboard: Path | None,
-        directory: Path | None,
         save_minutes: float,
     ):
         self._run, self._label_names, self.tokenizer, self._tensorboard = run, label_names, tokenizer, tensorboard
-        self._directory, self._save_seconds = directory, 60 * save_minutes
+        self._save_seconds = 60 * save_minutes
 
     def train(
-        self, train: "Table", validation: "Table", seed: int, name: str
+        self, train: "Table", validation: "Table", seed: int, directory: Path
     ) -> tuple["keras.Model", dict[str, float]]:
-        """A model trained with `seed`, and the validation scores of its best epoch; `name` tells trainings apart."""
+        """A model trained with `seed`, and the validation scores of its best epoch; checkpoints go to `directory`."""
         from tfllm.training import Run, best_epoch
 
         run = self._run
         model, batches = self._model(seed), self._training_batches(train, seed)
         steps = run["epochs"] * batches.epoch_steps
         callbacks = running.training_callbacks(steps, running.count_tokens(batches()), self._tensorboard)
-        kept = Run(self._directory / name, save_seconds=self._save_seconds, on_divergence=run["on_divergence"])
+        kept = Run(directory, save_seconds=self._save_seconds, on_divergence=run["on_divergence"])
         history = self._fit(model, train, batches, self._batches(validation), run["epochs"], callbacks, kept)
         best = best_epoch(history, run["monitor"])
         log.info("kept the best of %d epochs: %s", len(history), running.shown(best))
         return model, best
 
     def train_seeds(
-        self, train: "Table", validation: "Table", seeds: Iterable[int]
+        self, train: "Table", validation: "Table", seeds: Iterable[int], directory: Path
     ) -> tuple["keras.Model", dict[str, float]]:
         """The best on validation of one training per seed; the seed that won and the spread go into the run."""
         from tfllm.training import MONITORS
@@ -175,7 +175,7 @@ class _Job:
         sign = 1 if MONITORS[self._run["monitor"]] == "max" else -1
         best, all_scores = None, []
         for seed in seeds:
-            model, scores = self.train(train, validation, seed, f"seed-{seed}")
+            model, scores = self.train(train, validation, seed, directory / f"seed-{seed}")
             all_scores.append(scores)
             value = sign * scores[self._run["monitor"]]
             if best is None or value > best[0]:

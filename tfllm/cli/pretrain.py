@@ -125,16 +125,16 @@ def pretrain(
         log.info("training %s parameters for %s steps", f"{model.count_params():,}", f"{steps:,}")
         started = time.monotonic()
         callbacks = running.training_callbacks(steps, running.count_tokens(once), tensorboard)
-        directory = running.open_run(out, "pretrain", run, data)
-        trained = train_masked_lm(
-            model,
-            train,
-            optimizer,
-            steps=steps,
-            micro_batches=micro_batches,
-            run=Run(directory / "training", save_seconds=60 * save_minutes, on_divergence=on_divergence),
-            callbacks=callbacks,
-        )
+        with running.unfinished_run(out, "pretrain", run, data) as directory:
+            trained = train_masked_lm(
+                model,
+                train,
+                optimizer,
+                steps=steps,
+                micro_batches=micro_batches,
+                run=Run(directory / "training", save_seconds=60 * save_minutes, on_divergence=on_divergence),
+                callbacks=callbacks,
+            )
     run |= {"task": objective, "steps": steps, "seconds": round(time.monotonic() - started), "training": trained}
     if held_out:
         kept = masked_lm_dataset(data, vocabulary, part="held-out", repeat=False, **batches)

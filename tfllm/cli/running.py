@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -43,8 +44,11 @@ def _json(value):
     return str(value) if isinstance(value, Path) else value
 
 
-def open_run(out: Path, command: str, arguments: dict, data: Sequence[str]) -> Path:
-    """The directory where an unfinished training of these arguments on these files keeps what it needs to go on.
+@contextlib.contextmanager
+def unfinished_run(out: Path, command: str, arguments: dict, data: Sequence[str]) -> Iterator[Path]:
+    """The directory where a training of these arguments on these files keeps what it needs to go on.
+
+    If the block raises before there is a checkpoint, nothing is left.
 
     Raises:
         InputError: when `out` holds something else, or an unfinished training of other arguments or other files.
@@ -54,21 +58,30 @@ def open_run(out: Path, command: str, arguments: dict, data: Sequence[str]) -> P
     manifest.check_free(out, or_unfinished=True)
     files = [source for source in expand_paths(data) if isinstance(source, Path) and source.is_file()]
     wanted = {"command": command, **arguments, "files": {str(file): manifest.hash_file(file) for file in files}}
-    directory, file = out / manifest.RUN, out / manifest.RUN / _ARGUMENTS
-    if not file.exists():
+    directory = out / manifest.RUN
+    if (directory / _ARGUMENTS).exists():
+        _check_same(out, json.loads((directory / _ARGUMENTS).read_text("utf-8")), wanted)
+        log.info("going on with the unfinished training in %s", out)
+    else:
         directory.mkdir(parents=True, exist_ok=True)
-        manifest.write_json(file, wanted)
-        return directory
-    before = json.loads(file.read_text("utf-8"))
-    other = [name for name in sorted({*before, *wanted}) if before.get(name) != wanted.get(name)]
+        manifest.write_json(directory / _ARGUMENTS, wanted)
+    try:
+        yield directory
+    except BaseException:
+        if not any(entry.is_file() for entry in directory.rglob("*/*")):
+            shutil.rmtree(directory)
+            out.rmdir()
+        raise
+
+
+def _check_same(out: Path, before: dict, now: dict) -> None:
+    other = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     if other:
-        shown = "; ".join(_difference(name, before.get(name), wanted.get(name)) for name in other)
+        shown = "; ".join(_difference(name, before.get(name), now.get(name)) for name in other)
         raise InputError(
             f"{out} holds an unfinished training that was begun otherwise: {shown}. "
             "Give the same arguments to go on with it, or another --out to begin anew."
         )
-    log.info("going on with the unfinished training in %s", out)
-    return directory
 
 
 def _difference(name: str, before: object, now: object) -> str:
