@@ -39,13 +39,14 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
         intermediate = self._feedforward_intermediate_dense
         y = bias_activation(_product(y, intermediate.kernel), intermediate.bias, activation=self.activation)
         y = _product(y, feedforward.kernel)
-        return self._add(y, feedforward.bias, x, self._feedforward_layer_norm, self._feedforward_dropout)
+        y = self._add(y, feedforward.bias, x, self._feedforward_layer_norm, self._feedforward_dropout)
+        return tf.ensure_shape(y, inputs.shape)
 
     def _attend(self, x, mask):
         """(B, T, D), int (B, T, T) -> the heads' outputs after the last projection, without its bias, (B, T, D)."""
         layer = self._self_attention_layer
         projections = (layer.query_dense, layer.key_dense, layer.value_dense)
-        width = x.shape[-1]
+        width = layer.output_dense.kernel.shape[-1]
         kernel = tf.concat([tf.reshape(each.kernel, (width, -1)) for each in projections], axis=1)  # (D, 3D)
         bias = tf.concat([tf.reshape(each.bias, (-1,)) for each in projections], axis=0)  # (3D,)
         query, key, value = split_heads(_product(x, kernel), bias, heads=self.num_heads)  # (B, H, T, K)
@@ -73,7 +74,7 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
 def _product(x, kernel):
     """(B, T, I), (I, O) -> (B, T, O)."""
     shape = tf.shape(x)
-    rows = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), tf.cast(kernel, x.dtype))
+    rows = tf.matmul(tf.reshape(x, (-1, kernel.shape[0])), tf.cast(kernel, x.dtype))
     return tf.reshape(rows, (shape[0], shape[1], kernel.shape[-1]))
 
 
@@ -81,7 +82,7 @@ def _product(x, kernel):
 def split_heads(x, bias, *, heads):
     """(B, T, 3D), (3D,) -> query, key and value, each (B, H, T, K)."""
     shape = tf.shape(x)
-    parts = tf.reshape(plus_vector(float32(x), float32(bias)), (shape[0], shape[1], 3, heads, -1))
+    parts = tf.reshape(plus_vector(float32(x), float32(bias)), (shape[0], shape[1], 3, heads, shape[2] // (3 * heads)))
     return tuple(tf.unstack(tf.cast(tf.transpose(parts, (2, 0, 3, 1, 4)), x.dtype), num=3))
 
 
@@ -89,7 +90,7 @@ def split_heads(x, bias, *, heads):
 def merge_heads(x):
     """(B, H, T, K) -> (B, T, D)."""
     shape = tf.shape(x)
-    return tf.reshape(tf.transpose(x, (0, 2, 1, 3)), (shape[0], shape[2], -1))
+    return tf.reshape(tf.transpose(x, (0, 2, 1, 3)), (shape[0], shape[2], shape[1] * shape[3]))
 
 
 @island
