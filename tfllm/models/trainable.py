@@ -38,6 +38,11 @@ class TrainableModel(keras.Model):
             return super().train_step(*args)
         return _train_step(self, *args)
 
+    def make_train_function(self, force=False):
+        if keras.backend.backend() == "tensorflow" and self.distribute_strategy.num_replicas_in_sync > 1:
+            _check_replicated(self)
+        return super().make_train_function(force)
+
     def test_step(self, *args):
         if keras.backend.backend() != "tensorflow":
             return super().test_step(*args)
@@ -89,9 +94,32 @@ def _train_step(model: TrainableModel, data) -> dict[str, tf.Tensor]:
 
     gradients = _summed(gradients_of, (inputs, targets, weights), model.micro_batches)
     gradients = _across_replicas(gradients, replicas)
-    model.optimizer.apply(gradients, model.trainable_weights)
     norm = tf.linalg.global_norm([gradient for gradient in gradients if gradient is not None])
-    return {**model.get_metrics_result(), "gradient_norm": norm / model.optimizer.scale_loss(1.0)}
+    norm /= model.optimizer.scale_loss(1.0)
+    model.optimizer.apply(gradients, model.trainable_weights)
+    return {**_metrics(model, replicas), "gradient_norm": norm}
+
+
+def _check_replicated(model: TrainableModel) -> None:
+    """Raise InputError if `model` was compiled with what several replicas cannot do; sums gradients but once."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if model.steps_per_execution != 1:
+        raise InputError("With several replicas `steps_per_execution` must be 1: Keras's loop cannot hold their step.")
+    if model.jit_compile:
+        raise InputError("With several replicas on TensorFlow a step cannot be compiled: leave `jit_compile` out.")
+    if optimizer.gradient_accumulation_steps:
+        raise InputError(
+            "With several replicas an optimizer cannot hold `gradient_accumulation_steps`: set the model's "
+            "`micro_batches`, which saves the same memory."
+        )
+    optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars  # the step has summed them
+
+
+def _metrics(model: TrainableModel, replicas: tf.distribute.ReplicaContext) -> dict[str, tf.Tensor]:
+    """The metrics over the rows of all replicas."""
+    if replicas.num_replicas_in_sync == 1:
+        return model.get_metrics_result()
+    return replicas.merge_call(lambda strategy: model.get_metrics_result())
 
 
 def _summed(gradients_of: Callable, batch: tuple, micro_batches: int) -> list:

@@ -6,17 +6,21 @@ from tfllm.training.precision import choose_precision
 from tfllm.training.pretraining import train_masked_lm
 from tfllm.training.progress import Progress
 from tfllm.training.run import ON_DIVERGENCE, Run
+from tfllm.training.strategy import STRATEGIES, Strategy, choose_strategy
 
 __all__ = [
     "MONITORS",
     "ON_DIVERGENCE",
+    "STRATEGIES",
     "Progress",
     "Run",
+    "Strategy",
     "WarmupDecay",
     "adamw",
     "balanced_class_weights",
     "best_epoch",
     "choose_precision",
+    "choose_strategy",
     "train_classifier",
     "train_masked_lm",
 ]
