@@ -33,8 +33,8 @@ def island(function):
                 outputs = bound(*tensors)
             return tape.gradient(outputs, list(tensors), upstream)
 
-        forward = tf.function(bound, jit_compile=True, reduce_retracing=True)
-        backward = tf.function(functools.partial(gradients), jit_compile=True, reduce_retracing=True)
+        forward = tf.function(bound, jit_compile=True)
+        backward = tf.function(functools.partial(gradients), jit_compile=True)
 
         @tf.custom_gradient
         def call(*tensors):

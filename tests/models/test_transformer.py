@@ -33,7 +33,7 @@ def rows():
 
 def trained(layer, rows):
     """The outputs in training, and the gradients of the inputs and of each weight."""
-    inputs, mask = tf.constant(rows[0]), tf.constant(rows[1])
+    inputs, mask = map(tf.convert_to_tensor, rows)
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         outputs = layer(inputs, attention_mask=mask, training=True)
@@ -52,6 +52,19 @@ def test_outputs_and_gradients_are_keras_hubs(rows, normalize_first, activation)
     for name, value in expected.items():
         scale = max(1, np.abs(value).max())
         np.testing.assert_allclose(found[name] / scale, value / scale, atol=1e-5, err_msg=name)
+
+
+def test_rows_and_lengths_may_be_unknown_before_the_step(rows):
+    layer, stock = make_layer(TransformerEncoder), make_layer(keras_hub.layers.TransformerEncoder)
+    specs = [tf.TensorSpec((None, None, 32)), tf.TensorSpec((None, None, None), tf.int32)]
+    step = tf.function(lambda *rows: trained(layer, rows), input_signature=specs)
+    assert step.get_concrete_function().structured_outputs["outputs"].shape.as_list() == [None, None, 32]
+    for length in (7, 2):
+        part = rows[0][:, :length], rows[1][:, :length, :length]
+        expected = trained(stock, part)
+        for name, value in step(*part).items():
+            scale = max(1, np.abs(expected[name]).max())
+            np.testing.assert_allclose(value / scale, expected[name] / scale, atol=1e-5, err_msg=name)
 
 
 def test_outside_training_the_layer_is_keras_hubs(rows):

@@ -3,7 +3,10 @@
 Shapes: B batch, T tokens, D hidden_dim, M masked positions, V vocabulary.
 """
 
+import math
+
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -24,6 +27,31 @@ class SameText(keras.layers.Layer):
 
     def call(self, padding_mask):
         return ops.cast(ops.equal(padding_mask[:, :, None], padding_mask[:, None, :]), "int32")
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class Sinusoids(keras.initializers.Initializer):
+    """Position embeddings to begin with: sines and cosines of many wavelengths, of the given root mean square.
+
+    From them attention finds neighbours at once; from random numbers a small masked language model first learns, for
+    thousands of steps, which positions are next to each other (docs/experiments.md).
+
+    Called with the shape (positions, D).
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5. Differs: scaled, and only the beginning: they are learned.
+    """
+
+    def __init__(self, stddev: float = 0.02):
+        self.stddev = stddev
+
+    def __call__(self, shape, dtype=None):
+        positions, width = shape
+        rates = 10_000.0 ** -(np.arange(-(-width // 2)) / (width / 2))
+        angles = np.arange(positions)[:, None] * rates
+        table = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(positions, -1)[:, :width]
+        return ops.convert_to_tensor(table * self.stddev * math.sqrt(2), dtype or keras.config.floatx())
+
+    def get_config(self):
+        return {"stddev": self.stddev}
 
 
 @keras.saving.register_keras_serializable("tfllm")
@@ -93,7 +121,8 @@ class SumNormDropout(keras.layers.LayerNormalization):
     def call(self, inputs, training=False):
         if training and keras.backend.backend() == "tensorflow":
             seed = islands.step_seed(self.seed_generator)
-            return _sum_norm_dropout(seed, self.gamma, self.beta, *inputs, rate=self.rate, epsilon=self.epsilon)
+            y = _sum_norm_dropout(seed, self.gamma, self.beta, *inputs, rate=self.rate, epsilon=self.epsilon)
+            return tf.ensure_shape(y, inputs[0].shape)
         normalized = super().call(sum(inputs[1:], start=inputs[0]))
         if training:
             normalized = keras.random.dropout(normalized, self.rate, seed=self.seed_generator)
