@@ -4,6 +4,7 @@ In: a name. Out: a context to build, compile and fit in. The batch size is alway
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -101,19 +102,29 @@ def _mirrored(name: str) -> Strategy:
             f"`mirrored` divides batches over several devices of one machine. TensorFlow sees one: {devices[0].name}. "
             "Use auto."
         )
-    return _replicated(name, tf.distribute.MirroredStrategy([device.name for device in devices]))
+    return _replicated(name, _make_mirrored(tuple(device.name for device in devices)))
+
+
+@functools.cache  # two of the same process would take each other's sums for their own
+def _make_mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def _multiworker(name: str) -> Strategy:
     task = _check_tf_config()
     try:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        strategy = _make_multiworker()
     except RuntimeError as error:
         raise InputError(f"`multiworker` must be chosen before TensorFlow is used in a process: {error}") from None
     chosen = _replicated(name, strategy)
     chosen.num_processes = len(task["cluster"]["worker"])
     chosen.is_chief = task["task"]["index"] == 0
     return chosen
+
+
+@functools.cache
+def _make_multiworker() -> tf.distribute.Strategy:
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def _check_tf_config() -> dict:
