@@ -53,7 +53,9 @@ def island(function):
 
 
 def step_seed(generator):
-    """A uint32 scalar from a Keras `SeedGenerator`, a new one with every call, different on every replica."""
+    """A uint32 scalar from a Keras `SeedGenerator`, new with every call, another on every replica; 0 for None."""
+    if generator is None:
+        return _uint32(0)
     seed = tf.cast(generator.next(), tf.uint32)
     replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.uint32)
     return tf.bitwise.bitwise_xor(seed[0], _mixed(seed[1] * _uint32(_MIXERS[1]) + replica * _uint32(_MIXERS[2])))

@@ -3,9 +3,17 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfllm.checks import InputError
-from tfllm.models.layers import GatherPositions, MeanOfTokens, SameText, TextPositionEmbedding, VocabularyBias
+from tfllm.models.layers import (
+    GatherPositions,
+    MeanOfTokens,
+    SameText,
+    SumNormDropout,
+    TextPositionEmbedding,
+    VocabularyBias,
+)
 
 
 def numbers(tensor):
@@ -47,6 +55,28 @@ def test_the_vocabulary_bias_is_added_in_float32():
     np.testing.assert_array_equal(numbers(logits), [[[1, -1]]])
 
 
+def test_the_sum_is_normalised_alike_in_training_and_outside_with_the_same_gradients():
+    parts = [tf.constant(np.random.default_rng(seed).normal(size=(2, 3, 8)), tf.float32) for seed in range(3)]
+    layer = SumNormDropout(0, epsilon=1e-6)
+    layer.build([(2, 3, 8)] * 3)
+    layer.set_weights([np.linspace(0.5, 1.5, 8), np.linspace(-1, 1, 8)])
+    found = {}
+    for training in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(parts)
+            outputs = layer(parts, training=training)
+            loss = tf.reduce_sum(outputs**3)
+        found[training] = [outputs, *tape.gradient(loss, [*parts, layer.gamma.value, layer.beta.value])]
+    for expected, value in zip(found[False], found[True], strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_sums_dropout_acts_in_training_only():
+    layer, parts = SumNormDropout(0.5), [np.random.default_rng(1).normal(size=(4, 8, 32))] * 2
+    assert 0.4 < (numbers(layer(parts, training=True)) == 0).mean() < 0.6
+    assert (numbers(layer(parts)) == 0).mean() == 0
+
+
 def test_the_mean_is_over_real_tokens_of_every_text_and_zero_for_padding():
     hidden = np.array([[[2.0], [4.0], [9.0], [7.0]], [[5.0], [5.0], [5.0], [5.0]]], "float32")
     found = MeanOfTokens()(hidden, np.array([[1, 1, 2, 0], [0, 0, 0, 0]], "int32"))
@@ -61,7 +91,7 @@ def test_the_mean_of_many_tokens_is_right_in_bfloat16():
 
 @pytest.mark.parametrize(
     "layer",
-    [SameText(), TextPositionEmbedding(4, 2), GatherPositions(), VocabularyBias(), MeanOfTokens()],
+    [SameText(), TextPositionEmbedding(4, 2), GatherPositions(), VocabularyBias(), MeanOfTokens(), SumNormDropout(0.1)],
     ids=lambda layer: type(layer).__name__,
 )
 def test_layers_are_rebuilt_from_their_configuration(layer):

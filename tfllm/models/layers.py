@@ -37,7 +37,7 @@ class Sinusoids(keras.initializers.Initializer):
     thousands of steps, which positions are next to each other (docs/experiments.md).
 
     Called with the shape (positions, D).
-    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5. Differs: scaled, and only the beginning: they are learned.
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5. Differs: scaled; where learning begins, not fixed.
     """
 
     def __init__(self, stddev: float = 0.02):
@@ -112,7 +112,7 @@ class SumNormDropout(keras.layers.LayerNormalization):
     def __init__(self, rate, **kwargs):
         super().__init__(**kwargs)
         self.rate = rate
-        self.seed_generator = keras.random.SeedGenerator()
+        self.seed_generator = keras.random.SeedGenerator() if rate else None
         self.supports_masking = False
 
     def build(self, input_shapes):
@@ -124,7 +124,7 @@ class SumNormDropout(keras.layers.LayerNormalization):
             y = _sum_norm_dropout(seed, self.gamma, self.beta, *inputs, rate=self.rate, epsilon=self.epsilon)
             return tf.ensure_shape(y, inputs[0].shape)
         normalized = super().call(sum(inputs[1:], start=inputs[0]))
-        if training:
+        if training and self.rate:
             normalized = keras.random.dropout(normalized, self.rate, seed=self.seed_generator)
         return normalized
 
@@ -193,3 +193,34 @@ class MeanOfTokens(keras.layers.Layer):
 
     def compute_output_shape(self, hidden_shape, padding_mask_shape):
         return (hidden_shape[0], hidden_shape[-1])
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class TextVectors(keras.layers.Layer):
+    """One vector for each text of a packed row; 0 where there is no such text.
+
+    Args:
+        texts_per_row: S, for how many texts.
+        pooling: "mean" of a text's tokens, or "cls", its first token.
+
+    Call: (hidden float (B, T, D), padding_mask int32 (B, T)) -> float (B, S, D).
+    """
+
+    def __init__(self, texts_per_row, pooling, **kwargs):
+        super().__init__(**kwargs)
+        self.texts_per_row, self.pooling = texts_per_row, pooling
+
+    def call(self, hidden, padding_mask):
+        numbers = ops.arange(1, self.texts_per_row + 1, dtype="int32")[:, None]  # (S, 1)
+        chosen = ops.equal(padding_mask[:, None, :], numbers)  # (B, S, T)
+        if self.pooling == "cls":
+            before = ops.pad(padding_mask[:, :-1], ((0, 0), (1, 0)))
+            chosen = ops.logical_and(chosen, ops.not_equal(padding_mask, before)[:, None, :])
+        chosen = ops.cast(chosen, self.compute_dtype)
+        return ops.matmul(chosen, hidden) / ops.maximum(ops.sum(chosen, axis=-1, keepdims=True), 1)
+
+    def compute_output_shape(self, hidden_shape, padding_mask_shape):
+        return (hidden_shape[0], self.texts_per_row, hidden_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "texts_per_row": self.texts_per_row, "pooling": self.pooling}

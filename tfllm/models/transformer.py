@@ -68,7 +68,7 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
         return layer_norm(x, norm.gamma, norm.beta, epsilon=self.layer_norm_epsilon)
 
     def _seed(self, layer):
-        return step_seed(layer.seed_generator) if self.dropout else tf.constant(0, tf.uint32)
+        return step_seed(layer.seed_generator if self.dropout else None)  # Keras's Dropout of rate 0 has none
 
 
 def _product(x, kernel):
