@@ -262,7 +262,10 @@ def refused() -> dict:
     options = {
         "steps_per_execution": {"steps_per_execution": 2},
         "jit_compile": {"jit_compile": True},
-        "gradient_accumulation_steps": {"optimizer": keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)},
+        "gradient_accumulation_steps": {
+            "optimizer": {"class_name": "SGD", "config": {"gradient_accumulation_steps": 2}}
+        },
+        "optimizer_from_outside": {"optimizer": our_adamw()},
     }
     for name, option in options.items():
         with choose_strategy("mirrored"):

@@ -67,6 +67,7 @@ def finetune(
     on_divergence: options.OnDivergence = "stop",
     encoding: options.Encoding = "utf-8",
     on_bad_rows: options.OnBadRows = "error",
+    strategy: options.Strategy = "auto",
     precision: options.Precision = "auto",
     tensorboard: options.TensorBoard = None,
     dry_run: options.DryRun = False,
@@ -90,8 +91,9 @@ def finetune(
 
     from tfllm.data import fold_tables, overlap_warning, read_table, split_table
     from tfllm.tokenizers import load_tokenizer
-    from tfllm.training import MONITORS, choose_precision
+    from tfllm.training import MONITORS, choose_precision, choose_strategy
 
+    replicas = choose_strategy(strategy)
     checks.check_one_of("monitor", monitor, MONITORS)
 
     reading = {"text": text, "label": label, "encoding": encoding, "on_bad_rows": on_bad_rows}
@@ -112,19 +114,21 @@ def finetune(
     log.info("%d training rows, %d validation rows, labels: %s", len(train), len(kept), ", ".join(label_names))
 
     files = [*data, *running.as_list(validation or [])]
-    job = _Job(run, label_names, load_tokenizer(init or tokenizer), tensorboard, save_minutes)
+    job = _Job(run, label_names, load_tokenizer(init or tokenizer), tensorboard, save_minutes, replicas.is_chief)
     started = time.monotonic()
-    with running.precision_policy(choose_precision(precision)):
+    with replicas, running.precision_policy(choose_precision(precision)):
         if dry_run:
             return job.dry_run(train)
-        with running.unfinished_run(out, "finetune", run, files) as directory:
+        with running.unfinished_run(out, "finetune", run, files, writes=replicas.is_chief) as directory:
             if folds:
                 parts = enumerate(fold_tables(table, folds, seed))
                 scores = [job.train(*part, seed, directory / f"fold-{number}")[1] for number, part in parts]
                 run["cross_validation"] = _spread(scores)
             model, scores = job.train_seeds(train, kept, range(seed, seed + seeds), directory)
     run |= {"seconds": round(time.monotonic() - started), "validation_rows": len(kept), "validation_scores": scores}
-    running.save(model, out, job.tokenizer, run, files)
+    if replicas.is_chief:
+        running.save(model, out, job.tokenizer, run, files)
+    replicas.wait()
     return run
 
 
@@ -146,9 +150,10 @@ class _Job:
         tokenizer: "Tokenizer",
         tensorboard: Path | None,
         save_minutes: float,
+        writes: bool,
     ):
         self._run, self._label_names, self.tokenizer, self._tensorboard = run, label_names, tokenizer, tensorboard
-        self._save_seconds = 60 * save_minutes
+        self._save_seconds, self._writes = 60 * save_minutes, writes
 
     def train(
         self, train: "Table", validation: "Table", seed: int, directory: Path
@@ -160,7 +165,9 @@ class _Job:
         model, batches = self._model(seed), self._training_batches(train, seed)
         steps = run["epochs"] * batches.epoch_steps
         callbacks = running.training_callbacks(steps, running.count_tokens(batches()), self._tensorboard)
-        kept = Run(directory, save_seconds=self._save_seconds, on_divergence=run["on_divergence"])
+        kept = Run(
+            directory, save_seconds=self._save_seconds, on_divergence=run["on_divergence"], writes=self._writes
+        )
         history = self._fit(model, train, batches, self._batches(validation), run["epochs"], callbacks, kept)
         best = best_epoch(history, run["monitor"])
         log.info("kept the best of %d epochs: %s", len(history), running.shown(best))

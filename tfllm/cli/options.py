@@ -64,6 +64,9 @@ BatchSize = Annotated[int, typer.Option(help="Rows in a batch.")]
 LearningRate = Annotated[float, typer.Option(help="The highest, after the warm-up.")]
 WeightDecay = Annotated[float, typer.Option(help="Decoupled; not on biases and layer norms.")]
 Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
+Strategy = Annotated[
+    str, typer.Option(help="auto, cpu, gpu, mirrored, multiworker or tpu; --batch-size counts the rows of all devices.")
+]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 TextColumn = Annotated[str | None, typer.Option("--text", help="Column that holds the text.", metavar="COLUMN")]
 LabelColumn = Annotated[str | None, typer.Option("--label", help="Column that holds the label.", metavar="COLUMN")]

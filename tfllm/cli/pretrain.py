@@ -51,6 +51,7 @@ def pretrain(
     micro_batches: options.MicroBatches = 1,
     save_minutes: options.SaveMinutes = 10.0,
     on_divergence: options.OnDivergence = "stop",
+    strategy: options.Strategy = "auto",
     precision: options.Precision = "auto",
     tensorboard: options.TensorBoard = None,
     dry_run: options.DryRun = False,
@@ -80,8 +81,10 @@ def pretrain(
     from tfllm.evaluation import masked_lm_scores, pseudo_perplexity
     from tfllm.models import add_masked_lm_head, add_pretraining_heads
     from tfllm.tokenizers import load_tokenizer
-    from tfllm.training import Run, adamw, choose_precision, train_masked_lm
+    from tfllm.training import Run, adamw, choose_precision, choose_strategy, train_masked_lm
 
+    replicas = choose_strategy(strategy)
+    replicas.check_batch_size(batch_size)
     vocabulary = load_tokenizer(init or tokenizer)
     reading = {"text_column": text, "document": document, "encoding": encoding, "on_bad_rows": on_bad_rows}
     records = find_records(data)
@@ -108,11 +111,10 @@ def pretrain(
     once = masked_lm_dataset(data, vocabulary, part="train", repeat=False, **batches)
     steps = steps or _count_steps(once, 1.0 if epochs is None else epochs)
     warmup_steps = int(steps * warmup_share)
-    optimizer = adamw(
-        learning_rate, total_steps=steps, warmup_steps=warmup_steps, decay=decay, weight_decay=weight_decay
-    )
-
-    with running.precision_policy(choose_precision(precision)):
+    with replicas, running.precision_policy(choose_precision(precision)):
+        optimizer = adamw(
+            learning_rate, total_steps=steps, warmup_steps=warmup_steps, decay=decay, weight_decay=weight_decay
+        )
         encoder = running.make_encoder(run, vocabulary.vocabulary_size)
         model = add_masked_lm_head(encoder) if objective == "mlm" else add_pretraining_heads(encoder)
         if dry_run:
@@ -125,17 +127,25 @@ def pretrain(
         log.info("training %s parameters for %s steps", f"{model.count_params():,}", f"{steps:,}")
         started = time.monotonic()
         callbacks = running.training_callbacks(steps, running.count_tokens(once), tensorboard)
-        with running.unfinished_run(out, "pretrain", run, data) as directory:
+        with running.unfinished_run(out, "pretrain", run, data, writes=replicas.is_chief) as directory:
             trained = train_masked_lm(
                 model,
                 train,
                 optimizer,
                 steps=steps,
                 micro_batches=micro_batches,
-                run=Run(directory / "training", save_seconds=60 * save_minutes, on_divergence=on_divergence),
+                run=Run(
+                    directory / "training",
+                    save_seconds=60 * save_minutes,
+                    on_divergence=on_divergence,
+                    writes=replicas.is_chief,
+                ),
                 callbacks=callbacks,
             )
     run |= {"task": objective, "steps": steps, "seconds": round(time.monotonic() - started), "training": trained}
+    if not replicas.is_chief:
+        replicas.wait()
+        return run
     if held_out:
         kept = masked_lm_dataset(data, vocabulary, part="held-out", repeat=False, **batches)
         run["held_out_scores"] = masked_lm_scores(model, kept)
@@ -146,6 +156,7 @@ def pretrain(
             )
         log.info("held-out text: %s", running.shown(run["held_out_scores"]))
     running.save(model, out, vocabulary, run, data)
+    replicas.wait()
     return run
 
 

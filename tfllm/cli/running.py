@@ -45,20 +45,25 @@ def _json(value):
 
 
 @contextlib.contextmanager
-def unfinished_run(out: Path, command: str, arguments: dict, data: Sequence[str]) -> Iterator[Path]:
+def unfinished_run(
+    out: Path, command: str, arguments: dict, data: Sequence[str], *, writes: bool = True
+) -> Iterator[Path]:
     """The directory where a training of these arguments on these files keeps what it needs to go on.
 
-    If the block raises before there is a checkpoint, nothing is left.
+    If the block raises before there is a checkpoint, nothing is left. Without `writes` another process writes it.
 
     Raises:
         InputError: when `out` holds something else, or an unfinished training of other arguments or other files.
     """
     from tfllm.data import expand_paths
 
+    directory = out / manifest.RUN
+    if not writes:
+        yield directory
+        return
     manifest.check_free(out, or_unfinished=True)
     files = [source for source in expand_paths(data) if isinstance(source, Path) and source.is_file()]
     wanted = {"command": command, **arguments, "files": {str(file): manifest.hash_file(file) for file in files}}
-    directory = out / manifest.RUN
     if (directory / _ARGUMENTS).exists():
         _check_same(out, json.loads((directory / _ARGUMENTS).read_text("utf-8")), wanted)
         log.info("going on with the unfinished training in %s", out)

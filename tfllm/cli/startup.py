@@ -35,7 +35,8 @@ def load_tensorflow() -> None:
     with _held_back() if quiet else contextlib.nullcontext():
         import tensorflow as tf
 
-        tf.config.list_logical_devices()
+        if "TF_CONFIG" not in os.environ:  # several processes must find each other first
+            tf.config.list_logical_devices()
     if quiet:
         tf.get_logger().setLevel(logging.ERROR)
 

@@ -57,6 +57,8 @@ class Checkpoints:
             False when the disk is too full; the log then says how many bytes are missing, and the last good checkpoint
             stays.
         """
+        if keras.backend.backend() == "jax":
+            model.jax_state_sync()  # in `fit` the variables themselves are not up to date
         state = {f"model_{number:05d}": np.asarray(variable) for number, variable in enumerate(_variables(model))}
         state |= {f"extra_{number:05d}": array for number, array in enumerate(arrays)}
         path = self.directory / f"checkpoint-{self._last_number() + 1:06d}"

@@ -80,7 +80,7 @@ def train_classifier(
 
     batches, epoch_steps = _restartable(train)
     watch = _BestEpoch(validation, monitor, patience) if validation is not None else None
-    memory, found = Memory(watch), run.checkpoints.read() if run else None
+    memory, found = Memory(watch), run.read() if run else None
     if found:
         memory.recall(found)
         log.info("going on from %s, after %d of %d batches", found.path, memory.step, epochs * epoch_steps)

@@ -107,7 +107,7 @@ def _end_epoch(model: keras.Model, memory: Memory, callbacks: list, epoch_steps:
 
 def _handle_divergence(model, batches, memory: Memory, run: Run | None, step: int, epoch_steps: int) -> None:
     file = None
-    if run:
+    if run and run.writes:
         run.directory.mkdir(parents=True, exist_ok=True)
         file = run.directory / BAD_BATCH.format(step=step)
         np.savez(file, **_flat(next(iter(batches(step)))))
@@ -118,7 +118,7 @@ def _handle_divergence(model, batches, memory: Memory, run: Run | None, step: in
             "Lower the learning rate or lengthen the warm-up."
         )
     memory.skipped.append(step)
-    found = run.checkpoints.read()
+    found = run.read()
     if found is None:
         raise InputError(f"Training has diverged at batch {step}, before the first checkpoint.{kept}")
     restore(model, found)
@@ -200,7 +200,7 @@ class _Keeper(keras.callbacks.Callback):
 
     def _save(self) -> None:
         memory = self._memory
-        if self._run:
+        if self._run and self._run.writes:
             self._run.checkpoints.save(self.model, memory.step, memory.notes(), memory.arrays())
             self._saved = time.monotonic()
 

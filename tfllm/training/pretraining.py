@@ -44,7 +44,7 @@ def train_masked_lm(
     """
     compile_masked_lm(model, optimizer)
     model.micro_batches = micro_batches
-    memory, found = Memory(), run.checkpoints.read() if run else None
+    memory, found = Memory(), run.read() if run else None
     if found:
         restore(model, found)
         memory.recall(found)

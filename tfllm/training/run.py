@@ -10,6 +10,7 @@ import numpy as np
 
 from tfllm import checks
 from tfllm.training.checkpoint import Checkpoints, Restored
+from tfllm.training.strategy import check_same_everywhere
 
 ON_DIVERGENCE = ("stop", "skip")
 
@@ -30,17 +31,31 @@ class Run:
         keep: how many checkpoints stay.
         on_divergence: "stop" ends the training with an error at the first loss or gradient that is not finite; "skip"
             goes back to the last checkpoint and leaves the batch out.
+        writes: False in all processes of a training but one; they read what that one has written.
     """
 
     def __init__(
-        self, directory: str | Path, *, save_seconds: float = 600.0, keep: int = 2, on_divergence: str = "stop"
+        self,
+        directory: str | Path,
+        *,
+        save_seconds: float = 600.0,
+        keep: int = 2,
+        on_divergence: str = "stop",
+        writes: bool = True,
     ):
         checks.check_at_least("save_seconds", save_seconds, 0)
         checks.check_at_least("keep", keep, 1)
         checks.check_one_of("on_divergence", on_divergence, ON_DIVERGENCE)
         self.directory = Path(directory)
         self.save_seconds, self.skips = save_seconds, on_divergence == "skip"
+        self.writes = writes
         self.checkpoints = Checkpoints(self.directory, keep)
+
+    def read(self) -> Restored | None:
+        """The newest whole checkpoint, the same in every process of a training; None if there is none."""
+        found = self.checkpoints.read()
+        check_same_everywhere(found.step if found else 0)
+        return found
 
 
 class Memory:

@@ -22,6 +22,9 @@ log = logging.getLogger("tfllm")
 STRATEGIES = ("auto", "cpu", "gpu", "mirrored", "multiworker", "tpu")
 
 
+_OTHERS_GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+
+
 class Strategy:
     """A context: models built, compiled and fitted inside run on all of its replicas. See `choose_strategy`.
 
@@ -45,6 +48,16 @@ class Strategy:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._entered.close()
+        if self.num_processes > 1 and isinstance(error, _OTHERS_GONE):
+            raise InputError(
+                "Another process of this training has ended. Start all of them again with the same commands: they go "
+                "on from the last checkpoint."
+            ) from error
+
+    def wait(self) -> None:
+        """Wait until every process is here, so that none ends while another needs it."""
+        if self.num_processes > 1:
+            _of_all_processes(0)
 
     def check_batch_size(self, batch_size: int) -> None:
         """Raise InputError unless every replica gets the same number of rows."""
@@ -79,6 +92,29 @@ def choose_strategy(name: str = "auto") -> Strategy:
     replicas = f", {chosen.num_replicas} replicas" if chosen.num_replicas > 1 else ""
     log.info("strategy: %s%s", chosen.name, replicas)
     return chosen
+
+
+def check_same_everywhere(batch: int) -> None:
+    """Raise InputError unless all processes of a training go on from the same batch; waits for all of them."""
+    strategy = tf.distribute.get_strategy()
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        batches = _of_all_processes(batch)
+        if len(set(batches)) > 1:
+            raise InputError(
+                "The processes of a training must read the same checkpoints: give an --out on a file system that all "
+                f"of them share. Received: they would go on from batches {', '.join(map(str, batches))}."
+            )
+
+
+def _of_all_processes(number: int) -> list[int]:
+    strategy = _make_multiworker()
+
+    @tf.function
+    def gathered():
+        here = strategy.run(lambda: tf.constant([number]))
+        return strategy.gather(here, axis=0)
+
+    return gathered().numpy().tolist()
 
 
 def _on_tensorflow(name: str) -> Strategy:

@@ -12,6 +12,8 @@ import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer
 
+from tfllm.checks import InputError
+
 _stock_next = keras.random.SeedGenerator.next
 _stock_reduce = trainer.reduce_per_replica
 _REPLICA_STEP = 0x3C6EF372  # between the seeds of two replicas
@@ -37,6 +39,9 @@ def build_from_one_replica(model: keras.Model, iterator=None, data_batch=None) -
     strategy = model._distribute_strategy
     if strategy is None:
         return
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if getattr(optimizer, "_distribution_strategy", strategy) is not strategy:
+        raise InputError("The optimizer was made outside of the strategy. Make it inside, as the model.")
     for _, _, distributed in iterator or ():
         data_batch = tf.nest.map_structure(
             lambda value: strategy.experimental_local_results(value)[0], next(distributed)
