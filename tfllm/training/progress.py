@@ -36,7 +36,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if not self._done:  # a run may call `fit` several times
-            self._done = self._first = int(self.model.optimizer.iterations)  # more than 0 when a run goes on
+            self._done = self._first = int(self.model.optimizer.iterations.numpy())  # more than 0 when a run goes on
             self._started = self._spoken = time.monotonic()
             self._task = self._bar.add_task("training", total=self._total, numbers="")
         self._bar.start()
