@@ -5,13 +5,16 @@ BIN := .venv/bin
 # Some systems ship python3 without the part of venv that brings pip.
 VENV := $(PYTHON) -m venv .venv || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv .venv)
 
-.PHONY: quickstart test lint bench clean
+.PHONY: quickstart test torture lint bench clean
 
 quickstart: .venv/installed
 	$(BIN)/tfllm quickstart --out quickstart
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+torture: .venv/installed-dev
+	TFLLM_TORTURE=1 $(BIN)/python -m pytest tests/training/test_kills.py tests/training/test_loop.py tests/data/test_records_dataset.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ files with the columns `text` and `label`. No test row of a task is ever in a co
 
 import csv
 import gzip
+import html
 import io
 import json
 import re
@@ -102,6 +103,24 @@ def _english(data: Path) -> Iterator[str]:
             for paragraph in article["paragraphs"]:
                 yield paragraph["context"]
                 yield from (question["question"] for question in paragraph["qas"])
+    yield from _texts_of_labelled_sets(data)
+
+
+def _texts_of_labelled_sets(data: Path) -> Iterator[str]:
+    """English texts, news among them, of sets made for other tasks; their labels are not read."""
+    for text in _zipped(data / "rte/rte.zip", ".xml"):
+        yield from re.findall(r"<t>\s*(.*?)\s*</t>", html.unescape(text), re.DOTALL)
+    with open(data / "stsb/stsb-en-train.csv", encoding="utf-8", newline="") as stream:
+        for row in csv.reader(stream):
+            yield from row[:2]
+    for abstract in _column(data / "scitldr/train.jsonl.gz", "source"):
+        yield " ".join(abstract)
+    for file in sorted((data / "sgd/train").glob("*.json.gz")):
+        for dialogue in json.loads(_text(file)):
+            yield " ".join(turn["utterance"] for turn in dialogue["turns"])
+    for row in json.loads(_text(data / "alpaca_demo/alpaca_en_demo.json.gz")):
+        yield f"{row['instruction']} {row['input']} {row['output']}"
+    yield from _lines(data / "multi30k/train.en.gz")
 
 
 def _chinese(data: Path) -> Iterator[str]:

@@ -34,8 +34,6 @@ def page() -> str:
 def _pretraining(language: str, result: dict) -> str:
     corpus_bytes, tokenizer, run = (result["pretraining"][name] for name in ("corpus_bytes", "tokenizer", "run"))
     held_out, tokens = run["held_out_scores"], run["steps"] * run["batch_size"] * run["sequence_length"]
-    adaptation = result["adaptation"]["run"]
-    adapted = adaptation["held_out_scores"]
     vocabulary = f"{tokenizer['kind']} vocabulary of {tokenizer['vocabulary_size']:,}"
     return f"""## Pretraining is worth it: {language}
 
@@ -47,11 +45,7 @@ def _pretraining(language: str, result: dict) -> str:
 Pretrained: size {run["size"]}, {vocabulary}; {corpus_bytes / 1e6:.1f} MB of raw text, {run["steps"]:,} steps of
 {run["batch_size"]} x {run["sequence_length"]} tokens ({tokens / 1e6:.0f} million), {run["seconds"] / 60:.0f} minutes.
 Held-out text: loss {held_out["loss"]:.3f} nats, masked accuracy {held_out["masked_accuracy"]:.3f}
-({held_out["masked_tokens"]:,} masked tokens), pseudo-perplexity {held_out["pseudo_perplexity"]:.1f}
-({held_out["sampled_texts"]} texts).
-
-Then {adaptation["steps"]:,} steps on the training texts of the tasks without their labels,
-{adaptation["seconds"] / 60:.0f} minutes: loss {adapted["loss"]:.3f} nats on held-out ones.
+({held_out["masked_tokens"]:,} masked tokens).
 
 Test accuracy in percent, mean ± standard deviation of {SEEDS} seeds: the same fine-tuning from the pretrained and from
 random weights; TF-IDF with logistic regression on the same split; the floor that the data's own notes give.

@@ -39,3 +39,9 @@ def tiny_tokenizer():
 
     lines = sample_path("text_en.txt").read_text("utf-8").split("\n")
     return train_wordpiece(lines, vocabulary_size=300)
+
+
+@pytest.fixture(scope="session")
+def torture_rounds():
+    """`torture_rounds(short, long)`: how often to hurt something; the long form runs under `make torture`."""
+    return lambda short, long: long if os.environ.get("TFLLM_TORTURE") else short

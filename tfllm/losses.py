@@ -70,7 +70,8 @@ class ClassificationLoss(keras.losses.Loss):
         label_smoothing: s, 0 to 1.
 
     Called with label_ids int32 (B,), logits float (B, C). The sum of weight times loss, divided by B: a weight counts
-    against the whole data set, not only against its batch.
+    against the whole data set, not only against its batch. With packed rows, label_ids (B, S) and logits (B, S, C),
+    give `reduction="mean_with_sample_weight"`: divided by the sum of the weights.
     Example: logits (0, 0), any label, any s -> log(2) = 0.6931.
     Source: Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
@@ -82,7 +83,8 @@ class ClassificationLoss(keras.losses.Loss):
 
     def call(self, label_ids, logits):
         log_probabilities = ops.log_softmax(ops.cast(logits, "float32"))
-        right = ops.one_hot(ops.cast(ops.reshape(label_ids, (-1,)), "int32"), ops.shape(logits)[-1])
+        label_ids = ops.reshape(ops.cast(label_ids, "int32"), ops.shape(logits)[:-1])
+        right = ops.one_hot(label_ids, ops.shape(logits)[-1])
         target = right * (1 - self.label_smoothing) + self.label_smoothing / ops.shape(logits)[-1]
         return -ops.sum(target * log_probabilities, axis=-1)
 

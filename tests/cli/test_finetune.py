@@ -107,7 +107,7 @@ def test_bad_rows_are_collected_in_a_file(tokenizer_directory, tmp_path):
 
 def test_a_dry_run_writes_nothing(reviews, tokenizer_directory, tmp_path):
     report = finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, dry_run=True, **QUICK)
-    assert report["steps"] == 5 and not (tmp_path / "m").exists()
+    assert report["steps"] == 6 and not (tmp_path / "m").exists()
 
 
 def test_training_in_bfloat16_leaves_the_policy_as_it_was(reviews, tokenizer_directory, tmp_path):

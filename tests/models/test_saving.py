@@ -1,6 +1,5 @@
 """Model directories: the same model again, bit for bit, or a clear refusal."""
 
-import json
 
 import keras
 import numpy as np
@@ -113,10 +112,9 @@ def test_a_taken_place_is_refused_and_the_model_in_it_stays(saved, classifier, m
 
 
 def test_an_unknown_builder_is_refused(saved):
-    file = saved / manifest.FILE_NAME
-    content = json.loads(file.read_text("utf-8"))
+    content = manifest.read_manifest(saved, "model")
     content["arguments"]["recipe"]["builder"] = "add_tree"
-    file.write_text(json.dumps(content), "utf-8")
+    manifest.write_manifest(saved, content)
     with pytest.raises(InputError, match="no builder 'add_tree'"):
         load_model(saved)
 

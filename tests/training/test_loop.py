@@ -119,13 +119,15 @@ def test_only_the_last_checkpoints_stay(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_every_flipped_byte_is_noticed_and_the_checkpoint_before_is_used(tmp_path, uninterrupted, caplog):
+def test_every_flipped_byte_is_noticed_and_the_checkpoint_before_is_used(
+    tmp_path, uninterrupted, caplog, torture_rounds
+):
     with pytest.raises(Killed):
         train(Run(tmp_path, save_seconds=0), callbacks=[StopAt(4)])
     newest = sorted(tmp_path.glob("checkpoint-*"))[-1]
     checkpoints = Run(tmp_path).checkpoints
     random = np.random.default_rng(0)
-    for _ in range(50):
+    for _ in range(torture_rounds(50, 1000)):
         file = newest / str(random.choice(["state.npz", "manifest.json"], p=[0.9, 0.1]))
         content = bytearray(file.read_bytes())
         place = int(random.integers(len(content)))

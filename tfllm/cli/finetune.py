@@ -1,5 +1,6 @@
 """`tfllm finetune`: labelled rows and an encoder -> a model for a task."""
 
+import copy
 import statistics
 import time
 from collections import Counter
@@ -162,13 +163,12 @@ class _Job:
         from tfllm.training import Run, best_epoch
 
         run = self._run
-        model, batches = self._model(seed), self._training_batches(train, seed)
+        model = self._model(seed)
+        batches = self._training_batches(model, train, seed)
         steps = run["epochs"] * batches.epoch_steps
         callbacks = running.training_callbacks(steps, running.count_tokens(batches()), self._tensorboard)
-        kept = Run(
-            directory, save_seconds=self._save_seconds, on_divergence=run["on_divergence"], writes=self._writes
-        )
-        history = self._fit(model, train, batches, self._batches(validation), run["epochs"], callbacks, kept)
+        kept = Run(directory, save_seconds=self._save_seconds, on_divergence=run["on_divergence"], writes=self._writes)
+        history = self._fit(model, batches, self._batches(validation), run["epochs"], callbacks, kept)
         best = best_epoch(history, run["monitor"])
         log.info("kept the best of %d epochs: %s", len(history), running.shown(best))
         return model, best
@@ -194,12 +194,13 @@ class _Job:
 
     def dry_run(self, train: "Table") -> dict:
         """Shapes, parameters, memory and time of one training."""
-        model, batches = self._model(self._run["seed"]), self._training_batches(train, self._run["seed"])
+        model = self._model(self._run["seed"])
+        batches = self._training_batches(model, train, self._run["seed"])
         return running.dry_run(
             model,
             batches(),
             self._run["epochs"] * batches.epoch_steps,
-            lambda few, callbacks: self._fit(model, train, running.first(batches(), few), None, 1, callbacks),
+            lambda few, callbacks: self._fit(model, _few(batches, few), None, 1, callbacks),
         )
 
     def _model(self, seed: int) -> "keras.Model":
@@ -212,10 +213,22 @@ class _Job:
         encoder = running.make_encoder(run, self.tokenizer.vocabulary_size)
         return models.add_classifier_head(encoder, self._label_names, dropout=run["dropout"], pooling=run["pooling"])
 
-    def _training_batches(self, table: "Table", seed: int):
-        from tfllm.data import ClassificationBatches
+    def _training_batches(self, model: "keras.Model", table: "Table", seed: int):
+        """Packed rows; for an encoder that would let packed texts see each other, one text a row."""
+        from tfllm.data import ClassificationBatches, PackedBatches
+        from tfllm.models import read_recipe
 
-        return ClassificationBatches(*self._reading(table), **self._shapes(), seed=seed)
+        packs = read_recipe(model)["encoder"]["builder"] == "build_encoder"
+        batches = PackedBatches if packs else ClassificationBatches
+        return batches(*self._reading(table), **self._shapes(), class_weights=self._class_weights(table), seed=seed)
+
+    def _class_weights(self, table: "Table") -> list[float] | None:
+        from tfllm.training import balanced_class_weights
+
+        if self._run["class_weights"] == "none":
+            return None
+        number = {name: position for position, name in enumerate(self._label_names)}
+        return balanced_class_weights([number[label] for label in table.labels], len(number))
 
     def _batches(self, table: "Table"):
         """Batches in the table's order."""
@@ -234,16 +247,11 @@ class _Job:
             "batch_size": run["batch_size"],
         }
 
-    def _fit(
-        self, model, table: "Table", batches, validation, epochs: int, callbacks: list, kept: "Run | None" = None
-    ) -> list[dict]:
-        from tfllm.training import balanced_class_weights, train_classifier
+    def _fit(self, model, batches, validation, epochs: int, callbacks: list, kept: "Run | None" = None) -> list[dict]:
+        from tfllm.models import packed_classifier
+        from tfllm.training import train_classifier
 
         run = self._run
-        class_weights = None
-        if run["class_weights"] == "balanced":
-            number = {name: position for position, name in enumerate(self._label_names)}
-            class_weights = balanced_class_weights([number[label] for label in table.labels], len(number))
         return train_classifier(
             model,
             batches,
@@ -252,15 +260,22 @@ class _Job:
             learning_rate=run["learning_rate"],
             weight_decay=run["weight_decay"],
             label_smoothing=run["label_smoothing"],
-            class_weights=class_weights,
             monitor=run["monitor"],
             patience=run["patience"],
             frozen_layers=run["frozen_layers"],
             unfreeze_gradually=run["unfreeze_gradually"],
             micro_batches=run["micro_batches"],
+            packed=packed_classifier(model, batches.texts_per_row) if batches.texts_per_row else None,
             run=kept,
             callbacks=callbacks,
         )
+
+
+def _few(batches, count: int):
+    """The same batches in epochs of `count`."""
+    short = copy.copy(batches)
+    short.epoch_steps = count
+    return short
 
 
 def _label_names(table: "Table") -> list[str]:

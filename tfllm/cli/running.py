@@ -171,13 +171,6 @@ def count_tokens(dataset: "tf.data.Dataset", batches: int = 4) -> float:
     return sum(counts) / max(len(counts), 1)
 
 
-def first(batches: "tf.data.Dataset", count: int) -> "tf.data.Dataset":
-    """The first of endless batches, as a data set that knows their number."""
-    import tensorflow as tf
-
-    return batches.take(count).apply(tf.data.experimental.assert_cardinality(count))
-
-
 def save(model: "keras.Model", out: Path, tokenizer: "Tokenizer", run: dict, data: list[str]) -> None:
     """Write the trained model with its card, and say where."""
     from tfllm.data import expand_paths

@@ -3,6 +3,7 @@
 from tfllm.data.classification import ClassificationBatches, classification_dataset, text_dataset
 from tfllm.data.features import FEATURES, check_dataset
 from tfllm.data.inspect import check_data
+from tfllm.data.packed import PackedBatches
 from tfllm.data.pretraining import find_records, masked_lm_dataset, read_held_out
 from tfllm.data.records import write_records
 from tfllm.data.records_dataset import check_records, read_records, records_dataset
@@ -13,6 +14,7 @@ from tfllm.data.tables import Table, read_table, write_bad_rows
 __all__ = [
     "FEATURES",
     "ClassificationBatches",
+    "PackedBatches",
     "Table",
     "check_data",
     "check_dataset",

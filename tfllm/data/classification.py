@@ -60,7 +60,7 @@ def classification_dataset(
         batch_size=batch_size,
         shuffle=shuffle,
         seed=seed,
-        targets=_label_ids(texts, labels, label_names),
+        targets=encode_labels(texts, labels, label_names),
         static_shapes=static_shapes,
     )
     return check_dataset(dataset, ENCODER_INPUTS, ["label_ids"])
@@ -71,13 +71,19 @@ class ClassificationBatches:
 
     The texts are tokenized once. Order and batches of epoch e follow from (seed, e) alone.
 
-    Args: those of `classification_dataset`.
+    Args:
+        texts, labels, tokenizer, label_names, sequence_length, batch_size, seed: as for `classification_dataset`.
+        class_weights: what an example of each label counts; None counts all alike.
 
     Attributes:
         epoch_steps: batches in an epoch.
+        texts_per_row: None, for a row holds one text; see `PackedBatches`.
 
-    Example: `batches = ClassificationBatches(...)`; `batches(100)` is a dataset that begins with batch 100.
+    Example: `batches = ClassificationBatches(...)`; `batches(100)` is a dataset that begins with batch 100. Its
+    elements are (inputs, label_ids), and with `class_weights` also a float32 (B,) of weights.
     """
+
+    texts_per_row = None
 
     def __init__(
         self,
@@ -88,11 +94,13 @@ class ClassificationBatches:
         label_names: Sequence[str],
         sequence_length: int = 128,
         batch_size: int = 32,
+        class_weights: Sequence[float] | None = None,
         seed: int = 0,
     ):
         checks.check_at_least("batch_size", batch_size, 1)
-        self._label_ids = _label_ids(texts, labels, label_names)
-        self._ids = _tokenize(texts, tokenizer, sequence_length)
+        self._class_weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
+        self._label_ids = encode_labels(texts, labels, label_names)
+        self._ids = encode_texts(texts, tokenizer, sequence_length)
         self._pad_id, self._length, self._size, self._seed = tokenizer.pad_id, sequence_length, batch_size, seed
         self.epoch_steps = -(-len(texts) // batch_size)
 
@@ -108,10 +116,13 @@ class ClassificationBatches:
                 skip = 0
 
         dataset = _gathered(batches, self._ids, self._label_ids, self._pad_id, self._length)
-        return check_dataset(dataset, ENCODER_INPUTS, ["label_ids"])
+        dataset = check_dataset(dataset, ENCODER_INPUTS, ["label_ids"])
+        if self._class_weights is None:
+            return dataset
+        return dataset.map(lambda inputs, label_ids: (inputs, label_ids, tf.gather(self._class_weights, label_ids)))
 
 
-def _label_ids(texts: Sequence[str], labels: Sequence[str], label_names: Sequence[str]) -> tf.Tensor:
+def encode_labels(texts: Sequence[str], labels: Sequence[str], label_names: Sequence[str]) -> tf.Tensor:
     """int32 (texts,): the position of each label in `label_names`."""
     if len(texts) != len(labels):
         raise InputError(f"Every text needs one label. Received: {len(texts)} texts and {len(labels)} labels.")
@@ -135,7 +146,7 @@ def text_dataset(
 ) -> tf.data.Dataset:
     """Batches of texts without labels, or with `targets` (one row each); see `classification_dataset`."""
     checks.check_at_least("batch_size", batch_size, 1)
-    ids = _tokenize(texts, tokenizer, sequence_length)
+    ids = encode_texts(texts, tokenizer, sequence_length)
     lengths = ids.row_lengths().numpy()
     last = len(lengths) - len(lengths) % batch_size if static_shapes else len(lengths)
     epochs = itertools.count()
@@ -174,7 +185,7 @@ def _gathered(
     return dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
-def _tokenize(texts: Sequence[str], tokenizer: Tokenizer, sequence_length: int) -> tf.RaggedTensor:
+def encode_texts(texts: Sequence[str], tokenizer: Tokenizer, sequence_length: int) -> tf.RaggedTensor:
     """`[CLS] text [SEP]` of every text, cut to sequence_length; says how many were cut.
 
     Texts are tokenized some at a time: ids of whole documents take many times the bytes of their text.

@@ -1,7 +1,7 @@
 """The batch contract: what stands between data and models, defined once.
 
-B batch, T tokens, M masked positions. Worked example, two texts `[CLS] a b [SEP]` and `[CLS] c [SEP]` packed into one
-row of eight, with `b` masked (ids: [PAD] 0, [CLS] 2, [SEP] 3, [MASK] 4, a 10, b 11, c 12):
+B batch, T tokens, M masked positions, S texts in a row. Worked example, two texts `[CLS] a b [SEP]` and `[CLS] c [SEP]`
+packed into one row of eight, with `b` masked (ids: [PAD] 0, [CLS] 2, [SEP] 3, [MASK] 4, a 10, b 11, c 12):
 
     token_ids       2  10   4   3   2  12   3   0
     segment_ids     0   0   0   0   0   0   0   0
@@ -39,6 +39,8 @@ FEATURES = {
     "mask_ids": Feature("int32", 2, "(B, M) the original ids at those places; 0 where unused"),
     "mask_weights": Feature("float32", 2, "(B, M) 1 where a place is to be predicted, 0 where unused"),
     "label_ids": Feature("int32", 1, "(B,) the position of the text's label in the list of labels"),
+    "row_label_ids": Feature("int32", 2, "(B, S) those of the texts of a packed row, in their order; 0 where unused"),
+    "row_label_weights": Feature("float32", 2, "(B, S) what each text of a packed row counts; 0 where unused"),
 }
 ENCODER_INPUTS = ("token_ids", "segment_ids", "padding_mask")
 MASKED_LM_INPUTS = (*ENCODER_INPUTS, "mask_positions")

@@ -5,7 +5,7 @@ Out: token_ids and padding_mask, int32 (rows, T); texts of one row are numbered 
 """
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def pack(
     Example: documents of 3 and 1 tokens, T=8 -> one row: [CLS] a b c [SEP] [CLS] d [SEP], mask 1 1 1 1 1 2 2 2.
     """
     pieces = [piece for document in documents for piece in cut(document, length - 2)]
-    rows = _best_fit([len(piece) + 2 for piece in pieces], length)
+    rows = best_fit([len(piece) + 2 for piece in pieces], length)
     token_ids = np.full((len(rows), length), pad_id, np.int32)
     padding_mask = np.zeros((len(rows), length), np.int32)
     for row, members in enumerate(rows):
@@ -48,8 +48,14 @@ def pack(
     return token_ids, padding_mask
 
 
-def _best_fit(sizes: list[int], capacity: int) -> list[list[int]]:
-    """Which items go into which row: longest first, into the row with the least room that still holds them."""
+def best_fit(sizes: Sequence[int], capacity: int, most: int | None = None) -> list[list[int]]:
+    """Which items go into which row: longest first, into the row with the least room that still holds them.
+
+    Args:
+        sizes: of the items.
+        capacity: of a row.
+        most: how many items a row takes at most.
+    """
     rows: list[list[int]] = []
     rooms: list[tuple[int, int]] = []  # (room left, row), sorted
     for item in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
@@ -60,5 +66,6 @@ def _best_fit(sizes: list[int], capacity: int) -> list[list[int]]:
         else:
             room, row = rooms.pop(place)
         rows[row].append(item)
-        bisect.insort(rooms, (room - sizes[item], row))
+        if len(rows[row]) != most:
+            bisect.insort(rooms, (room - sizes[item], row))
     return rows

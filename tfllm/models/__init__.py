@@ -7,6 +7,7 @@ from tfllm.models.heads import (
     add_masked_lm_head,
     add_next_sentence_head,
     add_pretraining_heads,
+    packed_classifier,
 )
 from tfllm.models.recipe import check_length, longest_text, read_encoder, read_recipe
 from tfllm.models.saving import load_encoder, load_model, save_model
@@ -24,6 +25,7 @@ __all__ = [
     "load_encoder",
     "load_model",
     "longest_text",
+    "packed_classifier",
     "read_encoder",
     "read_recipe",
     "save_model",

@@ -7,7 +7,7 @@ Out: dict: sequence_output float (B, T, D), pooled_output float (B, D).
 import keras
 
 from tfllm import checks
-from tfllm.models.layers import SameText, SumNormDropout, TextPositionEmbedding
+from tfllm.models.layers import SameText, Sinusoids, SumNormDropout, TextPositionEmbedding
 from tfllm.models.recipe import remember
 from tfllm.models.transformer import TransformerEncoder
 
@@ -65,9 +65,8 @@ def build_encoder(
         reverse_dtype=keras.config.dtype_policy().compute_dtype,  # float32 under every policy, if it is not given
         name="token_embedding",
     )(inputs["token_ids"])
-    positions = TextPositionEmbedding(max_sequence_length, hidden_dim, kernel_initializer(), name="position_embedding")(
-        same_text
-    )
+    position_embedding = TextPositionEmbedding(max_sequence_length, hidden_dim, Sinusoids(), name="position_embedding")
+    positions = position_embedding(same_text)
     segments = keras.layers.Embedding(
         num_segments, hidden_dim, embeddings_initializer=kernel_initializer(), name="segment_embedding"
     )(inputs["segment_ids"])

@@ -11,8 +11,8 @@ import keras
 
 from tfllm import checks
 from tfllm.models.encoder import gelu, kernel_initializer, layer_norm
-from tfllm.models.layers import GatherPositions, MeanOfTokens, VocabularyBias
-from tfllm.models.recipe import remember
+from tfllm.models.layers import GatherPositions, MeanOfTokens, TextVectors, VocabularyBias
+from tfllm.models.recipe import read_encoder, read_recipe, remember
 from tfllm.models.trainable import TrainableModel
 
 POOLINGS = ("cls", "mean")
@@ -86,6 +86,26 @@ def add_classifier_head(
     logits = _dense_float32(len(labels), "logits")(x)
     model = TrainableModel(encoder.input, logits, name="classifier")
     return remember(model, "add_classifier_head", {"labels": labels, "dropout": dropout, "pooling": pooling}, encoder)
+
+
+def packed_classifier(classifier: keras.Model, texts_per_row: int) -> keras.Model:
+    """The same classifier, with the same weights, for rows that hold several texts each: to train it on packed rows.
+
+    Args:
+        classifier: from `add_classifier_head` on an encoder from `build_encoder`; a KerasHub backbone would let the
+            texts of a row see each other.
+        texts_per_row: S, as `PackedBatches.texts_per_row` says.
+
+    Returns:
+        Functional model. Inputs: the encoder's. Output: logits float32 (B, S, C).
+    """
+    encoder, arguments = read_encoder(classifier), read_recipe(classifier)["arguments"]
+    hidden, padding_mask = encoder.output["sequence_output"], encoder.input["padding_mask"]
+    x = TextVectors(texts_per_row, arguments["pooling"], name="packed_pooling")(hidden, padding_mask)  # (B, S, D)
+    if arguments["pooling"] == "cls":
+        x = encoder.get_layer("pooled_dense")(x)
+    logits = classifier.get_layer("logits")(classifier.get_layer("classifier_dropout")(x))
+    return TrainableModel(encoder.input, logits, name="packed_classifier")
 
 
 def _mask_positions() -> keras.KerasTensor:

@@ -36,12 +36,12 @@ def train_classifier(
     warmup_share: float = 0.1,
     weight_decay: float = 0.01,
     label_smoothing: float = 0.0,
-    class_weights: Sequence[float] | None = None,
     monitor: str = "macro_f1",
     patience: int = 2,
     frozen_layers: int = 0,
     unfreeze_gradually: bool = False,
     micro_batches: int = 1,
+    packed: keras.Model | None = None,
     run: Run | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> list[dict[str, float]]:
@@ -49,19 +49,21 @@ def train_classifier(
 
     Args:
         model: from `add_classifier_head`.
-        train: from `classification_dataset`, or from `ClassificationBatches`, which a `run` needs to go on exactly.
+        train: from `classification_dataset`; or `ClassificationBatches` or `PackedBatches`, which know class weights
+            and which a `run` needs to go on exactly.
         validation: from `classification_dataset`. Without it the last epoch's weights stay.
         epochs: passes over the training data, at most.
         learning_rate: the peak; it is reached after `warmup_share` of the steps and falls linearly to 0.
         weight_decay: see `adamw`.
         label_smoothing: see `ClassificationLoss`.
-        class_weights: one number per label that its examples count; None counts all alike.
         monitor: "accuracy", "macro_f1", "matthews" or "loss" of the validation data decides which epoch is best.
         patience: epochs without a better value until training stops.
         frozen_layers: the embeddings and this many of the lowest layers are not trained; 0 trains everything.
         unfreeze_gradually: begin with the head alone and add one layer from the top with each epoch (Howard and Ruder
             2018, arXiv:1801.06146, section 3.3); the learning rate then rises and falls anew with every added layer.
         micro_batches: see `TrainableModel`.
+        packed: from `packed_classifier(model, ...)`, which is then trained on `train`, from `PackedBatches`, in place
+            of `model`; they share their weights.
         run: where checkpoints go; called again with the same arguments, the training goes on from the newest.
         callbacks: further Keras callbacks.
 
@@ -78,8 +80,9 @@ def train_classifier(
     lowest_frozen = frozen_layers + 1 if frozen_layers else 0  # the embeddings are a block of their own
     stages = _stages(len(blocks), lowest_frozen, epochs) if unfreeze_gradually else [(lowest_frozen, epochs)]
 
+    trained = packed or model
     batches, epoch_steps = _restartable(train)
-    watch = _BestEpoch(validation, monitor, patience) if validation is not None else None
+    watch = _BestEpoch(model, validation, monitor, patience) if validation is not None else None
     memory, found = Memory(watch), run.read() if run else None
     if found:
         memory.recall(found)
@@ -93,16 +96,18 @@ def train_classifier(
             for layer in block:
                 layer.trainable = number >= frozen
         steps = stage_epochs * epoch_steps
-        model.compile(
+        trained.compile(
             adamw(learning_rate, total_steps=steps, warmup_steps=int(steps * warmup_share), weight_decay=weight_decay),
-            loss=ClassificationLoss(label_smoothing),
+            loss=ClassificationLoss(
+                label_smoothing, reduction="mean_with_sample_weight" if packed else "sum_over_batch_size"
+            ),
         )
-        model.micro_batches = micro_batches
+        trained.micro_batches = micro_batches
         if found:
-            restore(model, found)
+            restore(trained, found)
             found = None
         fit_steps(
-            model,
+            trained,
             batches,
             memory,
             last_step=end,
@@ -110,7 +115,6 @@ def train_classifier(
             run=run,
             watch=watch,
             callbacks=callbacks,
-            class_weight=None if class_weights is None else dict(enumerate(class_weights)),
         )
         if watch:
             watch.end_stage()
@@ -174,9 +178,9 @@ class _BestEpoch(Watch):
     Unlike Keras's EarlyStopping it lasts over several calls of `fit`. The `val_` scores go to the epoch's logs.
     """
 
-    def __init__(self, validation: tf.data.Dataset, monitor: str, patience: int):
+    def __init__(self, scored: keras.Model, validation: tf.data.Dataset, monitor: str, patience: int):
         super().__init__()
-        self._monitor, self._patience = monitor, patience
+        self._scored, self._monitor, self._patience = scored, monitor, patience
         self._better = operator.gt if MONITORS[monitor] == "max" else operator.lt
         self._best, self._weights, self._waited = None, [], 0
         self._inputs = validation.map(lambda inputs, label_ids: inputs)
@@ -186,7 +190,7 @@ class _BestEpoch(Watch):
         scores = self._scores()
         logs.update({f"val_{name}": value for name, value in scores.items()})
         if self._best is None or self._better(scores[self._monitor], self._best):
-            self._best, self._weights, self._waited = float(scores[self._monitor]), self.model.get_weights(), 0
+            self._best, self._weights, self._waited = float(scores[self._monitor]), self._scored.get_weights(), 0
         else:
             self._waited += 1
             if self._waited >= self._patience:
@@ -207,10 +211,10 @@ class _BestEpoch(Watch):
 
     def restore(self) -> None:
         """Put the best epoch's weights into the model."""
-        self.model.set_weights(self._weights)
+        self._scored.set_weights(self._weights)
 
     def _scores(self) -> dict[str, float]:
-        logits = self.model.predict(self._inputs, verbose=0)
+        logits = self._scored.predict(self._inputs, verbose=0)
         if not np.isfinite(logits).all():
             raise InputError("Training has diverged: the model's outputs are not numbers. Lower the learning rate.")
         probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits.astype("float64")))

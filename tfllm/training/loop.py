@@ -35,7 +35,6 @@ def fit_steps(
     run: Run | None = None,
     watch: Watch | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    class_weight: dict | None = None,
 ) -> None:
     """Fit from batch `memory.step` to batch `last_step`, whatever happens on the way.
 
@@ -47,7 +46,6 @@ def fit_steps(
         run: where checkpoints go; None writes none.
         watch: scores every epoch, before the history is kept.
         callbacks: further Keras callbacks.
-        class_weight: as `fit` takes it.
 
     Raises:
         InputError: when the loss or a gradient is not finite; the batch is kept in the run's directory.
@@ -64,12 +62,12 @@ def fit_steps(
             if memory.step >= last_step or model.stop_training:
                 return
             try:
-                _fit_once(model, batches, memory, last_step, epoch_steps, everyone, class_weight)
+                _fit_once(model, batches, memory, last_step, epoch_steps, everyone)
             except _NotFinite as error:
                 _handle_divergence(model, batches, memory, run, error.step, epoch_steps)
 
 
-def _fit_once(model, batches, memory, last_step, epoch_steps, callbacks, class_weight) -> None:
+def _fit_once(model, batches, memory, last_step, epoch_steps, callbacks) -> None:
     """To the end of the epoch when in the midst of one, else to the last step."""
     epoch, done = divmod(memory.step, epoch_steps)
     end = min(last_step, (epoch + 1) * epoch_steps) if done else last_step
@@ -82,7 +80,6 @@ def _fit_once(model, batches, memory, last_step, epoch_steps, callbacks, class_w
         initial_epoch=epoch,
         epochs=-(-end // epoch_steps),
         steps_per_epoch=min(epoch_steps, end - memory.step) - len(skipped),
-        class_weight=class_weight,
         callbacks=callbacks,
         verbose=0,
         shuffle=False,

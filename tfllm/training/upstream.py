@@ -23,18 +23,19 @@ _REPLICA_STEP = 0x3C6EF372  # between the seeds of two replicas
 def repaired() -> Iterator[None]:
     """Use the repairs inside the block."""
     with (
-        mock.patch.object(trainer.TensorFlowTrainer, "_maybe_symbolic_build", build_from_one_replica),
+        mock.patch.object(trainer.TensorFlowTrainer, "_maybe_symbolic_build", build_from_shapes),
         mock.patch.object(trainer, "reduce_per_replica", reduce_per_replica),
         mock.patch.object(keras.random.SeedGenerator, "next", next_of_replica),
     ):
         yield
 
 
-def build_from_one_replica(model: keras.Model, iterator=None, data_batch=None) -> None:
-    """Build model, metrics and optimizer from the rows of one replica.
+def build_from_shapes(model: keras.Model, iterator=None, data_batch=None) -> None:
+    """Build model, metrics and optimizer from the shapes of a batch.
 
-    Keras builds from the mean of all replicas' rows, which there is not for bool rows, for replicas with unequal
-    numbers of rows, nor for dicts in several processes (keras#20585).
+    Keras takes a first batch and the mean of all replicas' rows. There is no such mean of bool rows, of replicas with
+    unequal numbers of rows, nor of dicts in several processes (keras#20585); and data that are shuffled anew every time
+    they are read would come in another order than on one device.
     """
     strategy = model._distribute_strategy
     if strategy is None:
@@ -42,11 +43,11 @@ def build_from_one_replica(model: keras.Model, iterator=None, data_batch=None) -
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if getattr(optimizer, "_distribution_strategy", strategy) is not strategy:
         raise InputError("The optimizer was made outside of the strategy. Make it inside, as the model.")
-    for _, _, distributed in iterator or ():
+    if iterator is not None:
         data_batch = tf.nest.map_structure(
-            lambda value: strategy.experimental_local_results(value)[0], next(distributed)
+            lambda spec: getattr(spec, "_value_specs", [spec])[0],  # of one replica
+            iterator._distributed_dataset.element_spec,
         )
-        break
     with strategy.scope():
         model._symbolic_build(data_batch=data_batch)
 

@@ -1,0 +1,103 @@
+"""Packed batches of labelled texts: every text once a pass, rows nearly full, the same shape always, from any batch."""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from tfllm.checks import InputError
+from tfllm.data import ClassificationBatches, PackedBatches
+
+TEXTS = [" ".join(["a"] * (1 + number % 20)) + f" {number}" for number in range(200)]
+LABELS = ["yes" if number % 3 else "no" for number in range(200)]
+
+
+def make(tokenizer, texts=TEXTS, labels=LABELS, **arguments):
+    arguments = {"label_names": ["no", "yes"], "sequence_length": 64, "batch_size": 16, **arguments}
+    return PackedBatches(texts, labels, tokenizer, **arguments)
+
+
+def first(batches, count, start=0):
+    return list(batches(start).take(count).as_numpy_iterator())
+
+
+def texts_of(elements):
+    """(ids, label id, weight) of every text in the batches, in order."""
+    found = []
+    for inputs, label_ids, weights in elements:
+        for row, (ids, mask) in enumerate(zip(inputs["token_ids"], inputs["padding_mask"], strict=True)):
+            for number in range(1, mask.max() + 1):
+                text = tuple(ids[mask == number].tolist())
+                found.append((text, int(label_ids[row, number - 1]), float(weights[row, number - 1])))
+    return found
+
+
+def test_a_tiny_data_set_gives_exactly_this_row(tiny_tokenizer):
+    batches = make(tiny_tokenizer, ["the", "the the"], ["yes", "no"], batch_size=2)
+    inputs, label_ids, weights = first(batches, 1)[0]
+    the, cls, sep = tiny_tokenizer.vocabulary.index("the"), tiny_tokenizer.cls_id, tiny_tokenizer.sep_id
+    assert inputs["token_ids"][0].tolist() == [cls, the, the, sep, cls, the, sep] + [tiny_tokenizer.pad_id] * 57
+    assert inputs["padding_mask"][0].tolist() == [1, 1, 1, 1, 2, 2, 2] + [0] * 57
+    assert not inputs["segment_ids"].any()
+    assert label_ids.tolist() == [[0, 1] + [0] * 6]
+    assert weights.tolist() == [[1, 1] + [0] * 6]
+    assert {value.dtype.name for value in [*inputs.values(), label_ids]} == {"int32"}
+
+
+def test_a_pass_holds_every_text_once_with_its_label(tiny_tokenizer):
+    batches = make(tiny_tokenizer)
+    ids = tiny_tokenizer.wrap(tiny_tokenizer.tokenize(TEXTS), 64).to_list()
+    every = Counter((tuple(text), int(label == "yes"), 1.0) for text, label in zip(ids, LABELS, strict=True))
+    whole = -(-len(batches._pass(0)) // batches.rows)
+    found = texts_of(first(batches, 2 * whole))
+    assert Counter(found[: len(TEXTS)]) == every
+    assert found[: len(TEXTS)] != found[len(TEXTS) : 2 * len(TEXTS)]
+    assert batches.epoch_steps in (whole - 1, whole)
+
+
+def test_rows_are_nearly_full_and_batches_of_one_shape_hold_the_texts_asked_for(tiny_tokenizer):
+    batches = make(tiny_tokenizer)
+    elements = first(batches, batches.epoch_steps)
+    assert {inputs["token_ids"].shape for inputs, _, _ in elements} == {(batches.rows, 64)}
+    filled = np.mean([(inputs["padding_mask"] > 0).mean() for inputs, _, _ in elements])
+    assert filled > 0.9
+    assert np.mean([weights.sum() for _, _, weights in elements]) == pytest.approx(16, rel=0.2)
+
+
+@pytest.mark.parametrize("kind", [PackedBatches, ClassificationBatches])
+def test_from_any_batch_on_they_are_those_of_the_beginning(tiny_tokenizer, kind):
+    def batches():
+        return kind(TEXTS, LABELS, tiny_tokenizer, label_names=["no", "yes"], batch_size=16, seed=3)
+
+    steps = batches().epoch_steps
+    whole = first(batches(), 2 * steps + 2)
+    for start in (1, steps - 1, steps, 2 * steps + 1):
+        for a, b in itertools.islice(zip(whole[start:], first(batches(), 2, start), strict=False), 2):
+            for name in a[0]:
+                np.testing.assert_array_equal(a[0][name], b[0][name])
+            np.testing.assert_array_equal(a[1], b[1])
+
+
+@pytest.mark.parametrize("kind", [PackedBatches, ClassificationBatches])
+def test_class_weights_stand_with_every_example(tiny_tokenizer, kind):
+    batches = kind(TEXTS, LABELS, tiny_tokenizer, label_names=["no", "yes"], class_weights=[3.0, 0.5])
+    for _, label_ids, weights in first(batches, batches.epoch_steps):
+        used = weights > 0
+        np.testing.assert_array_equal(weights[used], np.where(label_ids == 0, 3.0, 0.5)[used])
+
+
+def test_long_texts_are_cut_and_very_short_ones_fill_no_more_places_than_a_row_has(tiny_tokenizer):
+    long = make(tiny_tokenizer, ["the " * 100] * 10, ["yes"] * 10, sequence_length=16)
+    assert first(long, 1)[0][0]["padding_mask"].max() == 1
+    short = make(tiny_tokenizer, ["the"] * 40, ["yes"] * 40)
+    assert short.texts_per_row == 8
+    assert {inputs["padding_mask"].max() for inputs, _, _ in first(short, 2)} == {8}
+
+
+def test_bad_arguments_are_input_errors(tiny_tokenizer):
+    for arguments, message in [({"batch_size": 0}, "batch_size"), ({"sequence_length": 2}, "sequence_length")]:
+        with pytest.raises(InputError, match=message):
+            make(tiny_tokenizer, **arguments)
+    with pytest.raises(InputError, match="did you mean 'yes'"):
+        make(tiny_tokenizer, ["the"], ["yess"])

@@ -1,0 +1,55 @@
+"""Packed rows give a classifier the same logits and the same gradients as one text a row."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm.models import add_classifier_head, build_encoder, packed_classifier
+
+SIZE = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "dropout": 0.0}
+TEXTS = [[2, 7, 8, 3], [2, 9, 3], [2, 5, 6, 7, 8, 3], [2, 10, 11, 3]]
+LABELS = [0, 1, 2, 1]
+
+
+def rows_of(packing: list[list[int]], length: int = 12):
+    """Inputs for rows that hold the texts of these numbers."""
+    token_ids, padding_mask = np.zeros((2, len(packing), length), np.int32)
+    for row, members in enumerate(packing):
+        start = 0
+        for number, member in enumerate(members, start=1):
+            end = start + len(TEXTS[member])
+            token_ids[row, start:end], padding_mask[row, start:end] = TEXTS[member], number
+            start = end
+    return {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids), "padding_mask": padding_mask}
+
+
+@pytest.fixture(params=["mean", "cls"])
+def classifier(request):
+    keras.utils.set_random_seed(0)
+    return add_classifier_head(build_encoder(20, **SIZE), ["a", "b", "c"], dropout=0.0, pooling=request.param)
+
+
+def test_logits_are_those_of_one_text_a_row(classifier):
+    alone = classifier(rows_of([[0], [1], [2], [3]]))
+    packed = packed_classifier(classifier, texts_per_row=3)(rows_of([[0, 1], [2, 3]]))
+    assert packed.shape == (2, 3, 3)
+    np.testing.assert_allclose(np.concatenate([packed[0, :2], packed[1, :2]]), alone, atol=1e-6)
+
+
+def test_a_step_on_packed_rows_is_the_step_on_one_text_a_row(classifier):
+    from tfllm.losses import ClassificationLoss
+
+    before, after = classifier.get_weights(), []
+    packed = packed_classifier(classifier, texts_per_row=3)
+    weights = tf.constant([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
+    for model, batch in (
+        (classifier, (rows_of([[0], [1], [2], [3]]), tf.constant(LABELS))),
+        (packed, (rows_of([[0, 1], [2, 3]]), tf.constant([[0, 1, 0], [2, 1, 0]]), weights)),
+    ):
+        classifier.set_weights(before)
+        model.compile(keras.optimizers.SGD(0.5), loss=ClassificationLoss(reduction="mean_with_sample_weight"))
+        model.fit(tf.data.Dataset.from_tensors(batch), verbose=0, shuffle=False)
+        after.append(classifier.get_weights())
+    for a, b in zip(*after, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)

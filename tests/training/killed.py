@@ -1,0 +1,47 @@
+"""A training to be killed: reads lines from standard input and does one part of the training for each in a fork.
+
+    python killed.py RECORDS OUT STEPS
+
+In: "go". Out: the fork's process number, later how it ended. TensorFlow is imported once, before any fork, and started
+in the forks only, which saves its start-up with each.
+"""
+
+import os
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf  # noqa: F401 (imported before the forks)
+
+import tfllm
+from tfllm.data import masked_lm_dataset
+from tfllm.tokenizers import load_tokenizer
+from tfllm.training import Run, train_masked_lm
+
+BATCH_SIZE = 4
+
+
+def train(records: str, out: str, steps: int) -> None:
+    """Train, going on from what stands in OUT; the final weights go to OUT/weights.npz."""
+    keras.utils.set_random_seed(5)
+    tokenizer = load_tokenizer(records + "/tokenizer")
+    size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "dropout": 0.1}
+    model = tfllm.add_masked_lm_head(tfllm.build_encoder(tokenizer.vocabulary_size, **size))
+    train_masked_lm(
+        model,
+        lambda start: masked_lm_dataset(records, tokenizer, batch_size=BATCH_SIZE, start_batch=start, part="train"),
+        tfllm.adamw(1e-2, total_steps=steps, warmup_steps=10),
+        steps=steps,
+        run=Run(out + "/run", save_seconds=0),
+    )
+    np.savez(out + "/weights.npz", *model.get_weights())
+
+
+if __name__ == "__main__":
+    for _ in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            train(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+            os._exit(0)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
