@@ -1,5 +1,12 @@
 """A classifier of random weights and tiny data it can learn: which of two tokens stands in the row."""
 
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -65,3 +72,42 @@ def make_batches(make_dataset):
         return batches
 
     return make
+
+
+@pytest.fixture(scope="session")
+def run_replicas():
+    """`run_replicas(name)`: what the program `replicas.py` prints, in a process of its own."""
+
+    def run(name):
+        program = [
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore:__array__",
+            Path(__file__).with_name("replicas.py"),
+            name,
+        ]
+        done = subprocess.run(program, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def start_both():
+    """`start_both(command)`: the command in two processes that know of each other by TF_CONFIG."""
+
+    def start(command):
+        ports = []
+        for _ in range(2):
+            with socket.socket() as free:
+                free.bind(("localhost", 0))
+                ports.append(free.getsockname()[1])
+        cluster = {"worker": [f"localhost:{port}" for port in ports]}
+        tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return [subprocess.Popen(command, env={**os.environ, "TF_CONFIG": json.dumps(task)}, **pipes) for task in tasks]
+
+    return start

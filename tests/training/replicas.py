@@ -1,6 +1,7 @@
 """Trainings on one and on several devices, for the tests: a program, as devices are divided once in a process.
 
-`python replicas.py mirrored` prints JSON: how far two logical CPUs end from one, and what Keras alone would do.
+`python replicas.py mirrored` prints JSON: how far two logical CPUs end from one; `upstream` what Keras alone would do
+there, and `worker` in one of two processes.
 """
 
 import contextlib
@@ -65,6 +66,12 @@ def stock_strategy():
     return tf.distribute.MirroredStrategy(cross_device_ops=tf.distribute.ReductionToOneDevice())
 
 
+def apart(left: tuple, right: tuple) -> dict:
+    """How far two trainings end from each other: (model, weights, reported numbers) each."""
+    (_, weights, reported), (_, others, other) = left, right
+    return {"weights": distance(weights, others), **{name: abs(reported[name] - other[name]) for name in reported}}
+
+
 def our_adamw():
     from tfllm import adamw
 
@@ -73,11 +80,8 @@ def our_adamw():
 
 def mirrored() -> dict:
     import keras
-    import tensorflow as tf
 
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-
+    divide_processor()
     from tfllm.training import choose_strategy
 
     def ours(strategy, optimizer=our_adamw, micro_batches: int = 1, rows: int = ROWS):
@@ -86,21 +90,10 @@ def mirrored() -> dict:
             model.micro_batches = micro_batches
             return model, *fitted(model, optimizer(), masked_rows(rows))
 
-    def apart(left, right) -> dict:
-        (_, weights, reported), (_, others, other) = left, right
-        return {"weights": distance(weights, others), **{name: abs(reported[name] - other[name]) for name in reported}}
-
     def spread(model) -> float:
         """How far the replicas' own copies of weights and optimizer are from each other."""
         variables = [variable.value for variable in model.variables + model.optimizer.variables]
         return max(distance([v.values[0]], [v.values[1]]) for v in variables)
-
-    def stock(strategy):
-        """Keras's own step."""
-        with strategy:
-            model = masked_lm()
-            plain = keras.Model(model.input, model.output)
-            return model, *fitted(plain, keras.optimizers.SGD(1.0), masked_rows())
 
     def here():
         return contextlib.nullcontext()
@@ -115,14 +108,16 @@ def mirrored() -> dict:
     results = {"adamw": apart(one, replicated), "copies": spread(replicated[0])}
     results["micro_batches"] = apart(one, ours(two(), micro_batches=2))
     results["uneven"] = apart(ours(here(), clipped, rows=3), ours(two(), clipped, rows=3))
-    results["stock"] = apart(stock(here()), stock(stock_strategy().scope()))
-    for scenario in (float16, dropped, classifiers, resumed, refused, defects):
+    for scenario in (float16, dropped, classifiers, resumed, refused):
         results[scenario.__name__] = scenario()
-        if "-v" in sys.argv:
-            import time
-
-            print(scenario.__name__, time.process_time(), results[scenario.__name__], file=sys.stderr)
     return results
+
+
+def divide_processor() -> None:
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 def float16() -> dict:
@@ -160,21 +155,24 @@ def fitted_again(model, batch: tuple) -> tuple[list[np.ndarray], dict]:
     return model.get_weights(), history
 
 
+def same(strategy, model, inputs) -> bool:
+    """Whether two replicas with the same rows have the same outputs in training."""
+    import tensorflow as tf
+
+    @tf.function
+    def outputs():
+        return strategy.run(lambda: model(inputs, training=True))
+
+    first, second = strategy.experimental_local_results(outputs())
+    return bool((first.numpy() == second.numpy()).all())
+
+
 def dropped() -> dict:
-    """Whether two replicas with the same rows drop the same activations: in the encoder, in the head, in Keras."""
-    import keras
+    """Whether two replicas with the same rows drop the same activations: in the encoder, in the head."""
     import tensorflow as tf
 
     from tfllm import add_classifier_head, build_encoder
     from tfllm.training import choose_strategy
-
-    def same(strategy, model, inputs) -> bool:
-        @tf.function
-        def outputs():
-            return strategy.run(lambda: model(inputs, training=True))
-
-        first, second = strategy.experimental_local_results(outputs())
-        return bool((first.numpy() == second.numpy()).all())
 
     inputs = {name: value for name, value in masked_rows()[0].items() if name != "mask_positions"}
     found = {}
@@ -183,10 +181,6 @@ def dropped() -> dict:
         for name, in_encoder, in_head in (("encoder", 0.3, 0.0), ("head", 0.0, 0.5), ("nowhere", 0.0, 0.0)):
             encoder = build_encoder(VOCABULARY, **SIZE, dropout=in_encoder)
             found[name] = same(strategy, add_classifier_head(encoder, ["a", "b"], dropout=in_head), inputs)
-    with stock_strategy().scope():
-        found["keras"] = same(
-            tf.distribute.get_strategy(), keras.Sequential([keras.layers.Dropout(0.5)]), np.ones((4, 8))
-        )
     return found
 
 
@@ -251,7 +245,6 @@ def resumed() -> dict:
 
 def refused() -> dict:
     """What two replicas answer to options that cannot work."""
-    import keras
     import tensorflow as tf
 
     from tfllm.checks import InputError
@@ -278,23 +271,97 @@ def refused() -> dict:
     return said
 
 
-def defects() -> dict:
-    """What Keras alone does where `tfllm.training.upstream` repairs it: the type of the error, or what is wrong."""
+def upstream() -> dict:
+    """What Keras alone does on two replicas where `tfllm.training.upstream` repairs it."""
     import keras
     import tensorflow as tf
 
+    divide_processor()
+
+    def stock(strategy):
+        """Keras's own step."""
+        with strategy:
+            model = masked_lm()
+            plain = keras.Model(model.input, model.output)
+            return model, *fitted(plain, keras.optimizers.SGD(1.0), masked_rows())
+
+    results = {"stock": apart(stock(contextlib.nullcontext()), stock(stock_strategy().scope()))}
+    with stock_strategy().scope():
+        dropping = keras.Sequential([keras.layers.Dropout(0.5)])
+        results["dropped"] = same(tf.distribute.get_strategy(), dropping, np.ones((4, 8)))
+    for scenario in (defects, first_batch):
+        results[scenario.__name__] = scenario()
+    return results
+
+
+def defects() -> dict:
+    """The type of the error with which Keras ends at rows it cannot divide."""
     found = {}
     batches = {"bool": (np.ones((4, 2), bool), np.ones(4)), "uneven": (np.ones((3, 2)), np.ones(3))}
     for name, batch in batches.items():
         with stock_strategy().scope():
+            found[name] = failure(batch)
+    return found
+
+
+def failure(batch: tuple) -> str | None:
+    """The type of the error with which a plain model of Keras ends at a batch; None if it is trained."""
+    import keras
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    try:
+        model.fit(tf.data.Dataset.from_tensors(batch), verbose=0, shuffle=False)
+    except Exception as error:
+        return type(error).__name__
+
+
+def first_batch() -> dict:
+    """How often a data set of one epoch is begun."""
+    import keras
+    import tensorflow as tf
+
+    from tfllm.training import choose_strategy
+
+    found = {}
+    for name, strategy in (("keras", stock_strategy().scope()), ("repaired", choose_strategy("mirrored"))):
+        begun = []
+
+        def rows(begun=begun):
+            begun.append(1)
+            yield np.ones((4, 2)), np.ones(4)
+
+        spec = (tf.TensorSpec((4, 2)), tf.TensorSpec((4,)))
+        with strategy:
             model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
             model.compile("sgd", "mse")
-            try:
-                model.fit(tf.data.Dataset.from_tensors(batch), verbose=0, shuffle=False)
-            except Exception as error:
-                found[name] = type(error).__name__
+            model.fit(
+                tf.data.Dataset.from_generator(rows, output_signature=spec), verbose=0, shuffle=False, steps_per_epoch=1
+            )
+        found[name] = len(begun)
+    return found
+
+
+def worker() -> dict:
+    """What Keras does in one of two processes: without repairs, and with the first of two."""
+    from unittest import mock
+
+    import tensorflow as tf
+    from keras.src.backend.tensorflow import trainer
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    from tfllm.training import upstream
+
+    batch = (np.ones((4, 2)), np.ones(4))
+    with strategy.scope():
+        found = {"build": failure(batch)}
+        with mock.patch.object(trainer.TensorFlowTrainer, "_maybe_symbolic_build", upstream.build_from_shapes):
+            found["reduce"] = failure(batch)
+        with upstream.repaired():
+            found["repaired"] = failure(batch)
     return found
 
 
 if __name__ == "__main__":
-    print(json.dumps({"mirrored": mirrored}[sys.argv[1]]()))
+    print(json.dumps({"mirrored": mirrored, "upstream": upstream, "worker": worker}[sys.argv[1]]()))
