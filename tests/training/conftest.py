@@ -1,5 +1,6 @@
 """A classifier of random weights and tiny data it can learn: which of two tokens stands in the row."""
 
+import contextlib
 import json
 import os
 import socket
@@ -96,16 +97,25 @@ def run_replicas():
 
 
 @pytest.fixture(scope="session")
-def start_both():
+def free_ports():
+    """`free_ports(count)`: numbers of ports of this machine that nobody uses."""
+
+    def find(count):
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+            for each in sockets:
+                each.bind(("localhost", 0))
+            return [each.getsockname()[1] for each in sockets]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def start_both(free_ports):
     """`start_both(command)`: the command in two processes that know of each other by TF_CONFIG."""
 
     def start(command):
-        ports = []
-        for _ in range(2):
-            with socket.socket() as free:
-                free.bind(("localhost", 0))
-                ports.append(free.getsockname()[1])
-        cluster = {"worker": [f"localhost:{port}" for port in ports]}
+        cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
         tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return [subprocess.Popen(command, env={**os.environ, "TF_CONFIG": json.dumps(task)}, **pipes) for task in tasks]

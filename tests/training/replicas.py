@@ -363,5 +363,79 @@ def worker() -> dict:
     return found
 
 
+def jax() -> dict:
+    """On JAX: how far four devices end from one, by rows and by rows and weights; a run that was killed; a model."""
+    import keras
+
+    from tfllm import InputError
+    from tfllm.training import choose_strategy
+
+    def trained(strategy):
+        with strategy:
+            model = masked_lm()
+            return model, *fitted(model, our_adamw(), masked_rows())
+
+    one = trained(contextlib.nullcontext())
+    results = {"data": apart(one, trained(choose_strategy("auto")))}
+    results["model"] = apart(one, trained(split_by_model(keras.distribution).scope()))
+    results["resumed"] = resumed()
+    results["refused"] = {}
+    for name in ("tpu", "multiworker"):
+        try:
+            choose_strategy(name)
+        except InputError as error:
+            results["refused"][name] = str(error)
+    results["weights"] = [weight.tolist() for weight in one[1]]
+    results["logits"] = classified(*sys.argv[2:])
+    return results
+
+
+def classified(tokenizer_directory: str, model_directory: str) -> list:
+    """The logits of two texts by a classifier that is fine-tuned and saved."""
+    import keras
+
+    from tfllm import (
+        add_classifier_head,
+        build_encoder,
+        classification_dataset,
+        load_tokenizer,
+        save_model,
+        text_dataset,
+    )
+    from tfllm.training import train_classifier
+
+    keras.utils.set_random_seed(5)
+    tokenizer, texts = load_tokenizer(tokenizer_directory), ["a good warm cup", "a bad cold plate"]
+    model = add_classifier_head(build_encoder(tokenizer.vocabulary_size, **SIZE), ["good", "bad"])
+    data = classification_dataset(
+        texts * 4, ["good", "bad"] * 4, tokenizer, label_names=["good", "bad"], sequence_length=TOKENS, batch_size=8
+    )
+    train_classifier(model, data, data, epochs=2, learning_rate=1e-2)
+    save_model(model, model_directory, tokenizer)
+    return model.predict(text_dataset(texts, tokenizer, sequence_length=TOKENS), verbose=0).tolist()
+
+
+def split_by_model(distribution):
+    """Four devices: rows over two, the wide weights of each layer over two."""
+    mesh = distribution.DeviceMesh((2, 2), ["batch", "model"], distribution.list_devices()[:4])
+    layout = distribution.LayoutMap(mesh)
+    layout[".*feedforward_intermediate_dense/kernel"] = (None, "model")
+    layout[".*feedforward_output_dense/kernel"] = ("model", None)
+    return distribution.ModelParallel(layout_map=layout, batch_dim_name="batch")
+
+
+def jax_worker() -> dict:
+    """On JAX, in one of two processes: the weights after a training on all of them."""
+    import keras
+
+    keras.distribution.initialize()
+    from tfllm.training import choose_strategy
+
+    with choose_strategy("auto"):
+        model = masked_lm()
+        weights, reported = fitted(model, our_adamw(), masked_rows())
+    return {"weights": [weight.tolist() for weight in weights], **reported}
+
+
 if __name__ == "__main__":
-    print(json.dumps({"mirrored": mirrored, "upstream": upstream, "worker": worker}[sys.argv[1]]()))
+    print(json.dumps(globals()[sys.argv[1]]()))

@@ -1,4 +1,4 @@
-"""Several replicas train as one device does: two logical CPUs, and two processes that find each other on this machine."""
+"""Several replicas train as one device does: two logical CPUs, and two processes on this machine."""
 
 import re
 import signal
