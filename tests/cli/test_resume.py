@@ -1,0 +1,58 @@
+"""A training that is stopped goes on with the same command; other arguments are refused by name."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tfllm.checks import InputError
+from tfllm.cli.pretrain import pretrain
+from tfllm.data.samples import sample_path
+from tfllm.manifest import read_manifest
+
+TRAINING = {"size": "tiny", "steps": 1500, "batch_size": 4, "sequence_length": 32, "held_out": 0.0, "save_minutes": 60}
+
+
+def command(tokenizer_directory, out):
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in TRAINING.items()]
+    text = ["--data", str(sample_path("text_en.txt")), "--tokenizer", str(tokenizer_directory), "--out", str(out)]
+    return [sys.executable, "-m", "tfllm", "pretrain", *options, *text]
+
+
+@pytest.fixture(scope="module")
+def stopped(tokenizer_directory, tmp_path_factory):
+    """A pretraining that got SIGTERM after its first line of progress, and what it said."""
+    out = tmp_path_factory.mktemp("stopped") / "m"
+    process = subprocess.Popen(command(tokenizer_directory, out), stderr=subprocess.PIPE, text=True)
+    said = ""
+    while "step " not in said:
+        said += process.stderr.readline()
+        assert process.poll() is None, said
+    process.send_signal(signal.SIGTERM)
+    said += process.communicate(timeout=30)[1]
+    return out, process.returncode, said
+
+
+def test_sigterm_saves_within_seconds_and_says_how_to_go_on(stopped):
+    out, code, said = stopped
+    assert code == 128 + signal.SIGTERM
+    assert "the same command goes on from here" in said.replace("\n", " ")
+    assert list((out / "run").glob("*/checkpoint-*/manifest.json"))
+    assert "Traceback" not in said
+
+
+def test_other_arguments_are_named(stopped, tokenizer_directory):
+    out = stopped[0]
+    text = str(sample_path("text_en.txt"))
+    with pytest.raises(InputError, match=r"learning-rate was 0\.001, now 0\.5\. Give the same"):
+        pretrain(text, out, tokenizer=tokenizer_directory, **{**TRAINING, "learning_rate": 0.5})
+
+
+def test_the_same_command_goes_on_and_finishes(stopped, tokenizer_directory):
+    out = stopped[0]
+    done = subprocess.run(command(tokenizer_directory, out), stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stderr
+    assert read_manifest(out, "model")["arguments"]["run"]["steps"] == TRAINING["steps"]
+    assert not (out / "run").exists()
