@@ -4,14 +4,20 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from tfllm.manifest import versions, write_json
 
 RESULTS = Path(__file__).parent / "results"
+_PEER_VERSIONS = (
+    "import json, torch, transformers, tokenizers;"
+    "print(json.dumps({library.__name__: library.__version__ for library in (torch, transformers, tokenizers)}))"
+)
 _UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
@@ -41,7 +47,56 @@ def save(name: str, result: dict) -> None:
     write_json(RESULTS / f"{name}.json", result)
 
 
+def begin(name: str, peers: Path | None, remark: str, *, keep: bool) -> dict:
+    """A result to fill in: cases of an earlier run are kept, so that they can be measured one by one."""
+    before = load(name) if keep else None
+    packages = json.loads(subprocess.check_output([peers, "-c", _PEER_VERSIONS], text=True)) if peers else {}
+    return {
+        "command": command_line(),
+        "machine": describe(),
+        "peers": packages,
+        "remark": remark,
+        "cases": before["cases"] if before else {},
+    }
+
+
+def end(name: str, result: dict, *, keep: bool) -> None:
+    """Keep a result, or show it if it is not to be kept (a quick run must not replace a thorough one)."""
+    if keep:
+        save(name, result)
+    else:
+        print(json.dumps(result["cases"], indent=1))
+
+
 def load(name: str) -> dict | None:
     """What `save` wrote, or None."""
     file = RESULTS / f"{name}.json"
     return json.loads(file.read_text("utf-8")) if file.is_file() else None
+
+
+def repeat_text(source: Path, file: Path, size: int) -> None:
+    """Write at least `size` bytes of the lines of `source`; from the second time on, every fifth word is changed.
+
+    A word is changed by swapping two of its letters, so that the vocabulary grows with the text as real ones do.
+    """
+    random, number, written = np.random.default_rng(0), 0, 0
+    with open(file, "w", encoding="utf-8") as stream:
+        while written < size:
+            with open(source, encoding="utf-8") as lines:
+                for line in lines:
+                    changed = _changed(line, random) if number else line
+                    stream.write(changed)
+                    written += len(changed.encode())
+                    if written >= size:
+                        break
+            number += 1
+
+
+def _changed(line: str, random: np.random.Generator) -> str:
+    words = line.rstrip("\n").split(" ")
+    for place in range(int(random.integers(5)), len(words), 5):
+        word = words[place]
+        if len(word) > 3:
+            at = int(random.integers(1, len(word) - 1))
+            words[place] = word[: at - 1] + word[at] + word[at - 1] + word[at + 1 :]
+    return " ".join(words) + "\n"

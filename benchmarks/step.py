@@ -30,16 +30,20 @@ def main():
     parser.add_argument("--size", choices=SIZES, default="mini")
     parser.add_argument("--task", choices=TASKS, default="masked_lm")
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--save", action="store_true", help="keep the result in results/")
+    parser.add_argument("--remark", default="", help="what else ran on the machine")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         work(*arguments.contenders[0].split(":"), arguments.size, arguments.task)
     else:
-        compare(arguments)
+        seconds = compare(arguments)
+        if arguments.save:
+            save(arguments, seconds)
 
 
 def compare(arguments):
-    """Let the contenders' steps alternate; print the median of each."""
+    """Let the contenders' steps alternate; print and return the median of each."""
     processes = {name: start(name, arguments) for name in arguments.contenders}
     seconds = {name: [] for name in processes}
     for turn in range(arguments.rounds + 3):  # the first three warm up
@@ -53,6 +57,24 @@ def compare(arguments):
         process.stdin.close()
         process.wait()
         print(f"{arguments.size} {arguments.task} {name}: {statistics.median(seconds[name]):.3f} s", flush=True)
+    first = seconds[arguments.contenders[0]]
+    return {
+        name.rpartition("=")[2]: {
+            "cpu_seconds": statistics.median(own),
+            "ratio": statistics.median(other / mine for other, mine in zip(own, first, strict=True)),
+        }
+        for name, own in seconds.items()
+    }
+
+
+def save(arguments, seconds):
+    """Add a case to results/step.json."""
+    import machine
+
+    peers = [name.rpartition("=")[0] for name in arguments.contenders if "=" in name]
+    result = machine.begin("step", peers[0] if peers else None, arguments.remark, keep=True)
+    result["cases"][f"{arguments.size} {arguments.task}"] = {"contenders": seconds, "rounds": arguments.rounds}
+    machine.end("step", result, keep=True)
 
 
 def start(contender, arguments):
