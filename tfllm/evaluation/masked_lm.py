@@ -43,7 +43,8 @@ def masked_lm_scores(model: keras.Model, dataset: tf.data.Dataset) -> dict:
         pairs = targets.get("next_sentence") if isinstance(targets, dict) else None
         mask_ids = targets["masked_lm"] if isinstance(targets, dict) else targets
         weights = np.asarray(weights["masked_lm"] if isinstance(weights, dict) else weights, np.float64)  # (B, M)
-        found = scorer.predict_on_batch({**inputs, "mask_ids": mask_ids})
+        arrays = {name: np.asarray(value) for name, value in {**inputs, "mask_ids": mask_ids}.items()}
+        found = scorer.predict_on_batch(arrays)
         total["masked_tokens"] += weights.sum()
         total["nats"] += (found["nats"] * weights).sum()
         total["right"] += (found["right"] * weights).sum()
