@@ -2,10 +2,13 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tfllm import adamw, add_classifier_head, add_masked_lm_head, build_encoder, classification_dataset
+from tfllm.checks import InputError
 from tfllm.losses import ClassificationLoss, masked_lm_loss
+from tfllm.models import recompute_activations
 
 SIZE = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "dropout": 0.0}
 VOCABULARY = 20
@@ -70,6 +73,25 @@ def test_the_whole_step_compiles_with_clipping_and_schedule_and_gives_the_same_u
         for jit in (False, True)
     )
     assert_same(plain, compiled)
+
+
+def test_recomputed_activations_give_the_same_update_with_dropout():
+    batch, weights = batch_of([[text] for text in texts()], 8), []
+    for recomputes in (False, True):
+        keras.utils.set_random_seed(1)
+        model = add_masked_lm_head(build_encoder(VOCABULARY, **{**SIZE, "dropout": 0.3}))
+        if recomputes:
+            recompute_activations(model)
+        model.compile(keras.optimizers.SGD(1.0), loss=masked_lm_loss())
+        model.fit(tf.data.Dataset.from_tensors(batch).repeat(2), verbose=0, shuffle=False)
+        weights.append(model.get_weights())
+    for plain, recomputed in zip(*weights, strict=True):
+        np.testing.assert_array_equal(plain, recomputed)
+
+
+def test_only_layers_of_tfllm_can_be_recomputed():
+    with pytest.raises(InputError, match="has none"):
+        recompute_activations(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="other"))
 
 
 def test_a_step_is_traced_once_for_all_widths_of_an_epoch(tiny_tokenizer):

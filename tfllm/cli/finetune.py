@@ -68,6 +68,7 @@ def finetune(
     on_divergence: options.OnDivergence = "stop",
     encoding: options.Encoding = "utf-8",
     on_bad_rows: options.OnBadRows = "error",
+    remat: options.Remat = False,
     strategy: options.Strategy = "auto",
     precision: options.Precision = "auto",
     tensorboard: options.TensorBoard = None,

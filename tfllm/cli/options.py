@@ -67,6 +67,9 @@ Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
 Strategy = Annotated[
     str, typer.Option(help="auto, cpu, gpu, mirrored, multiworker or tpu; --batch-size counts the rows of all devices.")
 ]
+Remat = Annotated[
+    bool, typer.Option("--remat", help="Compute activations again when going back: less memory, more time.")
+]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 TextColumn = Annotated[str | None, typer.Option("--text", help="Column that holds the text.", metavar="COLUMN")]
 LabelColumn = Annotated[str | None, typer.Option("--label", help="Column that holds the label.", metavar="COLUMN")]

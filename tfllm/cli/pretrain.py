@@ -51,6 +51,7 @@ def pretrain(
     micro_batches: options.MicroBatches = 1,
     save_minutes: options.SaveMinutes = 10.0,
     on_divergence: options.OnDivergence = "stop",
+    remat: options.Remat = False,
     strategy: options.Strategy = "auto",
     precision: options.Precision = "auto",
     tensorboard: options.TensorBoard = None,

@@ -156,6 +156,8 @@ def make_encoder(run: dict, vocabulary_size: int) -> "keras.Model":
             normalize_first=run["pre_norm"],
         )
     models.check_length(encoder, run["sequence_length"])
+    if run["remat"]:
+        models.recompute_activations(encoder)
     return encoder
 
 

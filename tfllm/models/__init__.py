@@ -12,6 +12,7 @@ from tfllm.models.heads import (
 from tfllm.models.recipe import check_length, longest_text, read_encoder, read_recipe
 from tfllm.models.saving import load_encoder, load_model, save_model
 from tfllm.models.sizes import SIZES
+from tfllm.models.transformer import recompute_activations
 
 __all__ = [
     "POOLINGS",
@@ -28,5 +29,6 @@ __all__ = [
     "packed_classifier",
     "read_encoder",
     "read_recipe",
+    "recompute_activations",
     "save_model",
 ]

@@ -7,6 +7,7 @@ import keras
 import keras_hub
 import tensorflow as tf
 
+from tfllm.checks import InputError
 from tfllm.islands import dropout, float32, island, plus_vector, softmax, standardized, step_seed, times_vector
 
 
@@ -16,7 +17,12 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
 
     In training on TensorFlow, query, key and value are one matrix product, and what stands between two products is
     compiled (see `tfllm.islands`). Otherwise, and without an `attention_mask`, KerasHub's `call` runs.
+
+    Attributes:
+        recomputes: see `recompute_activations`.
     """
+
+    recomputes = False
 
     def call(self, inputs, padding_mask=None, attention_mask=None, training=None, return_attention_scores=False):
         fast = (
@@ -28,21 +34,30 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
             and keras.src.backend.get_keras_mask(inputs) is None
         )
         if not fast:
-            return super().call(inputs, padding_mask, attention_mask, training, return_attention_scores)
+            ordinary = super().call
+
+            def call(x):
+                return ordinary(x, padding_mask, attention_mask, training, return_attention_scores)
+
+            return keras.remat(call)(inputs) if training and self.recomputes else call(inputs)
+        drops = (self._self_attention_layer._dropout_layer, self._self_attention_dropout, self._feedforward_dropout)
+        step = tf.recompute_grad(self._train) if self.recomputes else self._train
+        return tf.ensure_shape(step(inputs, attention_mask, *map(self._seed, drops)), inputs.shape)
+
+    def _train(self, x, mask, *seeds):
+        """(B, T, D), int (B, T, T), three seeds of dropout -> (B, T, D)."""
         attention, feedforward = self._self_attention_layer, self._feedforward_output_dense
-        x = inputs
         y = self._normalized(x, self._self_attention_layer_norm) if self.normalize_first else x
-        y = self._attend(y, attention_mask)
+        y = self._attend(y, mask, seeds[0])
         bias = tf.reshape(attention.output_dense.bias, (-1,))
-        x = self._add(y, bias, x, self._self_attention_layer_norm, self._self_attention_dropout)
+        x = self._add(y, bias, x, self._self_attention_layer_norm, seeds[1])
         y = self._normalized(x, self._feedforward_layer_norm) if self.normalize_first else x
         intermediate = self._feedforward_intermediate_dense
         y = bias_activation(_product(y, intermediate.kernel), intermediate.bias, activation=self.activation)
         y = _product(y, feedforward.kernel)
-        y = self._add(y, feedforward.bias, x, self._feedforward_layer_norm, self._feedforward_dropout)
-        return tf.ensure_shape(y, inputs.shape)
+        return self._add(y, feedforward.bias, x, self._feedforward_layer_norm, seeds[2])
 
-    def _attend(self, x, mask):
+    def _attend(self, x, mask, seed):
         """(B, T, D), int (B, T, T) -> the heads' outputs after the last projection, without its bias, (B, T, D)."""
         layer = self._self_attention_layer
         projections = (layer.query_dense, layer.key_dense, layer.value_dense)
@@ -51,13 +66,11 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
         bias = tf.concat([tf.reshape(each.bias, (-1,)) for each in projections], axis=0)  # (3D,)
         query, key, value = split_heads(_product(x, kernel), bias, heads=self.num_heads)  # (B, H, T, K)
         scores = tf.matmul(query, key, transpose_b=True)  # (B, H, T, T)
-        seed = self._seed(layer._dropout_layer)
         weights = attention_weights(scores, mask, seed, scale=(width // self.num_heads) ** -0.5, rate=self.dropout)
         outputs = merge_heads(tf.matmul(weights, value))  # (B, T, D)
         return _product(outputs, tf.reshape(layer.output_dense.kernel, (width, width)))
 
-    def _add(self, x, bias, residual, norm, drop):
-        seed = self._seed(drop)
+    def _add(self, x, bias, residual, norm, seed):
         if self.normalize_first:
             return bias_dropout_add(x, bias, residual, seed, rate=self.dropout)
         return bias_dropout_add_norm(
@@ -69,6 +82,32 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
 
     def _seed(self, layer):
         return step_seed(layer.seed_generator if self.dropout else None)  # Keras's Dropout of rate 0 has none
+
+
+def recompute_activations(model: keras.Model) -> None:
+    """Let training keep only what goes into each Transformer layer, and compute the rest again when it goes back.
+
+    It takes less memory and a third more time, and gives the same numbers. Decide before `fit`.
+
+    Args:
+        model: from `build_encoder`, or with such an encoder in it.
+
+    Raises:
+        InputError: if the model has no such layers, or dropout on another backend than TensorFlow.
+
+    Source: Chen et al. 2016, arXiv:1604.06174, section 3.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, TransformerEncoder)]
+    if not layers:
+        raise InputError(f"Only layers of tfllm's own encoders can be recomputed; {model.name!r} has none.")
+    dropout = max(layer.dropout for layer in layers)
+    if dropout and keras.backend.backend() != "tensorflow":
+        raise InputError(
+            f"Recomputing activations on {keras.backend.backend()} would drop other ones the second time: "
+            f"set dropout to 0. Received: dropout={dropout}."
+        )
+    for layer in layers:
+        layer.recomputes = True
 
 
 def _product(x, kernel):
