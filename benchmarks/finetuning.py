@@ -50,7 +50,7 @@ def main(
     if quick:
         tasks, sizes, rounds, texts = "sst2", "mini", 2, 640
     name = "finetuning" if threads > 1 else "finetuning_one_thread"
-    result = machine.begin(name, peers, remark, keep=not quick)
+    result = machine.begin(name, peers, keep=not quick)
     for size in sizes.split(","):
         for task in tasks.split(","):
             print(f"{size} {task}", flush=True)
@@ -60,9 +60,8 @@ def main(
                 file.write_text(json.dumps(random.Random(0).sample(rows, len(rows))), "utf-8")
                 asked = {"file": str(file), "vocabulary": str(vocabulary), "size": SIZES[size], "threads": threads}
                 case = compare(contenders.split(","), asked, peers, rounds, texts, tries)
-            result["cases"][f"{size} {task}"] = case
             print(json.dumps([case["ratios"], case["cpu_ratios"]], indent=1), flush=True)
-            machine.end(name, result, keep=not quick)
+            machine.end(name, result, f"{size} {task}", case, remark, keep=not quick)
 
 
 def compare(contenders: list[str], asked: dict, peers: Path, rounds: int, texts: int, tries: int) -> dict:

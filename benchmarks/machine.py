@@ -36,9 +36,19 @@ def describe() -> dict:
     }
 
 
+def described(hardware: dict) -> str:
+    """What `describe` found, as two lines of text."""
+    units = ", ".join(hardware["units"])
+    packages = ", ".join(f"{name} {version}" for name, version in hardware["versions"].items())
+    where = f"{hardware['processor']} ({units}), {hardware['cores']} cores, {hardware['memory_gib']} GiB, no GPU"
+    return f"{hardware['date']}; {where}.\n{packages}."
+
+
 def command_line() -> str:
     """The command that is running, as a person would type it from the project's root."""
-    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    words, left_out = iter(sys.argv[1:]), ("--remark", "--peers")
+    shown = [word for word in words if word not in left_out or not next(words)]
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *shown])
 
 
 def save(name: str, result: dict) -> None:
@@ -47,25 +57,20 @@ def save(name: str, result: dict) -> None:
     write_json(RESULTS / f"{name}.json", result)
 
 
-def begin(name: str, peers: Path | None, remark: str, *, keep: bool) -> dict:
+def begin(name: str, peers: Path | None, *, keep: bool) -> dict:
     """A result to fill in: cases of an earlier run are kept, so that they can be measured one by one."""
     before = load(name) if keep else None
     packages = json.loads(subprocess.check_output([peers, "-c", _PEER_VERSIONS], text=True)) if peers else {}
-    return {
-        "command": command_line(),
-        "machine": describe(),
-        "peers": packages,
-        "remark": remark,
-        "cases": before["cases"] if before else {},
-    }
+    return {"machine": describe(), "peers": packages, "cases": before["cases"] if before else {}}
 
 
-def end(name: str, result: dict, *, keep: bool) -> None:
-    """Keep a result, or show it if it is not to be kept (a quick run must not replace a thorough one)."""
+def end(name: str, result: dict, case: str, found: dict, remark: str, *, keep: bool) -> None:
+    """Add a case, and keep the result, or show the case if it is not to be kept: a quick run replaces no other."""
+    result["cases"][case] = found | {"command": command_line(), "remark": remark}
     if keep:
         save(name, result)
     else:
-        print(json.dumps(result["cases"], indent=1))
+        print(json.dumps(found, indent=1))
 
 
 def load(name: str) -> dict | None:

@@ -35,7 +35,7 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="A few minutes: 20 MB.")] = False,
     remark: Annotated[str, typer.Option(help="What else ran on the machine.")] = "",
 ) -> None:
-    result = machine.begin("memory", None, remark, keep=not quick)
+    result = machine.begin("memory", None, keep=not quick)
     with tempfile.TemporaryDirectory() as folder:
         source, corpus = Path(folder) / "source.txt", Path(folder) / "corpus.txt"
         corpora.write_corpus("en", data, source)
@@ -44,9 +44,8 @@ def main(
             for work in works.split(","):
                 asked = {"work": work, "file": str(corpus), "vocabulary": str(vocabulary), "folder": folder}
                 row = watched(asked) | {"megabytes": corpus.stat().st_size / 1e6}
-                result["cases"][f"{work} {size} MB"] = row
                 print(work, size, row, flush=True)
-                machine.end("memory", result, keep=not quick)
+                machine.end("memory", result, f"{work} {size} MB", row, remark, keep=not quick)
 
 
 def watched(asked: dict) -> dict:

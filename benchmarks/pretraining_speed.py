@@ -46,7 +46,7 @@ def main(
     if quick:
         sizes, rounds, batches = "mini", 2, 4
     name = "pretraining_speed" if threads > 1 else "pretraining_speed_one_thread"
-    result = machine.begin(name, peers, remark, keep=not quick)
+    result = machine.begin(name, peers, keep=not quick)
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus.txt"
         corpora.write_corpus("en", data, corpus)
@@ -60,9 +60,9 @@ def main(
                 "batches": batches,
                 "batch_size": BATCH_SIZE,
             }
-            result["cases"][size] = compare(contenders.split(","), asked, peers, rounds, tries)
-            print(json.dumps(result["cases"][size], indent=1), flush=True)
-            machine.end(name, result, keep=not quick)
+            case = compare(contenders.split(","), asked, peers, rounds, tries)
+            print(json.dumps(case["cpu_ratios"], indent=1), flush=True)
+            machine.end(name, result, size, case, remark, keep=not quick)
 
 
 def compare(contenders: list[str], asked: dict, peers: Path, rounds: int, tries: int) -> dict:

@@ -46,15 +46,15 @@ def main(
     if quick:
         train, test, seeds, epochs = train[:640], test[:320], 2, 1
     tokenizer = WordPieceTokenizer(read_vocabulary(vocabulary), lowercase=True)
-    result = machine.begin("same_curve", None, remark, keep=not quick)
+    result = machine.begin("same_curve", None, keep=not quick)
     curves: dict[str, list] = {"fast": [], "plain": []}
-    result["cases"] = {"curves": curves, "texts": len(train), "epochs": epochs, "points": points}
     for seed in range(seeds):
         for name, learn in (("fast", fast), ("plain", plain)):
             keras.utils.set_random_seed(seed)
             curves[name].append(learn(train, test, tokenizer, seed, epochs, points))
             print(name, seed, curves[name][-1], flush=True)
-            machine.end("same_curve", result, keep=not quick)
+    found = {"curves": curves, "texts": len(train), "epochs": epochs, "points": points}
+    machine.end("same_curve", result, "sst2 mini", found, remark, keep=not quick)
 
 
 def fast(train, test, tokenizer, seed: int, epochs: int, points: int) -> list[list[float]]:

@@ -40,16 +40,16 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="A few minutes: two settings of each.")] = False,
     remark: Annotated[str, typer.Option(help="What else ran on the machine.")] = "",
 ) -> None:
-    result = machine.begin("scaling", None, remark, keep=not quick)
+    result = machine.begin("scaling", None, keep=not quick)
     count = 2 if quick else 4
     for what, settings in VARIED.items():
         asked = {"settings": [USUAL | setting for setting in settings[:count]]}
         rounds = contest.hold({what: (sys.executable, "scaling.py", asked | {"what": "steps"})}, steps)[what]
         seconds = np.min([turn["step_seconds"] for turn in rounds], axis=0).tolist()
         amounts = [_amount(what, setting) for setting in asked["settings"]]
-        result["cases"][what] = _fitted(amounts, seconds)
-        print(what, result["cases"][what], flush=True)
-        machine.end("scaling", result, keep=not quick)
+        case = _fitted(amounts, seconds)
+        print(what, case, flush=True)
+        machine.end("scaling", result, what, case, remark, keep=not quick)
     with tempfile.TemporaryDirectory() as folder:
         source, seconds = Path(folder) / "source.txt", []
         corpora.write_corpus("en", data, source)
@@ -59,9 +59,9 @@ def main(
             asked = {"what": "preparation", "file": str(corpus), "vocabulary": str(vocabulary)}
             (turn,) = contest.hold({f"{size} MB": (sys.executable, "scaling.py", asked)}, 1)[f"{size} MB"]
             seconds.append(turn["cpu_seconds"])
-        result["cases"]["corpus megabytes"] = _fitted(list(MEGABYTES[:count]), seconds)
-    print(result["cases"]["corpus megabytes"])
-    machine.end("scaling", result, keep=not quick)
+    case = _fitted(list(MEGABYTES[:count]), seconds)
+    print("corpus megabytes", case)
+    machine.end("scaling", result, "corpus megabytes", case, remark, keep=not quick)
 
 
 def _amount(what: str, setting: dict) -> int:

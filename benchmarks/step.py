@@ -72,9 +72,9 @@ def save(arguments, seconds):
     import machine
 
     peers = [name.rpartition("=")[0] for name in arguments.contenders if "=" in name]
-    result = machine.begin("step", peers[0] if peers else None, arguments.remark, keep=True)
-    result["cases"][f"{arguments.size} {arguments.task}"] = {"contenders": seconds, "rounds": arguments.rounds}
-    machine.end("step", result, keep=True)
+    result = machine.begin("step", peers[0] if peers else None, keep=True)
+    case = {"contenders": seconds, "rounds": arguments.rounds}
+    machine.end("step", result, f"{arguments.size} {arguments.task}", case, arguments.remark, keep=True)
 
 
 def start(contender, arguments):

@@ -37,15 +37,14 @@ def main(
 ) -> None:
     if quick:
         rounds, megabytes, keras_hub_megabytes = 2, 4, 0.1
-    result = machine.begin("tokenizing", None, remark, keep=not quick)
+    result = machine.begin("tokenizing", None, keep=not quick)
     with tempfile.TemporaryDirectory() as folder:
         corpus, large, small = (Path(folder) / name for name in ("corpus.txt", "large.txt", "small.txt"))
         corpora.write_corpus("en", data, corpus)
         asked = {"file": str(corpus), "vocabulary": str(vocabulary)}
         names = [(name, asked | {"work": "encode", "contender": name}) for name in TOKENIZERS]
         turns = contest.hold({name: (sys.executable, "tokenizing_contenders.py", work) for name, work in names}, rounds)
-        result["cases"]["ids"] = _case(turns, rounds)
-        machine.end("tokenizing", result, keep=not quick)
+        machine.end("tokenizing", result, "ids", _case(turns, rounds), remark, keep=not quick)
         if training:
             machine.repeat_text(corpus, large, int(megabytes * 1e6))
             machine.repeat_text(corpus, small, int(keras_hub_megabytes * 1e6))
@@ -55,15 +54,15 @@ def main(
                 work["file"] = str(small if name == "keras_hub" else large)
                 workers[name] = (sys.executable, "tokenizing_contenders.py", work)
             turns = contest.hold(workers, 1, warm_up=0, tries=1)
-            result["cases"]["training"] = _case(turns, 1)
-            machine.end("tokenizing", result, keep=not quick)
+            machine.end("tokenizing", result, "training", _case(turns, 1), remark, keep=not quick)
 
 
 def _case(turns: dict[str, list[dict]], rounds: int) -> dict:
     table = {name: contest.rates(own, "megabytes") for name, own in turns.items()}
     ratios = contest.ratios(turns, "tfllm", "megabytes")
+    cpu_ratios = contest.ratios(turns, "tfllm", "megabytes", "cpu_seconds")
     print(json.dumps({"table": table, "ratios": ratios}, indent=1), flush=True)
-    return {"contenders": table, "ratios": ratios, "rounds": rounds}
+    return {"contenders": table, "ratios": ratios, "cpu_ratios": cpu_ratios, "rounds": rounds}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import statistics
 from pathlib import Path
 
+import comparison_tables
 import machine
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
@@ -28,7 +29,7 @@ def page() -> str:
         result = machine.load(f"pretraining_{language}")
         if result:
             parts.append(_pretraining(name, result))
-    return "\n".join(parts)
+    return "\n".join([*parts, *comparison_tables.sections()])
 
 
 def _pretraining(language: str, result: dict) -> str:
@@ -39,7 +40,7 @@ def _pretraining(language: str, result: dict) -> str:
 
     {result["command"]}
 
-{_machine(result["machine"])}
+{machine.described(result["machine"])}
 {result.get("remark", "")}
 
 Pretrained: size {run["size"]}, {vocabulary}; {corpus_bytes / 1e6:.1f} MB of raw text, {run["steps"]:,} steps of
@@ -73,13 +74,6 @@ def _row(task: str, rows: dict) -> str:
         f"{statistics.mean(run['seconds'] for run in rows['runs']):.0f}",
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def _machine(hardware: dict) -> str:
-    units = ", ".join(hardware["units"])
-    packages = ", ".join(f"{name} {version}" for name, version in hardware["versions"].items())
-    where = f"{hardware['processor']} ({units}), {hardware['cores']} cores, {hardware['memory_gib']} GiB, no GPU"
-    return f"{hardware['date']}; {where}.\n{packages}."
 
 
 if __name__ == "__main__":
