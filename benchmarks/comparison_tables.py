@@ -14,7 +14,8 @@ NAMES = {
     "tokenizers_fast": "Rust `tokenizers`, without offsets",
 }
 FINETUNING = """From raw text to updated weights: SST-2 and AG News with the lengths their texts have,
-at most 128 tokens, the vocabulary of bert-base-uncased, random weights. "mini" has 4 layers of width 256, "minilm" 6 of 384.
+at most 128 tokens, the vocabulary of bert-base-uncased, random weights.
+"mini" has 4 layers of width 256, "minilm" 6 of 384.
 tfllm: as `tfllm finetune` (bfloat16 where the machine multiplies it, packed rows).
 KerasHub: BertTextClassifier with its own preprocessor, all defaults.
 transformers: its text classification guide (batches of 16 padded to their longest text, float32); an expert

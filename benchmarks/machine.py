@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 from tfllm.manifest import versions, write_json
@@ -80,28 +79,28 @@ def load(name: str) -> dict | None:
 
 
 def repeat_text(source: Path, file: Path, size: int) -> None:
-    """Write at least `size` bytes of the lines of `source`; from the second time on, every fifth word is changed.
+    """Write at least `size` bytes of the lines of `source`; in every repetition other words are changed.
 
-    A word is changed by swapping two of its letters, so that the vocabulary grows with the text as real ones do.
+    Two letters of every fifth word are swapped, so that the number of different words grows as it does in real text.
     """
-    random, number, written = np.random.default_rng(0), 0, 0
+    written, repetition = 0, 0
     with open(file, "w", encoding="utf-8") as stream:
         while written < size:
             with open(source, encoding="utf-8") as lines:
                 for line in lines:
-                    changed = _changed(line, random) if number else line
+                    changed = _changed(line, repetition) if repetition else line
                     stream.write(changed)
                     written += len(changed.encode())
                     if written >= size:
                         break
-            number += 1
+            repetition += 1
 
 
-def _changed(line: str, random: np.random.Generator) -> str:
+def _changed(line: str, repetition: int) -> str:
     words = line.rstrip("\n").split(" ")
-    for place in range(int(random.integers(5)), len(words), 5):
+    for place in range(repetition % 5, len(words), 5):
         word = words[place]
         if len(word) > 3:
-            at = int(random.integers(1, len(word) - 1))
+            at = 1 + (repetition // 5 + place) % (len(word) - 2)
             words[place] = word[: at - 1] + word[at] + word[at - 1] + word[at + 1 :]
     return " ".join(words) + "\n"
