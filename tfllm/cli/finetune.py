@@ -96,6 +96,7 @@ def finetune(
     from tfllm.training import MONITORS, choose_precision, choose_strategy
 
     replicas = choose_strategy(strategy)
+    replicas.check_uneven_batches()
     checks.check_one_of("monitor", monitor, MONITORS)
 
     reading = {"text": text, "label": label, "encoding": encoding, "on_bad_rows": on_bad_rows}
@@ -110,7 +111,7 @@ def finetune(
     else:
         train, kept = split_table(table, validation_share, seed)
     bad_rows = table.bad_rows + (kept.bad_rows if validation else [])
-    if bad_rows and on_bad_rows == "collect" and not dry_run:
+    if bad_rows and on_bad_rows == "collect" and not dry_run and replicas.is_chief:
         _collect(bad_rows, out.with_name(f"{out.name}.bad_rows.jsonl"))
     overlap_warning(train, kept)
     log.info("%d training rows, %d validation rows, labels: %s", len(train), len(kept), ", ".join(label_names))

@@ -54,6 +54,14 @@ class Strategy:
                 "on from the last checkpoint."
             ) from error
 
+    def check_uneven_batches(self) -> None:
+        """Raise InputError if the last, smaller batch of an epoch cannot be divided over the replicas."""
+        if self.num_replicas > 1 and keras.backend.backend() != "tensorflow":
+            raise InputError(
+                f"Fine-tuning ends an epoch with a smaller batch, which JAX cannot divide over {self.num_replicas} "
+                "devices. Use KERAS_BACKEND=tensorflow, or one device."
+            )
+
     def wait(self) -> None:
         """Wait until every process is here, so that none ends while another needs it."""
         if self.num_processes > 1:
