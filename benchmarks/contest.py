@@ -93,20 +93,15 @@ def _started(python: Path | str, script: str, asked: dict):
     threads = asked.get("threads", os.cpu_count())
     counts = ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict.fromkeys(counts, str(threads))
-    process = subprocess.Popen(
-        [str(python), str(FOLDER / script), json.dumps(asked)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment | {"TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1"},
-    )
-    os.sched_setaffinity(process.pid, range(threads))
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
+    command = [str(python), str(FOLDER / script), json.dumps(asked)]
+    environment |= {"TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
+        os.sched_setaffinity(process.pid, range(threads))
+        try:
+            yield process
+        finally:
+            process.kill()  # a stopped process too
 
 
 def _quiet_turn(name: str, process: subprocess.Popen, tries: int) -> dict:
