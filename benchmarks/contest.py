@@ -75,6 +75,8 @@ def hold(
         tries: how often a turn on a busy machine is made.
     """
     with contextlib.ExitStack() as stack:
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # a stopped worker would outlive this process
+        stack.callback(signal.signal, signal.SIGTERM, before)
         running = {}
         for name, (python, script, asked) in workers.items():
             running[name] = stack.enter_context(_started(python, script, asked))
