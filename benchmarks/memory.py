@@ -8,6 +8,7 @@ Memory is the proportional set size (shared pages counted once), looked at ten t
 """
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="A few minutes: 20 MB.")] = False,
     remark: Annotated[str, typer.Option(help="What else ran on the machine.")] = "",
 ) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no worker is left behind
     result = machine.begin("memory", None, keep=not quick)
     with tempfile.TemporaryDirectory() as folder:
         source, corpus = Path(folder) / "source.txt", Path(folder) / "corpus.txt"
@@ -51,11 +53,14 @@ def main(
 def watched(asked: dict) -> dict:
     """Run a worker; the most that it and its children hold, and how long it took."""
     begin, most = time.perf_counter(), 0
-    process = subprocess.Popen([sys.executable, str(contest.FOLDER / "memory_workers.py"), json.dumps(asked)])
-    tree = psutil.Process(process.pid)
-    while process.poll() is None:
-        most = max(most, _held(tree))
-        time.sleep(0.1)
+    command = [sys.executable, str(contest.FOLDER / "memory_workers.py"), json.dumps(asked)]
+    with subprocess.Popen(command) as process:
+        try:
+            while process.poll() is None:
+                most = max(most, _held(psutil.Process(process.pid)))
+                time.sleep(0.1)
+        finally:
+            process.kill()
     if process.returncode:
         raise SystemExit(f"{asked['work']} failed.")
     return {"peak_bytes": most, "seconds": time.perf_counter() - begin}
