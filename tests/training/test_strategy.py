@@ -117,22 +117,21 @@ def _command(tmp_path, tokenizer, corpus, out: str, *arguments) -> list[str]:
     return [sys.executable, "-m", "tfllm", "pretrain", *places, *rows, *same, *arguments]
 
 
-@pytest.mark.parametrize("killed", [1])
-def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, tiny_tokenizer, start_both, killed):
+def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, tiny_tokenizer, start_both):
     """The other says what to do; begun again with the same command, both go on from the checkpoint of the first."""
     tiny_tokenizer.save(tmp_path / "tokenizer")
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("".join(f"the cup number {n} is warm and the plate is cold\n" for n in range(300)), "utf-8")
     command = _command(tmp_path, tmp_path / "tokenizer", corpus, "two")
-    begun = start_both([*command, "--save-minutes", "0"])
+    first, second = start_both([*command, "--save-minutes", "0"])
     training = tmp_path / "two" / "run" / "training"
     while not (training / "checkpoint-000003").exists():
-        assert begun[0].poll() is None, begun[0].stderr.read()
+        assert first.poll() is None, first.stderr.read()
         time.sleep(0.01)
-    begun[killed].send_signal(signal.SIGKILL)
-    _, said = begun[1 - killed].communicate(timeout=60)
-    begun[killed].communicate()
-    assert begun[1 - killed].returncode == 2
+    second.send_signal(signal.SIGKILL)
+    _, said = first.communicate(timeout=60)
+    second.communicate()
+    assert first.returncode == 2
     assert "Start all of them again" in re.sub(r"\s+", " ", said)
 
     for process in start_both(command):
