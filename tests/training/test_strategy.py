@@ -111,7 +111,7 @@ def test_a_batch_must_divide_evenly():
 
 
 def _command(tmp_path, tokenizer, corpus, out: str, *arguments) -> list[str]:
-    rows = ["--size", "tiny", "--steps", "12", "--batch-size", "8", "--sequence-length", "16", "--held-out", "0"]
+    rows = ["--size", "tiny", "--steps", "30", "--batch-size", "8", "--sequence-length", "16", "--held-out", "0"]
     places = ["--data", str(corpus), "--tokenizer", str(tokenizer), "--out", str(tmp_path / out)]
     same = ["--dropout", "0", "--precision", "float32"]
     return [sys.executable, "-m", "tfllm", "pretrain", *places, *rows, *same, *arguments]
@@ -125,7 +125,7 @@ def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, 
     command = _command(tmp_path, tmp_path / "tokenizer", corpus, "two")
     first, second = start_both([*command, "--save-minutes", "0"])
     training = tmp_path / "two" / "run" / "training"
-    while not (training / "checkpoint-000003").exists():
+    while not any(training.glob("checkpoint-*")):
         assert first.poll() is None, first.stderr.read()
         time.sleep(0.01)
     second.send_signal(signal.SIGKILL)
