@@ -5,6 +5,7 @@ Out: a directory whose `manifest.json` is written last. A directory without one 
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
@@ -23,7 +24,9 @@ FILE_NAME = "manifest.json"
 FORMAT = 1
 CARD = "README.md"  # for people, who may edit it: it is not hashed
 _DIGEST = "digest"
-RUN = "run"  # in a directory that a training has not finished: what it needs to go on
+RUN = ".tfllm-run"  # in a directory that a training has not finished: what it needs to go on
+RUN_ARGUMENTS = "arguments.json"  # in RUN
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "tensorflow-text", "tokenizers", "sentencepiece")
 
 
@@ -33,6 +36,13 @@ def check_free(path: str | Path, *, or_unfinished: bool = False) -> None:
     `or_unfinished` also takes the directory of a training that is not finished.
     """
     path = Path(path)
+    _check_untaken(path, or_unfinished)
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    with _writing(path):
+        tempfile.TemporaryDirectory(dir=there).cleanup()
+
+
+def _check_untaken(path: Path, or_unfinished: bool) -> None:
     if (
         path.exists()
         and not (path.is_dir() and not any(path.iterdir()))
@@ -40,16 +50,22 @@ def check_free(path: str | Path, *, or_unfinished: bool = False) -> None:
     ):
         hint = " It holds a training that is not finished: the command that began it goes on." * is_unfinished(path)
         raise InputError(f"{path} already exists.{hint} Choose another place, or remove it first.")
-    there = next(parent for parent in path.absolute().parents if parent.exists())
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """An InputError for a place that cannot be written; a full disk stays the OSError it is."""
     try:
-        tempfile.TemporaryDirectory(dir=there).cleanup()
+        yield
     except OSError as error:
-        raise InputError(f"{path} cannot be written, because {there} cannot: {error.strerror}.") from None
+        if error.errno in DISK_FULL:
+            raise
+        raise InputError(f"{path} cannot be written: {error.strerror} ({error.filename}).") from None
 
 
 def is_unfinished(path: Path) -> bool:
     """Whether it is the directory of a training that is not finished."""
-    return (path / RUN).is_dir() and not (path / FILE_NAME).exists()
+    return (path / RUN / RUN_ARGUMENTS).is_file() and not (path / FILE_NAME).exists()
 
 
 @contextlib.contextmanager
@@ -76,12 +92,13 @@ def write_directory(
         A temporary directory beside `path`. It is hashed and renamed when the block ends, and removed when it raises.
     """
     path = Path(path)
-    check_free(path, or_unfinished=finish_run)
+    _check_untaken(path, finish_run)
     hashes = {str(file): hash_file(file) for file in inputs}
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}.{os.getpid()}.unfinished"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
     try:
         yield beside
         manifest = {
@@ -93,9 +110,10 @@ def write_directory(
             "inputs": hashes,
             "files": {str(file.relative_to(beside)): hash_file(file) for file in _files(beside)},
         }
-        for file in _files(beside):
-            _fsync(file)
+        for entry in beside.rglob("*"):
+            _fsync(entry)
         write_manifest(beside, manifest)
+        _fsync(beside)
         if is_unfinished(path):
             _move_into(path, beside)
         else:

@@ -9,7 +9,7 @@ import pytest
 from tfllm.checks import InputError
 from tfllm.cli.pretrain import pretrain
 from tfllm.data.samples import sample_path
-from tfllm.manifest import read_manifest
+from tfllm.manifest import RUN, read_manifest, write_manifest
 
 TRAINING = {"size": "tiny", "steps": 1500, "batch_size": 4, "sequence_length": 32, "held_out": 0.0, "save_minutes": 60}
 
@@ -37,8 +37,8 @@ def stopped(tokenizer_directory, tmp_path_factory):
 def test_sigterm_saves_within_seconds_and_says_how_to_go_on(stopped):
     out, code, said = stopped
     assert code == 128 + signal.SIGTERM
-    assert "the same command goes on from here" in said.replace("\n", " ")
-    assert list((out / "run").glob("*/checkpoint-*/manifest.json"))
+    assert "the same command goes on from batch" in " ".join(said.split())
+    assert list((out / RUN).glob("*/checkpoint-*/manifest.json"))
     assert "Traceback" not in said
 
 
@@ -49,10 +49,21 @@ def test_other_arguments_are_named(stopped, tokenizer_directory):
         pretrain(text, out, tokenizer=tokenizer_directory, **{**TRAINING, "learning_rate": 0.5})
 
 
+def test_another_tokenizer_in_the_same_place_is_refused(stopped, tokenizer_directory):
+    manifest_file = tokenizer_directory / "manifest.json"
+    kept = manifest_file.read_text("utf-8")
+    write_manifest(tokenizer_directory, read_manifest(tokenizer_directory, "tokenizer") | {"seed": 99})
+    try:
+        with pytest.raises(InputError, match=r"these files have changed: .*manifest\.json"):
+            pretrain(str(sample_path("text_en.txt")), stopped[0], tokenizer=tokenizer_directory, **TRAINING)
+    finally:
+        manifest_file.write_text(kept, "utf-8")
+
+
 def test_the_same_command_goes_on_and_finishes(stopped, tokenizer_directory):
     out = stopped[0]
     done = subprocess.run(command(tokenizer_directory, out), stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stderr
     assert read_manifest(out, "model")["arguments"]["run"]["steps"] == TRAINING["steps"]
-    assert not (out / "run").exists()
+    assert not (out / RUN).exists()

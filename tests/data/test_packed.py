@@ -90,6 +90,7 @@ def test_class_weights_stand_with_every_example(tiny_tokenizer, kind):
 def test_long_texts_are_cut_and_very_short_ones_fill_no_more_places_than_a_row_has(tiny_tokenizer):
     long = make(tiny_tokenizer, ["the " * 100] * 10, ["yes"] * 10, sequence_length=16)
     assert first(long, 1)[0][0]["padding_mask"].max() == 1
+    assert first(make(tiny_tokenizer, TEXTS, LABELS, sequence_length=3), 1)[0][1].shape[1] == 1
     short = make(tiny_tokenizer, ["the"] * 40, ["yes"] * 40)
     assert short.texts_per_row == 8
     assert {inputs["padding_mask"].max() for inputs, _, _ in first(short, 2)} == {8}

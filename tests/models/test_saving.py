@@ -1,6 +1,5 @@
 """Model directories: the same model again, bit for bit, or a clear refusal."""
 
-
 import keras
 import numpy as np
 import pytest

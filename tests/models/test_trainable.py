@@ -156,11 +156,36 @@ def test_float16_training_scales_the_loss():
     assert history.history["loss"][1] < history.history["loss"][0]
 
 
-def test_a_model_without_a_loss_says_what_is_missing():
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Give `compile` a `loss`"),
+        ({"loss": masked_lm_loss(), "loss_weights": [2.0]}, r"loss_weights=\[2.0\]"),
+        ({"loss": keras.losses.SparseCategoricalCrossentropy(reduction="sum")}, "reduction='sum'"),
+    ],
+)
+def test_what_the_step_cannot_do_is_refused(arguments, message):
     model = add_masked_lm_head(build_encoder(VOCABULARY, **SIZE))
-    model.compile("adam")
-    with pytest.raises(InputError, match="give `compile` a `loss`"):
+    model.compile("adam", **arguments)
+    with pytest.raises(InputError, match=message):
         model.fit(tf.data.Dataset.from_tensors(masked_batch()), verbose=0, shuffle=False)
+
+
+def test_micro_batches_need_no_weights_and_count_regularisation_once():
+    inputs, _, _ = masked_batch()
+    inputs.pop("mask_positions")
+    data = tf.data.Dataset.from_tensors((inputs, tf.constant([0, 1] * (ROWS // 2))))
+    after = []
+    for parts in (1, 4):
+        keras.utils.set_random_seed(1)
+        model = add_classifier_head(build_encoder(VOCABULARY, **SIZE), ["a", "b"], dropout=0.0)
+        model.get_layer("logits").kernel.regularizer = keras.regularizers.L2(0.1)
+        model.compile(keras.optimizers.SGD(0.5), loss=ClassificationLoss())
+        model.micro_batches = parts
+        model.fit(data, verbose=0, shuffle=False)
+        assert len(model.losses) == 1
+        after.append(model.get_weights())
+    assert_close(*after)
 
 
 def test_a_keras_file_brings_back_a_model_that_trains(tmp_path):

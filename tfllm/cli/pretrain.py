@@ -123,7 +123,9 @@ def pretrain(
                 model,
                 train(0),
                 steps,
-                lambda few, callbacks: train_masked_lm(model, train, optimizer, steps=few, callbacks=callbacks),
+                lambda few, callbacks: train_masked_lm(
+                    model, train, optimizer, steps=few, micro_batches=micro_batches, callbacks=callbacks
+                ),
             )
         log.info("training %s parameters for %s steps", f"{model.count_params():,}", f"{steps:,}")
         started = time.monotonic()

@@ -1,6 +1,7 @@
 """What the training commands share: precision, progress, the record of a run, `--dry-run`."""
 
 import contextlib
+import fcntl
 import importlib.util
 import json
 import shutil
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tfllm.tokenizers import Tokenizer
 
 _TRIAL_STEPS = 6
-_ARGUMENTS = "arguments.json"
+_LOCK = "lock"
 
 
 def record(arguments: dict) -> dict:
@@ -55,32 +56,68 @@ def unfinished_run(
     Raises:
         InputError: when `out` holds something else, or an unfinished training of other arguments or other files.
     """
-    from tfllm.data import expand_paths
-
     directory = out / manifest.RUN
     if not writes:
         yield directory
         return
+    if (out / manifest.FILE_NAME).exists():  # killed after the model stood
+        shutil.rmtree(directory, ignore_errors=True)
     manifest.check_free(out, or_unfinished=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / _LOCK, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"Another process is training in {out}. Wait for it, or choose another --out.") from None
+        for leftover in out.parent.glob(f".{out.name}.*.unfinished"):  # killed while it wrote the model
+            shutil.rmtree(leftover)
+        try:
+            _go_on_or_begin(out, {"command": command, **arguments}, data)
+            yield directory
+        except BaseException:
+            if not any(entry.is_file() for entry in directory.rglob("*/*")):
+                shutil.rmtree(directory)
+                with contextlib.suppress(OSError):  # somebody has put something else there
+                    out.rmdir()
+            raise
+
+
+def _go_on_or_begin(out: Path, arguments: dict, data: Sequence[str]) -> None:
+    """Write down what a training was begun with; or check that an unfinished one was begun with the same."""
+    import keras
+    import tensorflow as tf
+
+    from tfllm.data import expand_paths
+
     files = [source for source in expand_paths(data) if isinstance(source, Path) and source.is_file()]
-    wanted = {"command": command, **arguments, "files": {str(file): manifest.hash_file(file) for file in files}}
-    if (directory / _ARGUMENTS).exists():
-        _check_same(out, json.loads((directory / _ARGUMENTS).read_text("utf-8")), wanted)
-        log.info("going on with the unfinished training in %s", out)
-    else:
-        directory.mkdir(parents=True, exist_ok=True)
-        manifest.write_json(directory / _ARGUMENTS, wanted)
-    try:
-        yield directory
-    except BaseException:
-        if not any(entry.is_file() for entry in directory.rglob("*/*")):
-            shutil.rmtree(directory)
-            out.rmdir()
-        raise
+    beginnings = [Path(arguments[name]) / manifest.FILE_NAME for name in ("tokenizer", "init") if arguments.get(name)]
+    wanted = {name: value for name, value in arguments.items() if name != "out"}
+    wanted["files"] = {str(file): manifest.hash_file(file) for file in [*files, *beginnings]}
+    wanted["surroundings"] = {
+        **manifest.versions(),
+        "precision": keras.config.dtype_policy().name,
+        "replicas": str(tf.distribute.get_strategy().num_replicas_in_sync),
+    }
+    file = out / manifest.RUN / manifest.RUN_ARGUMENTS
+    if not file.exists():
+        manifest.write_json(file, wanted)
+        return
+    before = json.loads(file.read_text("utf-8"))
+    _check_same(out, before, wanted)
+    log.info("going on with the unfinished training in %s", out)
+    for name, value in wanted["surroundings"].items():
+        if before["surroundings"].get(name) != value:
+            log.warning(
+                "It was begun with %s %s, this is %s: the weights will not be those of an uninterrupted training.",
+                name,
+                before["surroundings"].get(name),
+                value,
+            )
 
 
 def _check_same(out: Path, before: dict, now: dict) -> None:
-    other = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    names = sorted({*before, *now} - {"surroundings"})
+    other = [name for name in names if before.get(name) != now.get(name)]
     if other:
         shown = "; ".join(_difference(name, before.get(name), now.get(name)) for name in other)
         raise InputError(
@@ -92,7 +129,7 @@ def _check_same(out: Path, before: dict, now: dict) -> None:
 def _difference(name: str, before: object, now: object) -> str:
     if name == "files":
         changed = [file for file in sorted({*before, *now}) if before.get(file) != now.get(file)]
-        return f"these data files have changed: {', '.join(changed)}"
+        return f"these files have changed: {', '.join(changed)}"
     return f"{name.replace('_', '-')} was {before!r}, now {now!r}"
 
 

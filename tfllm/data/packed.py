@@ -61,7 +61,7 @@ class PackedBatches:
         self._ids, self._ends, self._lengths = ids.values.numpy(), ids.row_splits.numpy()[1:], ids.row_lengths().numpy()
         self._pad_id, self._seed, self._window = tokenizer.pad_id, seed, _WINDOW_BATCHES * batch_size
         self.row_length = min(sequence_length, max(_SHORTEST_ROW, -(-int(self._lengths.max(initial=1)) // 8) * 8))
-        self.texts_per_row = self.row_length // _TOKENS_PER_TEXT
+        self.texts_per_row = max(1, self.row_length // _TOKENS_PER_TEXT)
         needed = batch_size * self._lengths.mean() / self.row_length / _FILLED
         self.rows = max(1, round(max(needed, batch_size / self.texts_per_row)))
         self.epoch_steps = max(1, round(len(self._pass(0)) / self.rows))

@@ -83,7 +83,7 @@ def _train_step(model: TrainableModel, data) -> dict[str, tf.Tensor]:
                     term.scale * tf.math.divide_no_nan(total, count)
                     for term, total, count in zip(terms, sums, global_counts, strict=True)
                 ]
-                + [tf.reduce_sum(extra) / replicas.num_replicas_in_sync for extra in model.losses]
+                + [tf.reduce_sum(extra) / replicas.num_replicas_in_sync / model.micro_batches for extra in model.losses]
             )
             scaled = model.optimizer.scale_loss(loss)
         # Dense: of a token listed twice, Keras would take the norm and the square of each part, not of their sum.
@@ -131,7 +131,7 @@ def _summed(gradients_of: Callable, batch: tuple, micro_batches: int) -> list:
     total = None
     for number in range(micro_batches):
         start, end = number * rows // micro_batches, (number + 1) * rows // micro_batches
-        part = tf.nest.map_structure(lambda tensor: tensor[start:end], batch)  # noqa: B023
+        part = tf.nest.map_structure(lambda tensor: None if tensor is None else tensor[start:end], batch)  # noqa: B023
         gradients = one(part)
         total = gradients if total is None else [_plus(a, b) for a, b in zip(total, gradients, strict=True)]
     return total
@@ -147,27 +147,35 @@ def _across_replicas(gradients: list, replicas: tf.distribute.ReplicaContext) ->
 
 def _terms(model: TrainableModel, targets, weights) -> list[_Term]:
     """The parts of the compiled loss, with the targets and weights of a batch."""
-    if model.loss is None:
-        raise InputError("No loss to train with: give `compile` a `loss`.")
-    if not isinstance(model.loss, dict):
-        return [_Term(None, *_values(model.loss), 1.0, targets, weights)]
-    scales = model._compile_loss._user_loss_weights or {}
-    return [
-        _Term(
-            name,
-            *_values(loss),
-            scales.get(name, 1.0),
-            targets[name],
-            weights[name] if isinstance(weights, dict) else weights,
+    scales = model._compile_loss._user_loss_weights if model.loss is not None else None
+    if isinstance(model.loss, dict) and isinstance(scales, dict | None):
+        return [
+            _Term(
+                name,
+                *_values(loss),
+                (scales or {}).get(name, 1.0),
+                targets[name],
+                weights[name] if isinstance(weights, dict) else weights,
+            )
+            for name, loss in model.loss.items()
+        ]
+    if model.loss is None or isinstance(model.loss, dict | list | tuple) or scales is not None:
+        raise InputError(
+            "Give `compile` a `loss`; or a dict of losses by the names of the outputs, and then, if you like, a dict "
+            f"`loss_weights`. Received: loss={model.loss!r}, loss_weights={scales!r}."
         )
-        for name, loss in model.loss.items()
-    ]
+    return [_Term(None, *_values(model.loss), 1.0, targets, weights)]
 
 
 def _values(loss: keras.losses.Loss | Callable | str) -> tuple[Callable, bool]:
     loss = keras.losses.get(loss)
     if not isinstance(loss, keras.losses.Loss):
         return loss, False
+    if loss.reduction not in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
+        raise InputError(
+            "A loss must be a mean, over rows or over weights: the step divides by their count over the global batch. "
+            f"Received: {loss.name} with reduction={loss.reduction!r}."
+        )
     return loss.call, loss.reduction == "mean_with_sample_weight"
 
 

@@ -4,7 +4,6 @@ A checkpoint is a directory `checkpoint-NNNNNN`, numbered as they are written, w
 hash. In: a compiled model and what else the run remembers. Out: the same, bit for bit, in another process.
 """
 
-import errno
 import logging
 import shutil
 from collections.abc import Sequence
@@ -61,6 +60,8 @@ class Checkpoints:
             model.jax_state_sync()  # in `fit` the variables themselves are not up to date
         state = {f"model_{number:05d}": np.asarray(variable) for number, variable in enumerate(_variables(model))}
         state |= {f"extra_{number:05d}": array for number, array in enumerate(arrays)}
+        for unfinished in self.directory.glob(".checkpoint-*"):  # it was killed while writing
+            shutil.rmtree(unfinished)
         path = self.directory / f"checkpoint-{self._last_number() + 1:06d}"
         arguments = {"step": step, "notes": notes}
         needed = sum(array.nbytes for array in state.values()) + _SPARE_BYTES
@@ -68,7 +69,7 @@ class Checkpoints:
             with manifest.write_directory(path, KIND, arguments) as beside:
                 np.savez(beside / _STATE, **state)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in manifest.DISK_FULL:
                 raise
             self._say_missing(step, needed)
             return False
@@ -81,8 +82,6 @@ class Checkpoints:
 
         A damaged one is named in the log, and the one before it is used.
         """
-        for unfinished in self.directory.glob(".checkpoint-*"):  # it was killed while writing
-            shutil.rmtree(unfinished)
         for path in reversed(self._all()):
             try:
                 found = manifest.read_manifest(path, KIND)

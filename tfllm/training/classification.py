@@ -116,6 +116,7 @@ def train_classifier(
             watch=watch,
             callbacks=callbacks,
         )
+        memory.stopped = False
         if watch:
             watch.end_stage()
     if watch:

@@ -58,7 +58,9 @@ def fit_steps(
     with _signals_wait(keeper):
         while True:
             if memory.pending is not None:
+                keeper.scoring = True
                 _end_epoch(model, memory, everyone, epoch_steps)
+            keeper.stop_if_asked()
             if memory.step >= last_step or model.stop_training:
                 return
             try:
@@ -112,7 +114,7 @@ def _handle_divergence(model, batches, memory: Memory, run: Run | None, step: in
     if not (run and run.skips and len(memory.skipped) < _MOST_SKIPPED):
         raise InputError(
             f"Training has diverged: the loss or a gradient at batch {step} is not a finite number.{kept} "
-            "Lower the learning rate or lengthen the warm-up."
+            "Lower the learning rate or lengthen the warm-up, and begin anew elsewhere."
         )
     memory.skipped.append(step)
     found = run.read()
@@ -153,6 +155,8 @@ class _Keeper(keras.callbacks.Callback):
         self._saved = time.monotonic()
         self._scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
         self.signal: int | None = None
+        self.scoring = False  # between the checkpoint at the end of an epoch and its score: nothing would be lost
+        self._standing = memory.step or None  # the number of batches in the newest checkpoint
 
     def on_train_begin(self, logs=None):
         if self._run and self._run.skips and self._memory.step == 0:
@@ -171,9 +175,11 @@ class _Keeper(keras.callbacks.Callback):
             memory.pending = {name: float(value) for name, value in logs.items()}
         if self.signal or at_end or self._due():
             self._save()
+        self.scoring = at_end
         self.stop_if_asked()
 
     def on_epoch_end(self, epoch, logs=None):
+        self.scoring = False
         memory = self._memory
         memory.history.append({name: float(value) for name, value in logs.items() if name != "gradient_norm"})
         memory.pending, memory.stopped = None, self.model.stop_training
@@ -185,10 +191,11 @@ class _Keeper(keras.callbacks.Callback):
     def stop_if_asked(self) -> None:
         """Raise Interrupted when a signal has come."""
         if self.signal:
+            standing = self._standing
             log.warning(
                 "stopped by a signal after %d batches; %s",
                 self._memory.step,
-                "the same command goes on from here." if self._run else "nothing was saved.",
+                "nothing was saved." if standing is None else f"the same command goes on from batch {standing}.",
             )
             raise Interrupted(self.signal)
 
@@ -196,10 +203,12 @@ class _Keeper(keras.callbacks.Callback):
         return self._run is not None and time.monotonic() - self._saved >= self._run.save_seconds
 
     def _save(self) -> None:
-        memory = self._memory
-        if self._run and self._run.writes:
-            self._run.checkpoints.save(self.model, memory.step, memory.notes(), memory.arrays())
-            self._saved = time.monotonic()
+        memory, run = self._memory, self._run
+        if run is None:
+            return
+        if not run.writes or run.checkpoints.save(self.model, memory.step, memory.notes(), memory.arrays()):
+            self._standing = memory.step
+        self._saved = time.monotonic()
 
 
 @contextlib.contextmanager
@@ -213,6 +222,8 @@ def _signals_wait(keeper: _Keeper) -> Iterator[None]:
     def remember(number, frame):
         keeper.signal = number
         signal.signal(number, before[number])
+        if keeper.scoring:
+            keeper.stop_if_asked()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         before[number] = signal.signal(number, remember)
