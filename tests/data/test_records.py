@@ -1,5 +1,6 @@
 """Records are written whole: exact bytes, for any number of workers and after any crash, or an error that says why."""
 
+import fcntl
 import gzip
 import json
 import os
@@ -192,3 +193,27 @@ def test_texts_that_are_left_out_are_counted(tokenizer, tmp_path):
     assert found["counts"] == {"texts": 5, "kept": 2, "repeated": 2, "quoting": 1}
     assert str(tmp_path / "test.csv") in found["inputs"]
     assert sum(entry["texts"] for entry in found["shards"].values()) == 2
+
+
+def test_a_second_process_is_refused_by_a_lock_on_a_file_open_for_writing(corpus, tokenizer, whole, tmp_path):
+    """NFS gives an exclusive lock on no other descriptor."""
+    directory = tmp_path / "r"
+
+    def progress(stage, counts):
+        with pytest.raises(InputError, match="is being written by another process"):
+            write_records(corpus, tokenizer, directory, **TINY)
+        lock = os.stat(directory / ".unfinished" / "lock")
+        descriptors = [int(name) for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")]
+        (held,) = (number for number in descriptors if os.path.samestat(os.fstat(number), lock))
+        assert fcntl.fcntl(held, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+
+    write_records(corpus, tokenizer, directory, **TINY, progress=progress)
+    assert contents(directory) == contents(whole)
+
+
+def test_what_a_kill_after_the_manifest_left_is_removed_by_the_next_call(corpus, tokenizer, whole, tmp_path):
+    write_records(corpus, tokenizer, tmp_path / "r", **TINY)
+    (tmp_path / "r" / ".unfinished").mkdir()
+    (tmp_path / "r" / ".unfinished" / "fingerprints-00000.npy").touch()
+    write_records(corpus, tokenizer, tmp_path / "r", **TINY)
+    assert contents(tmp_path / "r") == contents(whole)

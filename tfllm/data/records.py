@@ -142,31 +142,52 @@ def make_request(arguments: dict, tokenizer: Tokenizer, sources: Sequence) -> di
 def opened(directory: Path, request: dict) -> Iterator[dict | None]:
     """Hold the directory for this process; gives its manifest if the same request was finished there before."""
     work = directory / WORK
-    if (directory / manifest.FILE_NAME).is_file():
-        finished = manifest.read_manifest(directory, KIND)
-        _check_same(directory, finished, request)
+    finished = _finished(directory, request)
+    if finished is None:
+        if not work.is_dir():
+            manifest.check_free(directory)
+        work.mkdir(parents=True, exist_ok=True)
+        with _locked(directory):
+            finished = _finished(directory, request)  # by a process that held the lock until now
+            if finished is None:
+                _begin(directory, request)
+                yield None
+    if finished is not None:
         yield finished
-        return
-    if not work.is_dir():
-        manifest.check_free(directory)
-    work.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(work, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise InputError(f"{directory} is being written by another process. Wait for it.") from None
-    try:
-        if (work / "request.json").is_file():
-            _check_same(directory, json.loads((work / "request.json").read_text("utf-8")), request)
-        else:
-            manifest.write_json(work / "request.json", request)
-        for left in directory.glob(".*.unfinished"):
-            left.unlink() if left.is_file() else shutil.rmtree(left)
-        yield None
-        shutil.rmtree(work)
-    finally:
-        os.close(descriptor)
+    shutil.rmtree(
+        work, ignore_errors=True
+    )  # after the lock: NFS removes no directory with an open file; next time, then
+
+
+def _finished(directory: Path, request: dict) -> dict | None:
+    """The manifest of a directory in which this request is finished, None if none is; InputError if another is."""
+    if not (directory / manifest.FILE_NAME).is_file():
+        return None
+    finished = manifest.read_manifest(directory, KIND)
+    _check_same(directory, finished, request)
+    return finished
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """One process at a time; the lock ends with the process that holds it."""
+    with open(directory / WORK / "lock", "a") as file:  # NFS locks no file that is open for reading only
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{directory} is being written by another process. Wait for it.") from None
+        yield
+
+
+def _begin(directory: Path, request: dict) -> None:
+    """Note the request, or check that it is the one that was noted; remove what a crash left half written."""
+    noted = directory / WORK / "request.json"
+    if noted.is_file():
+        _check_same(directory, json.loads(noted.read_text("utf-8")), request)
+    else:
+        manifest.write_json(noted, request)
+    for left in directory.glob(".*.unfinished"):
+        left.unlink() if left.is_file() else shutil.rmtree(left)
 
 
 def _check_same(directory: Path, before: dict, request: dict) -> None:
