@@ -217,3 +217,30 @@ def test_what_a_kill_after_the_manifest_left_is_removed_by_the_next_call(corpus,
     (tmp_path / "r" / ".unfinished" / "fingerprints-00000.npy").touch()
     write_records(corpus, tokenizer, tmp_path / "r", **TINY)
     assert contents(tmp_path / "r") == contents(whole)
+
+
+def test_whatever_write_a_full_disk_stops_is_named_and_the_same_call_goes_on(corpus, tokenizer, tmp_path):
+    """On a real file system of its own that grows page by page, so that every write finds it full in turn."""
+    options = TINY | {"deduplicate": "exact", "compression": "none"}
+    write_records(corpus, tokenizer, tmp_path / "whole", **options)
+    mounted, stops = tmp_path / "small", []
+    mounted.mkdir()
+    if os.system(f"mount -t tmpfs -o size=4k tmpfs {mounted} 2>/dev/null"):
+        pytest.skip("a file system of its own cannot be mounted here")
+    try:
+        while not (mounted / "r" / "manifest.json").exists():
+            try:
+                write_records(corpus, tokenizer, mounted / "r", **options)
+            except InputError as error:
+                stops.append(str(error))
+                left = [file.name for pattern in ("*tfrecord*", "*fingerprints*") for file in mounted.rglob(pattern)]
+                assert not [name for name in left if name.endswith(".unfinished")]
+            os.system(f"mount -o remount,size={4 * len(stops) + 4}k {mounted}")
+        assert contents(mounted / "r") == contents(tmp_path / "whole")
+    finally:
+        os.system(f"umount {mounted}")
+    said = "There is no room for {} in {} (No space left on device). Free some, and the same call goes on."
+    assert said.format("fingerprints-00000.npy", mounted / "r" / ".unfinished") in stops
+    assert said.format("train-00001.tfrecord", mounted / "r") in stops
+    assert said.format("r", mounted) in stops
+    assert all(stop.startswith("There is no room for ") for stop in stops)

@@ -26,10 +26,12 @@ from tfllm.data.records_shards import (
     COMPRESSIONS,
     KIND,
     checked_bytes,
+    enough_room,
     id_type,
     sync,
     tokenizer_hash,
     write_shard,
+    written_beside,
 )
 from tfllm.data.records_workers import Workers, processors
 from tfllm.data.sources import expand_paths, read_texts
@@ -60,7 +62,8 @@ def write_records(
 ) -> dict:
     """Tokenise and pack a corpus once, for `masked_lm_dataset` and `records_dataset` to read.
 
-    Memory does not grow with the corpus, but for 8 bytes a text and what `deduplicate` takes: see docs/records.md.
+    Memory does not grow with the corpus, but for an entry of 1 kB a shard and what `deduplicate` and `remove_texts_of`
+    take: see docs/records.md.
     Killed at any instant and called again with the same arguments, it keeps the shards that stand and goes on. The
     bytes depend on the arguments and the versions of tfllm and TensorFlow, not on `workers` or on restarts.
 
@@ -84,7 +87,7 @@ def write_records(
         The manifest: `shards` (texts, characters, rows, tokens, bytes, sha256 of each) and `counts` are in it.
 
     Raises:
-        InputError: for a bad argument, a corpus that cannot be read, or a directory that was begun otherwise.
+        InputError: for a bad argument, a corpus that cannot be read, a directory that was begun otherwise, a full disk.
 
     Source: evaluation texts as in Brown et al. 2020, arXiv:2005.14165, appendix C; near repetitions by MinHash with
     the numbers of Penedo et al. 2024, arXiv:2406.17557. Differs: the whole text goes, not 200 characters about the
@@ -109,7 +112,7 @@ def write_records(
     }
     request = make_request(arguments, tokenizer, [*expand_paths(corpus), *evaluation_files])
     directory = Path(directory)
-    with opened(directory, request) as finished_before:
+    with enough_room(directory), opened(directory, request) as finished_before:
         if finished_before is not None:
             return finished_before
         if not (directory / "tokenizer").exists():
@@ -154,9 +157,7 @@ def opened(directory: Path, request: dict) -> Iterator[dict | None]:
                 yield None
     if finished is not None:
         yield finished
-    shutil.rmtree(
-        work, ignore_errors=True
-    )  # after the lock: NFS removes no directory with an open file; next time, then
+    shutil.rmtree(work, ignore_errors=True)  # the lock's file is closed by now: NFS would keep it
 
 
 def _finished(directory: Path, request: dict) -> dict | None:
@@ -240,11 +241,8 @@ def _fingerprints(directory: Path, number: int) -> Path:
 
 
 def _write_fingerprints(fingerprint: cleaning.Fingerprinter, file: Path, texts: list[str]) -> int:
-    beside = file.with_suffix(f".{os.getpid()}.unfinished")
-    with open(beside, "wb") as stream:
+    with written_beside(file) as beside, open(beside, "wb") as stream:
         np.save(stream, np.asfortranarray(fingerprint(texts)))
-    sync(beside)
-    os.replace(beside, file)
     return len(texts)
 
 

@@ -10,6 +10,7 @@ A record is the T token ids of a row and nothing else, little-endian uint16 (int
     padding_mask   1   1   1  1  2   2  2  0
 """
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -17,6 +18,7 @@ import os
 import tempfile
 import uuid
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ import tensorflow as tf
 
 from tfllm.checks import InputError
 from tfllm.data.packing import pack
-from tfllm.manifest import read_manifest
+from tfllm.manifest import DISK_FULL, read_manifest
 from tfllm.tokenizers import Tokenizer
 
 KIND = "records"  # of the directory, in its manifest
@@ -74,18 +76,18 @@ def write_shard(file: Path, texts: list[str], tokenizer: Tokenizer, length: int,
 
     Returns:
         What the manifest says of it: texts, characters, rows, tokens, bytes, sha256.
+
+    Raises:
+        InputError: the disk is full.
     """
     token_ids, padding_mask = tokenize_and_pack(texts, tokenizer, length)
     rows = token_ids.astype(f"<{np.dtype(id_type(tokenizer.vocabulary_size)).str[1:]}")
-    beside = file.with_name(f".{file.name}.{uuid.uuid4().hex}.unfinished")
     options = tf.io.TFRecordOptions(compression_type="GZIP" if compression == "gzip" else "")
-    with tf.io.TFRecordWriter(str(beside), options) as writer:
-        for row in rows:
-            writer.write(row.tobytes())
-    content = beside.read_bytes()
-    sync(beside)
-    os.replace(beside, file)
-    sync(file.parent)
+    with written_beside(file) as beside:
+        with tf.io.TFRecordWriter(str(beside), options) as writer:
+            for row in rows:
+                writer.write(row.tobytes())
+        content = beside.read_bytes()
     return {
         "texts": len(texts),
         "characters": sum(map(len, texts)),
@@ -125,6 +127,34 @@ def checked_bytes(file: Path, entry: dict) -> bytes:
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise InputError(f"{file} is damaged: its bytes are not the ones that were written (SHA-256). {REMEDY}")
     return content
+
+
+@contextlib.contextmanager
+def written_beside(file: Path) -> Iterator[Path]:
+    """A name beside `file` to write to; synced to disk and renamed to `file` at the end, removed if that fails."""
+    beside = file.with_name(f".{file.name}.{uuid.uuid4().hex}.unfinished")
+    try:
+        with enough_room(file):
+            yield beside
+            sync(beside)
+            os.replace(beside, file)
+            sync(file.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def enough_room(path: Path) -> Iterator[None]:
+    """Turn the error of a full disk, met while `path` is written, into an InputError that says so."""
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in DISK_FULL:
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error.message.rpartition("; ")[2]
+        raise InputError(
+            f"There is no room for {path.name} in {path.parent} ({reason}). Free some, and the same call goes on."
+        ) from None
 
 
 def sync(path: Path) -> None:
