@@ -83,6 +83,12 @@ class AdamW(keras.optimizers.AdamW):
             grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
         )
 
+    def _clip_gradients(self, grads):
+        if keras.backend.backend() != "tensorflow" or not self.global_clipnorm:
+            return super()._clip_gradients(grads)
+        # Without Keras's copies of all squares; the train step takes the same norm, and TensorFlow computes it once.
+        return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]
+
     def _apply_weight_decay(self, variables):
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             super()._apply_weight_decay(variables)
