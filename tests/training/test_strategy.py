@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from tfllm import load_model
+from tfllm import load_model, manifest
 from tfllm.checks import InputError
 from tfllm.training import choose_strategy
 
@@ -124,7 +124,7 @@ def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, 
     corpus.write_text("".join(f"the cup number {n} is warm and the plate is cold\n" for n in range(300)), "utf-8")
     command = _command(tmp_path, tmp_path / "tokenizer", corpus, "two")
     first, second = start_both([*command, "--save-minutes", "0"])
-    training = tmp_path / "two" / "run" / "training"
+    training = tmp_path / "two" / manifest.RUN / "training"
     while not any(training.glob("checkpoint-*")):
         assert first.poll() is None, first.stderr.read()
         time.sleep(0.01)
