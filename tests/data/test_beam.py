@@ -77,6 +77,30 @@ def test_a_run_that_failed_is_done_again_with_the_same_bytes(texts, tokenizer, t
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+def test_another_source_is_never_taken_for_the_one_that_was_written(texts, tokenizer, tmp_path):
+    def fail(text):
+        if text == texts[1]:
+            raise OSError("the network is gone")
+        return text
+
+    options = OPTIONS | {"num_shards": 40}
+    beam_records.write_records(beam.Create(texts[:1]), tokenizer, tmp_path / "fresh", **options)
+    with pytest.raises(Exception, match="the network is gone"):
+        beam_records.write_records(beam.Create(texts) | beam.Map(fail), tokenizer, tmp_path / "r", **options)
+    for left in ("counts", "shards"):
+        (tmp_path / "r" / ".unfinished" / left / "train-00041.tfrecord.gz.json").write_text("{}")
+    (tmp_path / "r" / "train-00041.tfrecord.gz").touch()
+    beam_records.write_records(beam.Create(texts[:1]), tokenizer, tmp_path / "r", **options)
+    assert contents(tmp_path / "r") == contents(tmp_path / "fresh")
+    with pytest.raises(InputError, match="whether from this source nobody can tell"):
+        beam_records.write_records(beam.Create(texts), tokenizer, tmp_path / "r", **options)
+
+
+def test_files_that_were_written_are_not_written_again(corpus, tokenizer, tmp_path):
+    found = beam_records.write_records(corpus, tokenizer, tmp_path / "r", **OPTIONS)
+    assert beam_records.write_records(corpus, tokenizer, tmp_path / "r", **OPTIONS) == found
+
+
 def test_repetitions_and_quotations_are_left_out_and_counted(texts, tokenizer, tmp_path):
     (tmp_path / "test.txt").write_text(texts[0], "utf-8")
     repeated = [*texts, texts[1].upper(), texts[2] + " ", texts[0]]

@@ -9,6 +9,7 @@ Every worker must see the files and the directory under the same paths (a shared
 import functools
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ except ImportError as error:
     raise ImportError('Apache Beam is not installed: pip install "tfllm[beam]".') from error
 
 from tfllm import checks, manifest
+from tfllm.checks import InputError
 from tfllm.data.cleaning import Fingerprinter, read_quotes
 from tfllm.data.records import WORK, make_request, opened, shard_name, write_manifest, write_named_shard
 from tfllm.data.sources import bad_rows_error, expand_paths, read_documents
@@ -47,7 +49,8 @@ def write_records(
 
     Args:
         corpus: files, globs or directories, each file read by one worker; or a Beam source of texts, such as
-            `beam.io.ReadFromText("gs://bucket/*.txt")`, which Beam may split further.
+            `beam.io.ReadFromText("gs://bucket/*.txt")`, which Beam may split further. Whether a source is the one that
+            was written before nobody can tell, so that a finished directory is refused to it.
         num_shards: into how many train shards the texts are dealt; a worker holds the texts of one in memory.
         deduplicate: "none", or "exact"; see `tfllm.write_records`. "near" is not offered here.
         pipeline_options: the runner and its options. Default: Beam's direct runner, on this machine.
@@ -79,11 +82,17 @@ def write_records(
     directory = Path(directory).absolute()
     with opened(directory, request) as finished_before:
         if finished_before is not None:
+            if not files:
+                raise InputError(
+                    f"{directory} holds finished records; whether from this source nobody can tell. Choose another "
+                    "place, or remove it first."
+                )
             return finished_before
+        _remove_shards(directory)
         if not (directory / "tokenizer").exists():
             tokenizer.save(directory / "tokenizer")
         for kind in ("counts", "shards"):
-            (directory / WORK / kind).mkdir(exist_ok=True)
+            (directory / WORK / kind).mkdir()
         with beam.Pipeline(options=pipeline_options or PipelineOptions([])) as pipeline:
             if files:
                 texts = pipeline | beam.Create([str(file) for file in files]) | beam.Reshuffle()
@@ -105,6 +114,15 @@ def write_records(
         left = counts.pop("not_quoting", counts["texts"])
         counts |= {"quoting": counts["texts"] - left, "repeated": left - counts["kept"]}
         return write_manifest(directory, request, entries, counts)
+
+
+def _remove_shards(directory: Path) -> None:
+    """Remove what a run that failed left: its source may have been another."""
+    for kind in ("counts", "shards"):
+        if (directory / WORK / kind).exists():
+            shutil.rmtree(directory / WORK / kind)
+    for shard in directory.glob("*.tfrecord*"):
+        shard.unlink()
 
 
 class _Distinct(beam.PTransform):
