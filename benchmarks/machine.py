@@ -23,8 +23,9 @@ _UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 def describe() -> dict:
     """Processor, cores, memory, matrix units, versions and date, as JSON values."""
     info = Path("/proc/cpuinfo")
-    words = set(info.read_text().split()) if info.is_file() else set()
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().split("\n") if line.startswith("model name")]
+    text = info.read_text() if info.is_file() else ""  # Linux only
+    words = set(text.split())
+    names = [line.split(":", 1)[1].strip() for line in text.split("\n") if line.startswith("model name")]
     return {
         "processor": names[0] if names else platform.processor(),
         "units": [unit for unit in _UNITS if unit in words],
