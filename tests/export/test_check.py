@@ -81,4 +81,4 @@ def _accept_changes(savedmodel):
     """Record the files as they are now."""
     written = manifest.read_manifest(savedmodel, "savedmodel")
     written["files"] = {name: manifest.hash_file(savedmodel / name) for name in written["files"]}
-    manifest.write_json(savedmodel / manifest.FILE_NAME, written)
+    manifest.write_manifest(savedmodel, written)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tfllm.checks import InputError
+from tfllm.manifest import read_manifest, write_manifest
 from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
 
 
@@ -40,10 +41,9 @@ def test_an_unknown_kind_and_a_missing_directory_are_input_errors(wordpiece, tmp
     with pytest.raises(InputError, match="no such directory"):
         load_tokenizer(tmp_path / "nowhere")
     wordpiece.save(tmp_path / "tokenizer")
-    file = tmp_path / "tokenizer" / "manifest.json"
-    manifest = json.loads(file.read_text("utf-8"))
+    manifest = read_manifest(tmp_path / "tokenizer", "tokenizer")
     manifest["arguments"]["kind"] = "wordpeice"
-    file.write_text(json.dumps(manifest), "utf-8")
+    write_manifest(tmp_path / "tokenizer", manifest)
     with pytest.raises(InputError, match="did you mean 'wordpiece'"):
         load_tokenizer(tmp_path / "tokenizer")
 

@@ -122,7 +122,9 @@ def finetune(
     with replicas, running.precision_policy(choose_precision(precision)):
         if dry_run:
             return job.dry_run(train)
-        with running.unfinished_run(out, "finetune", run, files, writes=replicas.is_chief) as directory:
+        with running.unfinished_run(
+            out, "finetune", run, files, replicas=replicas.num_replicas, writes=replicas.is_chief
+        ) as directory:
             if folds:
                 parts = enumerate(fold_tables(table, folds, seed))
                 scores = [job.train(*part, seed, directory / f"fold-{number}")[1] for number, part in parts]

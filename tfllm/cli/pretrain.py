@@ -130,7 +130,9 @@ def pretrain(
         log.info("training %s parameters for %s steps", f"{model.count_params():,}", f"{steps:,}")
         started = time.monotonic()
         callbacks = running.training_callbacks(steps, running.count_tokens(once), tensorboard)
-        with running.unfinished_run(out, "pretrain", run, data, writes=replicas.is_chief) as directory:
+        with running.unfinished_run(
+            out, "pretrain", run, data, replicas=replicas.num_replicas, writes=replicas.is_chief
+        ) as directory:
             trained = train_masked_lm(
                 model,
                 train,

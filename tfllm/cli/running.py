@@ -47,7 +47,7 @@ def _json(value):
 
 @contextlib.contextmanager
 def unfinished_run(
-    out: Path, command: str, arguments: dict, data: Sequence[str], *, writes: bool = True
+    out: Path, command: str, arguments: dict, data: Sequence[str], *, replicas: int = 1, writes: bool = True
 ) -> Iterator[Path]:
     """The directory where a training of these arguments on these files keeps what it needs to go on.
 
@@ -72,7 +72,7 @@ def unfinished_run(
         for leftover in out.parent.glob(f".{out.name}.*.unfinished"):  # killed while it wrote the model
             shutil.rmtree(leftover)
         try:
-            _go_on_or_begin(out, {"command": command, **arguments}, data)
+            _go_on_or_begin(out, {"command": command, **arguments}, data, replicas)
             yield directory
         except BaseException:
             if not any(entry.is_file() for entry in directory.rglob("*/*")):
@@ -82,10 +82,9 @@ def unfinished_run(
             raise
 
 
-def _go_on_or_begin(out: Path, arguments: dict, data: Sequence[str]) -> None:
+def _go_on_or_begin(out: Path, arguments: dict, data: Sequence[str], replicas: int) -> None:
     """Write down what a training was begun with; or check that an unfinished one was begun with the same."""
     import keras
-    import tensorflow as tf
 
     from tfllm.data import expand_paths
 
@@ -96,7 +95,7 @@ def _go_on_or_begin(out: Path, arguments: dict, data: Sequence[str]) -> None:
     wanted["surroundings"] = {
         **manifest.versions(),
         "precision": keras.config.dtype_policy().name,
-        "replicas": str(tf.distribute.get_strategy().num_replicas_in_sync),
+        "replicas": str(replicas),
     }
     file = out / manifest.RUN / manifest.RUN_ARGUMENTS
     if not file.exists():

@@ -41,6 +41,7 @@ class Strategy:
         self._entered = contextlib.ExitStack()
 
     def __enter__(self) -> "Strategy":
+        log.info("strategy: %s%s", self.name, f", {self.num_replicas} replicas" if self.num_replicas > 1 else "")
         self._entered.enter_context(self._scope)
         return self
 
@@ -79,7 +80,7 @@ class Strategy:
 
 
 def choose_strategy(name: str = "auto") -> Strategy:
-    """The strategy `name`, said in the log. Make it before anything else uses TensorFlow.
+    """The strategy `name`; entering it says it in the log. Make it before anything else uses TensorFlow.
 
     Args:
         name: "auto" takes what there is: several processes if TF_CONFIG names them, else several GPUs, else one device.
@@ -96,10 +97,7 @@ def choose_strategy(name: str = "auto") -> Strategy:
     Example: `with choose_strategy("mirrored"): model = ...; model.compile(...); model.fit(...)`.
     """
     checks.check_one_of("strategy", name, STRATEGIES)
-    chosen = _on_jax(name) if keras.backend.backend() == "jax" else _on_tensorflow(name)
-    replicas = f", {chosen.num_replicas} replicas" if chosen.num_replicas > 1 else ""
-    log.info("strategy: %s%s", chosen.name, replicas)
-    return chosen
+    return _on_jax(name) if keras.backend.backend() == "jax" else _on_tensorflow(name)
 
 
 def check_same_everywhere(batch: int) -> None:
