@@ -36,7 +36,7 @@ def _pretraining(language: str, result: dict) -> str:
     corpus_bytes, tokenizer, run = (result["pretraining"][name] for name in ("corpus_bytes", "tokenizer", "run"))
     held_out, tokens = run["held_out_scores"], run["steps"] * run["batch_size"] * run["sequence_length"]
     vocabulary = f"{tokenizer['kind']} vocabulary of {tokenizer['vocabulary_size']:,}"
-    return f"""## Pretraining is worth it: {language}
+    return f"""## Is pretraining worth it? {language}
 
     {result["command"]}
 

@@ -123,7 +123,6 @@ def test_the_directory_of_an_unfinished_training_is_finished_or_left_alone(tmp_p
     with pytest.raises(InputError, match="already exists"):
         manifest.check_free(path, or_unfinished=True)
     (path / "run").rename(path / manifest.RUN)
-    (path / manifest.RUN / manifest.RUN_ARGUMENTS).write_text("{}", "utf-8")
     with pytest.raises(InputError, match="a training that is not finished"):
         write(path)
     with manifest.write_directory(path, "model", {}, finish_run=True) as beside:

@@ -25,7 +25,6 @@ FORMAT = 1
 CARD = "README.md"  # for people, who may edit it: it is not hashed
 _DIGEST = "digest"
 RUN = ".tfllm-run"  # in a directory that a training has not finished: what it needs to go on
-RUN_ARGUMENTS = "arguments.json"  # in RUN
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "tensorflow-text", "tokenizers", "sentencepiece")
 
@@ -65,7 +64,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 def is_unfinished(path: Path) -> bool:
     """Whether it is the directory of a training that is not finished."""
-    return (path / RUN / RUN_ARGUMENTS).is_file() and not (path / FILE_NAME).exists()
+    return (path / RUN).is_dir() and not (path / FILE_NAME).exists()
 
 
 @contextlib.contextmanager

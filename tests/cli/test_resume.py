@@ -1,5 +1,6 @@
 """A training that is stopped goes on with the same command; other arguments are refused by name."""
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -58,6 +59,13 @@ def test_another_tokenizer_in_the_same_place_is_refused(stopped, tokenizer_direc
             pretrain(str(sample_path("text_en.txt")), stopped[0], tokenizer=tokenizer_directory, **TRAINING)
     finally:
         manifest_file.write_text(kept, "utf-8")
+
+
+def test_a_second_process_is_refused_while_the_first_trains(stopped, tokenizer_directory):
+    with open(stopped[0] / RUN / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="Another process is training in"):
+            pretrain(str(sample_path("text_en.txt")), stopped[0], tokenizer=tokenizer_directory, **TRAINING)
 
 
 def test_the_same_command_goes_on_and_finishes(stopped, tokenizer_directory):

@@ -137,6 +137,14 @@ def test_with_fewer_epochs_than_blocks_the_lowest_stay_frozen(make_classifier, m
     assert set(weights.trainable[1]) == {"logits", "transformer_layer_1"}
 
 
+def test_patience_that_ends_in_one_stage_begins_anew_in_the_next(make_classifier, make_dataset):
+    worse = make_dataset(flipped=True)
+    arguments = {"epochs": 6, "learning_rate": 1e-2, "monitor": "loss", "patience": 1, "unfreeze_gradually": True}
+    weights = Weights()
+    train_classifier(make_classifier(dropout=0.0), make_dataset(128), worse, callbacks=[weights], **arguments)
+    assert any("token_embedding" in trained for trained in weights.trainable)
+
+
 def test_class_weights_turn_the_answer(make_classifier, make_dataset):
     dataset = make_dataset().map(
         lambda inputs, label_ids: (inputs | {"token_ids": inputs["segment_ids"] + 5}, label_ids)

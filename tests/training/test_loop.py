@@ -108,6 +108,20 @@ def test_a_signal_saves_and_stops_with_the_exit_code_of_the_shell(tmp_path, unin
     assert_bit_equal(train(Run(tmp_path)), uninterrupted)
 
 
+def test_a_signal_after_the_last_batch_stops_too_and_the_score_is_not_lost(
+    tmp_path, make_classifier, make_batches, make_dataset
+):
+    def finetune(callbacks=()):
+        model, validation = make_classifier(dropout=0.0), make_dataset(seed=1)
+        return train_classifier(model, make_batches(), validation, epochs=1, run=Run(tmp_path), callbacks=callbacks)
+
+    ask = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        finetune([ask])
+    (epoch,) = finetune()
+    assert "val_macro_f1" in epoch
+
+
 def test_the_handlers_of_before_come_back(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     train(Run(tmp_path), steps=1)

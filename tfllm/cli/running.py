@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import glob
 import importlib.util
 import json
 import shutil
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tfllm.tokenizers import Tokenizer
 
 _TRIAL_STEPS = 6
-_LOCK = "lock"
+_LOCK, _ARGUMENTS = "lock", "arguments.json"
 
 
 def record(arguments: dict) -> dict:
@@ -69,7 +70,7 @@ def unfinished_run(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"Another process is training in {out}. Wait for it, or choose another --out.") from None
-        for leftover in out.parent.glob(f".{out.name}.*.unfinished"):  # killed while it wrote the model
+        for leftover in out.parent.glob(f".{glob.escape(out.name)}.*.unfinished"):  # killed while it wrote the model
             shutil.rmtree(leftover)
         try:
             _go_on_or_begin(out, {"command": command, **arguments}, data, replicas)
@@ -97,7 +98,7 @@ def _go_on_or_begin(out: Path, arguments: dict, data: Sequence[str], replicas: i
         "precision": keras.config.dtype_policy().name,
         "replicas": str(replicas),
     }
-    file = out / manifest.RUN / manifest.RUN_ARGUMENTS
+    file = out / manifest.RUN / _ARGUMENTS
     if not file.exists():
         manifest.write_json(file, wanted)
         return

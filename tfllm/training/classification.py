@@ -19,7 +19,7 @@ from tfllm.losses import ClassificationLoss
 from tfllm.training.checkpoint import restore
 from tfllm.training.loop import fit_steps
 from tfllm.training.optimizer import adamw
-from tfllm.training.run import Memory, Run, Watch
+from tfllm.training.run import Memory, Run
 
 log = logging.getLogger("tfllm")
 MONITORS = {"accuracy": "max", "macro_f1": "max", "matthews": "max", "loss": "min"}
@@ -173,7 +173,7 @@ def _stages(num_blocks: int, lowest_frozen: int, epochs: int) -> list[tuple[int,
     return [(count, 1) for count in frozen[:-1]] + [(frozen[-1], epochs - len(frozen) + 1)]
 
 
-class _BestEpoch(Watch):
+class _BestEpoch(keras.callbacks.Callback):
     """Scores the whole validation set after each epoch, keeps the best epoch's weights, stops when patience ends.
 
     Unlike Keras's EarlyStopping it lasts over several calls of `fit`. The `val_` scores go to the epoch's logs.

@@ -4,8 +4,8 @@ In: a directory. Out: `Run` and `Memory`, which `loop.fit_steps` keeps up to dat
 """
 
 from pathlib import Path
+from typing import Protocol
 
-import keras
 import numpy as np
 
 from tfllm import checks
@@ -98,15 +98,14 @@ class Memory:
             self._watch.recall(notes["watch"], found.arrays)
 
 
-class Watch(keras.callbacks.Callback):
-    """A callback with a memory: it scores epochs, and a checkpoint keeps what it knows."""
+class Watch(Protocol):
+    """A Keras callback that scores epochs and has a memory, which a checkpoint keeps."""
 
     def notes(self) -> dict:
         """JSON values."""
-        raise NotImplementedError
 
     def arrays(self) -> list[np.ndarray]:
-        raise NotImplementedError
+        """What is too large for JSON."""
 
     def recall(self, notes: dict, arrays: list[np.ndarray]) -> None:
-        raise NotImplementedError
+        """Be as it was when it gave these."""
