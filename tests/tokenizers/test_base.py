@@ -51,6 +51,40 @@ def test_half_a_surrogate_pair_in_a_python_string_is_one_character(tokenizer):
     assert tokens.character_ends.to_list()[0][-1] == 5
 
 
+def numpy_pair(tokenizer, first, second, sequence_length):
+    """Take a token from the longer text, from the second of two equally long ones, until the row fits."""
+    first, second = list(first), list(second)
+    while len(first) + len(second) > sequence_length - 3:
+        (first if len(first) > len(second) else second).pop()
+    token_ids = [tokenizer.cls_id, *first, tokenizer.sep_id, *second, tokenizer.sep_id]
+    return token_ids, [0] * (len(first) + 2) + [1] * (len(second) + 1)
+
+
+@pytest.mark.parametrize("sequence_length", [5, 6, 11, 40])
+def test_a_pair_is_cut_from_its_longer_text(wordpiece, sequence_length):
+    random = np.random.default_rng(sequence_length)
+    rows = [([], []), ([], [7] * 50), ([8] * 50, []), ([8] * 50, [7] * 50)]
+    rows += [tuple(random.integers(5, 99, random.integers(0, 20)).tolist() for _ in range(2)) for _ in range(300)]
+    ragged = [tf.ragged.constant(texts, tf.int32, ragged_rank=1) for texts in zip(*rows, strict=True)]
+    token_ids, segment_ids = wordpiece.wrap_pair(*ragged, sequence_length)
+    assert token_ids.dtype == segment_ids.dtype == tf.int32
+    expected = [numpy_pair(wordpiece, *row, sequence_length) for row in rows]
+    assert list(zip(token_ids.to_list(), segment_ids.to_list(), strict=True)) == expected
+
+
+def test_no_pairs_and_pairs_in_a_graph(wordpiece):
+    @tf.function(input_signature=[STRINGS, STRINGS])
+    def wrapped(first, second):
+        return wordpiece.wrap_pair(wordpiece.tokenize(first), wordpiece.tokenize(second), 9)
+
+    token_ids, segment_ids = wrapped(tf.zeros([0], tf.string), tf.zeros([0], tf.string))
+    assert token_ids.to_list() == segment_ids.to_list() == []
+    first, second = (wordpiece.tokenize(text).to_list()[0] for text in ("the cat had eaten the fish", "café"))
+    token_ids, segment_ids = wrapped(["the cat had eaten the fish"], ["café"])
+    expected = numpy_pair(wordpiece, first, second, 9)
+    assert (token_ids.to_list()[0], segment_ids.to_list()[0]) == expected
+
+
 def test_detokenize_leaves_out_special_padding_and_impossible_ids(tokenizer):
     ids = tokenizer.tokenize("the cat").to_list()[0]
     noisy = [[tokenizer.cls_id, *ids, tokenizer.sep_id, tokenizer.pad_id, -1, 10**6, tokenizer.unk_id]]

@@ -114,6 +114,31 @@ class Tokenizer(tf.Module, abc.ABC):
         column = tf.fill([token_ids.nrows(), 1], 0)
         return tf.concat([column + self.cls_id, token_ids[:, : sequence_length - 2], column + self.sep_id], axis=1)
 
+    def wrap_pair(
+        self, first_ids: tf.RaggedTensor, second_ids: tf.RaggedTensor, sequence_length: int
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """`[CLS] first [SEP] second [SEP]` of each row, the longer text cut first until the row fits.
+
+        Args:
+            first_ids, second_ids: int32 (B, (T)), what `tokenize` returned for each text of the pairs.
+            sequence_length: at least 5, so that a token of each text has room.
+
+        Returns:
+            token_ids and segment_ids, both RaggedTensor int32 (B, (T)); segment 0 goes up to the first [SEP].
+
+        Example: room for 5 tokens, texts of 9 and 2 -> 3 and 2 stay; texts of 9 and 9 -> 3 and 2.
+        """
+        room = sequence_length - 3
+        first, second = (tf.cast(ids.row_lengths(), tf.int32) for ids in (first_ids, second_ids))
+        first_kept = tf.minimum(first, tf.maximum(room - second, -(-room // 2)))
+        first_ids, second_ids = _row_starts(first_ids, first_kept), _row_starts(second_ids, room - first_kept)
+        column = tf.fill([first_ids.nrows(), 1], 0)
+        parts = [column + self.cls_id, first_ids, column + self.sep_id], [second_ids, column + self.sep_id]
+        first_ids, second_ids = (tf.concat(part, axis=1) for part in parts)
+        segments = [first_ids.with_flat_values(tf.zeros_like(first_ids.flat_values))]
+        segments += [second_ids.with_flat_values(tf.ones_like(second_ids.flat_values))]
+        return tf.concat([first_ids, second_ids], axis=1), tf.concat(segments, axis=1)
+
     def detokenize(self, token_ids) -> tf.Tensor:
         """Text of each row of ids; special tokens and ids outside the vocabulary are left out.
 
@@ -182,6 +207,16 @@ class Tokenizer(tf.Module, abc.ABC):
 def valid_utf8(text: tf.Tensor) -> tf.Tensor:
     """The texts with each malformed UTF-8 sequence replaced by U+FFFD."""
     return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+
+
+def _row_starts(ids: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:
+    """The first `lengths[b]` ids of row b, or all if it has fewer: int32 (B, (T)).
+
+    A ragged tensor takes the same slice of every row only.
+    """
+    lengths = tf.minimum(tf.cast(lengths, ids.row_splits.dtype), ids.row_lengths())
+    places = tf.ragged.range(ids.row_starts(), ids.row_starts() + lengths)
+    return places.with_flat_values(tf.gather(ids.flat_values, places.flat_values))
 
 
 def _as_batch(text) -> tf.Tensor:
