@@ -1,9 +1,9 @@
 """Files -> batches: sources, labelled tables, splits, inspection, packing, masking, batches."""
 
-from tfllm.data.classification import ClassificationBatches, classification_dataset, text_dataset
+from tfllm.data.batches import Encoded, GroupedBatches, PackedBatches, TextTargets, TokenTargets
+from tfllm.data.classification import classification_batches, classification_dataset, encode_texts, text_dataset
 from tfllm.data.features import FEATURES, check_dataset
 from tfllm.data.inspect import check_data
-from tfllm.data.packed import PackedBatches
 from tfllm.data.pretraining import find_records, masked_lm_dataset, read_held_out
 from tfllm.data.records import write_records
 from tfllm.data.records_dataset import check_records, read_records, records_dataset
@@ -13,13 +13,18 @@ from tfllm.data.tables import Table, read_table, write_bad_rows
 
 __all__ = [
     "FEATURES",
-    "ClassificationBatches",
+    "Encoded",
+    "GroupedBatches",
     "PackedBatches",
     "Table",
+    "TextTargets",
+    "TokenTargets",
     "check_data",
     "check_dataset",
     "check_records",
+    "classification_batches",
     "classification_dataset",
+    "encode_texts",
     "expand_paths",
     "find_records",
     "fold_tables",

@@ -5,9 +5,17 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfllm.checks import InputError
-from tfllm.data import ClassificationBatches, PackedBatches
+from tfllm.data import (
+    Encoded,
+    GroupedBatches,
+    PackedBatches,
+    TextTargets,
+    TokenTargets,
+    classification_batches,
+)
 
 TEXTS = [" ".join(["a"] * (1 + number % 20)) + f" {number}" for number in range(200)]
 LABELS = ["yes" if number % 3 else "no" for number in range(200)]
@@ -15,7 +23,7 @@ LABELS = ["yes" if number % 3 else "no" for number in range(200)]
 
 def make(tokenizer, texts=TEXTS, labels=LABELS, **arguments):
     arguments = {"label_names": ["no", "yes"], "sequence_length": 64, "batch_size": 16, **arguments}
-    return PackedBatches(texts, labels, tokenizer, **arguments)
+    return classification_batches(texts, labels, tokenizer, **arguments)
 
 
 def first(batches, count, start=0):
@@ -65,10 +73,10 @@ def test_rows_are_nearly_full_and_batches_of_one_shape_hold_the_texts_asked_for(
     assert np.mean([weights.sum() for _, _, weights in elements]) == pytest.approx(16, rel=0.2)
 
 
-@pytest.mark.parametrize("kind", [PackedBatches, ClassificationBatches])
-def test_from_any_batch_on_they_are_those_of_the_beginning(tiny_tokenizer, kind):
+@pytest.mark.parametrize("packed", [True, False])
+def test_from_any_batch_on_they_are_those_of_the_beginning(tiny_tokenizer, packed):
     def batches():
-        return kind(TEXTS, LABELS, tiny_tokenizer, label_names=["no", "yes"], batch_size=16, seed=3)
+        return make(tiny_tokenizer, packed=packed, seed=3)
 
     steps = batches().epoch_steps
     whole = first(batches(), 2 * steps + 2)
@@ -79,12 +87,36 @@ def test_from_any_batch_on_they_are_those_of_the_beginning(tiny_tokenizer, kind)
             np.testing.assert_array_equal(a[1], b[1])
 
 
-@pytest.mark.parametrize("kind", [PackedBatches, ClassificationBatches])
-def test_class_weights_stand_with_every_example(tiny_tokenizer, kind):
-    batches = kind(TEXTS, LABELS, tiny_tokenizer, label_names=["no", "yes"], class_weights=[3.0, 0.5])
+@pytest.mark.parametrize("packed", [True, False])
+def test_class_weights_stand_with_every_example(tiny_tokenizer, packed):
+    batches = make(tiny_tokenizer, packed=packed, class_weights=[3.0, 0.5])
     for _, label_ids, weights in first(batches, batches.epoch_steps):
         used = weights > 0
         np.testing.assert_array_equal(weights[used], np.where(label_ids == 0, 3.0, 0.5)[used])
+
+
+@pytest.mark.parametrize("kind", [PackedBatches, GroupedBatches])
+def test_targets_of_tokens_stand_at_their_tokens(kind):
+    token_ids = tf.ragged.constant([[2, 10, 11, 3], [2, 12, 3]], tf.int32)
+    weights = tf.ragged.constant([[0.0, 1, 1, 0], [0, 1, 0]], tf.float32)
+    targets = TokenTargets(token_ids * 10, weights)
+    batches = kind(Encoded(token_ids, token_ids * 0 + 1), targets, pad_id=0, sequence_length=8, batch_size=2)
+    for inputs, values, found in first(batches, 2):
+        real = inputs["padding_mask"] > 0
+        np.testing.assert_array_equal(values, inputs["token_ids"] * 10)
+        np.testing.assert_array_equal(found, inputs["token_ids"] >= 10)
+        np.testing.assert_array_equal(inputs["segment_ids"], real)
+        assert values.dtype == np.int32 and found.dtype == np.float32
+
+
+def test_targets_of_several_numbers_keep_their_axis():
+    token_ids = tf.ragged.constant([[2, 10, 3], [2, 12, 3]], tf.int32)
+    targets = TextTargets(np.array([[0, 1, 1], [1, 0, 1]], np.float32), np.ones(2, np.float32))
+    for kind, shape in ((PackedBatches, (2, 1, 3)), (GroupedBatches, (2, 3))):
+        batches = kind(Encoded(token_ids, token_ids * 0), targets, pad_id=0, sequence_length=8, batch_size=2)
+        values = first(batches, 1)[0][1]
+        assert values.shape == shape
+        assert values.dtype == np.float32
 
 
 def test_long_texts_are_cut_and_very_short_ones_fill_no_more_places_than_a_row_has(tiny_tokenizer):
