@@ -10,6 +10,7 @@ import pytest
 
 from tfllm.data.samples import sample_path
 
+_VOCABULARY = "[PAD] [UNK] [CLS] [SEP] [MASK] the film was good bad ##ly dull , . ! a b c 你 好 世 界 😀"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -45,3 +46,38 @@ def tiny_tokenizer():
 def torture_rounds():
     """`torture_rounds(short, long)`: how often to hurt something; the long form runs under `make torture`."""
     return lambda short, long: long if os.environ.get("TFLLM_TORTURE") else short
+
+
+@pytest.fixture(scope="session")
+def randomize():
+    """Gives the matrices of a model weights of deviation 1, the same in every run; returns the model."""
+    import numpy as np
+
+    def give(model):
+        random = np.random.default_rng(0)
+        for weight in model.trainable_weights:
+            if len(weight.shape) > 1:
+                weight.assign(random.normal(0, 1, weight.shape))
+        return model
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """A WordPiece tokenizer of a few words; nothing is trained."""
+    from tfllm.tokenizers import WordPieceTokenizer
+
+    return WordPieceTokenizer(_VOCABULARY.split(" "))
+
+
+@pytest.fixture(scope="session")
+def make_encoder(tokenizer, randomize):
+    """`make_encoder(**arguments)`: a tiny encoder with large random weights, so that other texts give other outputs."""
+    from tfllm.models import build_encoder
+
+    def make(**arguments):
+        size = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64, "max_sequence_length": 32}
+        return randomize(build_encoder(tokenizer.vocabulary_size, **{**size, **arguments}))
+
+    return make

@@ -3,15 +3,10 @@
 import shutil
 from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 
 from tfllm.export import export_savedmodel
-from tfllm.models import add_classifier_head, build_encoder
-from tfllm.tokenizers import WordPieceTokenizer
-
-_VOCABULARY = "[PAD] [UNK] [CLS] [SEP] [MASK] the film was good bad ##ly dull , . ! a b c 你 好 世 界 😀"
+from tfllm.models import add_classifier_head
 
 
 @pytest.fixture(scope="session")
@@ -25,21 +20,7 @@ def sequence_length():
 
 
 @pytest.fixture(scope="session")
-def tokenizer():
-    return WordPieceTokenizer(_VOCABULARY.split(" "))
-
-
-@pytest.fixture(scope="session")
-def make_encoder(tokenizer):
-    def make(**arguments):
-        size = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64, "max_sequence_length": 32}
-        return randomize(build_encoder(tokenizer.vocabulary_size, **{**size, **arguments}))
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def classifier(make_encoder, labels):
+def classifier(make_encoder, labels, randomize):
     return randomize(add_classifier_head(make_encoder(), labels))
 
 
@@ -55,12 +36,3 @@ def exported(classifier, tokenizer, sequence_length, tmp_path_factory):
 def copy(exported, tmp_path):
     """Version 1 in a place of its own, to be changed."""
     return Path(shutil.copytree(exported / "1", tmp_path / "reviews" / "1"))
-
-
-def randomize(model: keras.Model) -> keras.Model:
-    """Give the matrices of a model weights of deviation 1, the same in every run."""
-    random = np.random.default_rng(0)
-    for weight in model.trainable_weights:
-        if len(weight.shape) > 1:
-            weight.assign(random.normal(0, 1, weight.shape))
-    return model

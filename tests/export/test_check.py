@@ -64,7 +64,7 @@ def test_a_directory_without_savedmodel_is_refused(tmp_path):
 
 def test_the_facts_tell_what_the_model_is(exported, labels, sequence_length, classifier):
     facts = json.loads((exported / "1" / FACTS_FILE).read_text("utf-8"))
-    assert (facts["task"], facts["labels"]) == ("classify", labels)
+    assert (facts["task"], facts["labels"]) == ("classification", labels)
     assert (facts["sequence_length"], facts["parameters"]) == (sequence_length, classifier.count_params())
     assert facts["signatures"]["serving_default"] == {
         "inputs": {"text": {"dtype": "string", "shape": [-1]}},

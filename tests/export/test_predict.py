@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tfllm.checks import InputError
-from tfllm.export import predict_texts
+from tfllm.export import Predictor, export_savedmodel, predict_texts
 from tfllm.export.check import FACTS_FILE
-from tfllm.models import save_model
+from tfllm.models import add_classifier_head, save_model
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ["the film was good!", "你好", "", "half a pair: \ud83d"] * 20
@@ -58,14 +58,32 @@ def test_a_foreign_savedmodel_is_refused(tmp_path):
     tf.saved_model.save(module, str(tmp_path), signatures=module.answer)
     with pytest.raises(InputError, match=r"manifest.json(.|\n)*--trust"):
         predict_texts(tmp_path, ["good"])
-    with pytest.raises(InputError, match="no text classifier"):
+    with pytest.raises(InputError, match="no classification model"):
         predict_texts(tmp_path, ["good"], trust=True)
 
 
-def test_a_model_without_labels_is_refused(make_encoder, tokenizer, tmp_path):
+def test_a_model_without_a_head_answers_with_vectors(make_encoder, tokenizer, tmp_path):
     save_model(make_encoder(), tmp_path / "encoder", tokenizer)
-    with pytest.raises(InputError, match="not a classifier"):
-        predict_texts(tmp_path / "encoder", ["good"])
+    (row,) = predict_texts(tmp_path / "encoder", ["good"])
+    assert row["text"] == "good" and len(row["embedding"]) == 32
+
+
+def test_the_texts_a_model_asks_for_must_all_be_there(exported):
+    with pytest.raises(InputError, match=r"asks for text, as many of each\. Received: 1 of text, 2 of other"):
+        Predictor(exported).predict(text=["good"], other=["a", "b"])
+
+
+@pytest.mark.parametrize("kind", ["model", "SavedModel"])
+def test_a_classifier_of_pairs_asks_for_both(make_encoder, tokenizer, tmp_path, kind, randomize):
+    classifier = randomize(add_classifier_head(make_encoder(), ["no", "yes"], pairs=True))
+    if kind == "model":
+        save_model(classifier, tmp_path / "pairs", tokenizer)
+    else:
+        export_savedmodel(classifier, tokenizer, tmp_path / "pairs", sequence_length=16)
+    predictor = Predictor(tmp_path / "pairs")
+    first, second = predictor.predict(text=["good film", "good film"], text_pair=["the bad", "the film was dull"])
+    assert predictor.inputs == ["text", "text_pair"] and first["text_pair"] == "the bad"
+    assert first["score"] != pytest.approx(second["score"], abs=1e-4)
 
 
 def test_a_missing_directory_is_named(tmp_path):

@@ -30,7 +30,7 @@ def python_scores(classifier, tokenizer, sequence_length):
 
 
 def test_scores_and_labels_are_those_of_model_predict(exported, python_scores, labels):
-    results = Predictor(exported).predict(TEXTS)
+    results = Predictor(exported).predict(text=TEXTS)
     scores = [list(result["scores"].values()) for result in results]
     np.testing.assert_allclose(scores, python_scores, rtol=0, atol=1e-5)
     assert [result["label"] for result in results] == [labels[row] for row in python_scores.argmax(axis=1)]
@@ -112,7 +112,7 @@ def test_a_second_export_is_version_2_and_in_float32_whatever_the_training_polic
     assert keras.config.dtype_policy() == policy
     assert mixed.get_layer("transformer_layer_0").compute_dtype == "bfloat16", "the caller's model stays as it was"
     mixed_scores, scores = (
-        [list(result["scores"].values()) for result in Predictor(version).predict(TEXTS)]
+        [list(result["scores"].values()) for result in Predictor(version).predict(text=TEXTS)]
         for version in (copy.parent, copy)
     )
     np.testing.assert_allclose(mixed_scores, scores, rtol=0, atol=1e-6)
@@ -170,8 +170,7 @@ def test_a_masked_language_model_is_served_as_an_embedding(make_encoder, tokeniz
     hidden = encoder(batch)["sequence_output"][0, :4]  # [CLS] good film [SEP]
     embedding = signatures["serving_default"](text=tf.constant(["good film", ""]))["embedding"]
     np.testing.assert_allclose(embedding[0], tf.reduce_mean(hidden, axis=0), rtol=0, atol=1e-5)
-    with pytest.raises(InputError, match="no text classifier"):
-        Predictor(version)
+    assert Predictor(version).task == "embedding"
 
 
 def test_arguments_that_cannot_work_are_refused(classifier, tokenizer, tmp_path):

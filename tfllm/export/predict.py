@@ -1,71 +1,92 @@
-"""Label and score of texts, from a tfllm model directory or from a SavedModel.
+"""Answers to texts, from a tfllm model directory or from a SavedModel.
 
 A SavedModel is asked without tfllm importing Keras or KerasHub: what answers is what TF Serving would run.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from tfllm import manifest
 from tfllm.checks import InputError, check_exists
-from tfllm.export.check import KIND
+from tfllm.export.check import FACTS_FILE, KIND
 from tfllm.export.clean_process import load_text_ops
 from tfllm.export.ops import check_ops
 from tfllm.export.versions import find_version
+from tfllm.inference.tasks import module_of, task_of
 
 _BATCH_SIZE = 32
-_OUTPUTS = {"label", "score", "scores", "labels"}
 
 
 def predict_texts(directory: str | Path, texts: Sequence[str], *, trust: bool = False) -> list[dict]:
-    """Classify texts; see `Predictor`."""
-    return Predictor(directory, trust=trust).predict(texts)
+    """Ask a model that takes one text a row; see `Predictor`."""
+    return Predictor(directory, trust=trust).predict(text=texts)
 
 
 class Predictor:
-    """A classifier ready to answer.
+    """A model ready to answer.
 
     Args:
         directory: a model directory, `savedmodels/NAME` (its highest version answers) or `savedmodels/NAME/VERSION`.
         trust: True also runs a SavedModel that tfllm did not write or whose files have changed. A SavedModel is code:
             it can read and write files.
 
+    Attributes:
+        task: "classification", "tagging", ...: the name of the file in `tfllm.inference` that describes the answers.
+        inputs: the names of the texts it asks for: text, text_pair, question, context, ...
+
     Raises:
-        InputError: when there is no model, it is damaged or not trusted, or it is not a classifier.
+        InputError: when there is no model, or it is damaged or not trusted.
     """
 
     def __init__(self, directory: str | Path, *, trust: bool = False):
         directory = Path(directory)
         check_exists(directory)
         if _is_model(directory):
-            self._function = _model_function(directory)
+            self.task, self._function, self.inputs = _from_model(directory)
         else:
-            self._function = _savedmodel_function(find_version(directory), trust)
+            self.task, self._function, self.inputs = _from_savedmodel(find_version(directory), trust)
 
-    def predict(self, texts: Sequence[str]) -> list[dict]:
-        """Classify texts.
+    def predict(self, **inputs: Sequence[str]) -> list[dict]:
+        """Ask.
+
+        Args:
+            inputs: a list for every name in `inputs`, all of one length.
 
         Returns:
-            For each text a dict: `text`, `label` (the likeliest), `score` (its probability), `scores` (label ->
-            probability, in the model's order).
+            For each row a dict with its texts and the answer, as `to_rows` of the task tells.
+
+        Raises:
+            InputError: when a list is missing, not asked for, or shorter than another.
         """
+        self._check(inputs)
+        columns = [list(inputs[name]) for name in self.inputs]
         results = []
-        for start in range(0, len(texts), _BATCH_SIZE):
-            batch = texts[start : start + _BATCH_SIZE]
-            outputs = self._function(text=tf.constant([text.encode("utf-8", "replace") for text in batch]))
-            rows = zip(batch, *(outputs[name].numpy() for name in ("label", "score", "scores", "labels")), strict=True)
-            for text, label, score, scores, labels in rows:
-                results.append(
-                    {
-                        "text": text,
-                        "label": label.decode(),
-                        "score": float(score),
-                        "scores": {name.decode(): float(value) for name, value in zip(labels, scores, strict=True)},
-                    }
-                )
+        for start in range(0, len(columns[0]), _BATCH_SIZE):
+            batch = {
+                name: column[start : start + _BATCH_SIZE] for name, column in zip(self.inputs, columns, strict=True)
+            }
+            outputs = self._function(**{name: _strings(column) for name, column in batch.items()})
+            results += module_of(self.task).to_rows(batch, {name: value.numpy() for name, value in outputs.items()})
         return results
+
+    def _check(self, inputs: dict[str, Sequence[str]]) -> None:
+        lengths = {name: len(column) for name, column in inputs.items()}
+        if set(inputs) != set(self.inputs) or len(set(lengths.values())) > 1:
+            raise InputError(
+                f"This model asks for {' and '.join(self.inputs)}, as many of each. Received: "
+                + (", ".join(f"{count} of {name}" for name, count in lengths.items()) or "nothing")
+                + "."
+            )
+
+
+def _strings(column: list) -> tf.Tensor:
+    """string (B,), or (B, C) of B lists of C strings; half a surrogate pair becomes "?"."""
+    encode = np.vectorize(lambda text: text.encode("utf-8", "replace"), otypes=[object])
+    return tf.constant(encode(np.array(column, object)))
 
 
 def _is_model(directory: Path) -> bool:
@@ -76,27 +97,37 @@ def _is_model(directory: Path) -> bool:
     return True
 
 
-def _model_function(directory: Path) -> Callable[..., dict[str, tf.Tensor]]:
-    from tfllm.export.signatures import build_signatures, choose_length
+def _from_model(directory: Path) -> tuple[str, Callable[..., dict[str, tf.Tensor]], list[str]]:
+    from tfllm.inference.signatures import build_signatures, choose_length
     from tfllm.models import load_model
     from tfllm.tokenizers import load_tokenizer
 
     model = load_model(directory)
-    trained_at = manifest.read_manifest(directory, "model")["arguments"]["run"].get("sequence_length")
-    signatures = build_signatures(model, load_tokenizer(directory), choose_length(model, trained_at))
-    if "classify" not in signatures:
-        raise InputError(f"{directory} is not a classifier and gives no labels; fine-tune it first.")
-    return tf.function(signatures["serving_default"].function, input_signature=[tf.TensorSpec([None], tf.string)])
+    arguments = manifest.read_manifest(directory, "model")["arguments"]
+    length = choose_length(model, arguments["run"].get("sequence_length"))
+    signature = build_signatures(model, load_tokenizer(directory), length)["serving_default"]
+    function = tf.function(lambda **inputs: signature.function(**inputs), reduce_retracing=True)
+    concrete = function.get_concrete_function(**signature.inputs)
+    return task_of(arguments["recipe"]["builder"]), lambda **inputs: concrete(**inputs), list(signature.inputs)
 
 
-def _savedmodel_function(savedmodel: Path, trust: bool) -> Callable[..., dict[str, tf.Tensor]]:
+def _from_savedmodel(savedmodel: Path, trust: bool) -> tuple[str, Callable[..., dict[str, tf.Tensor]], list[str]]:
     if not trust:
         _check_ours(savedmodel)
+    task = _read_task(savedmodel)
     load_text_ops()
     loaded = tf.saved_model.load(str(savedmodel))
-    if not set(getattr(loaded.signatures.get("serving_default"), "structured_outputs", ())) >= _OUTPUTS:
-        raise InputError(f"{savedmodel} is no text classifier of tfllm: its serving_default gives no label and score.")
-    return lambda text: loaded.signatures["serving_default"](text=text)  # holds `loaded`, and so its variables
+    function = loaded.signatures.get("serving_default")
+    if not set(getattr(function, "structured_outputs", ())) >= set(module_of(task).OUTPUTS):
+        raise InputError(f"{savedmodel} is no {task} model of tfllm: its serving_default gives something else.")
+    names = list(function.structured_input_signature[1])
+    return task, lambda **inputs: loaded.signatures["serving_default"](**inputs), names  # holds `loaded`: its variables
+
+
+def _read_task(savedmodel: Path) -> str:
+    """The task written beside the graph; a SavedModel without that is taken for a classifier."""
+    file = savedmodel / FACTS_FILE
+    return json.loads(file.read_text("utf-8")).get("task", "classification") if file.is_file() else "classification"
 
 
 def _check_ours(savedmodel: Path) -> None:

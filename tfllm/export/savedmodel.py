@@ -18,8 +18,9 @@ from tfllm.export.check import CONTENT_CHECKS, FACTS_FILE, KIND, read_signatures
 from tfllm.export.ops import check_ops
 from tfllm.export.replay import replay
 from tfllm.export.requests import Request, make_request, write_warm_up
-from tfllm.export.signatures import Signature, build_signatures, choose_length, model_inputs
 from tfllm.export.versions import next_version
+from tfllm.inference.signatures import Signature, build_signatures, choose_length
+from tfllm.inference.tasks import task_of
 from tfllm.models import load_model, read_recipe, save_model
 from tfllm.tokenizers import Tokenizer
 
@@ -54,7 +55,7 @@ def export_savedmodel(
 
     Args:
         model: what a tfllm builder returned. A classifier answers with the label names of its recipe; other models
-            offer `embed` and `tokenize`. `tfllm.export.signatures.build_signatures` lists the signatures.
+            offer `embed` and `tokenize`. `tfllm.inference` has the signatures of every task.
         tokenizer: the one the model was trained with.
         directory: `savedmodels/NAME`; the versions stand in it.
         sequence_length: where texts are cut, in tokens, [CLS] and [SEP] included; the length the model was trained
@@ -108,30 +109,47 @@ def _save(model: keras.Model, tokenizer: Tokenizer, signatures: dict[str, Signat
 
 def _requests(signatures: dict[str, Signature], texts: list[bytes]) -> list[Request]:
     """One request to each signature, with the answer the Python model gives, op by op."""
-    text = tf.constant(texts, tf.string, [len(texts)])
-    examples = tf.constant([_example(one) for one in texts], tf.string, [len(texts)])
     with tf.device("CPU"):
-        ids = signatures["tokenize"].function(text=text)
-        known = {"text": text, "inputs": examples, **model_inputs(ids["token_ids"], ids["num_tokens"])}
+        ids = signatures["tokenize"].function(text=tf.constant(texts, tf.string, [len(texts)]))
         requests = []
         for name, signature in signatures.items():
-            inputs = {argument: known[argument] for argument in signature.inputs}
+            specs = enumerate(signature.inputs.items())
+            inputs = {argument: _argument(place, argument, spec, texts, ids) for place, (argument, spec) in specs}
             requests.append(make_request(name, inputs, signature.function(**inputs)))
         return requests
 
 
-def _example(text: bytes) -> bytes:
-    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
-    return tf.train.Example(features=tf.train.Features(feature={"text": feature})).SerializeToString()
+def _argument(number: int, name: str, spec: tf.TensorSpec, texts: list[bytes], ids: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Something to ask with: the texts, which begin elsewhere for every further argument; or their tokens."""
+    if spec.dtype == tf.int32:
+        real = tf.sequence_mask(ids["num_tokens"], tf.shape(ids["token_ids"])[1], tf.int32)
+        return {"token_ids": ids["token_ids"], "segment_ids": tf.zeros_like(real), "padding_mask": real}[name]
+    turned = [_turned(texts, number + place) for place in range(spec.shape[1] or 3 if spec.shape.rank == 2 else 1)]
+    if name == "inputs":
+        turned = [[_example(*pair) for pair in zip(texts, _turned(texts, 1), strict=True)]]
+    columns = [tf.constant(column, tf.string, [len(texts)]) for column in turned]
+    return tf.stack(columns, axis=1) if spec.shape.rank == 2 else columns[0]
+
+
+def _turned(texts: list[bytes], by: int) -> list[bytes]:
+    return texts[by % max(len(texts), 1) :] + texts[: by % max(len(texts), 1)]
+
+
+def _example(text: bytes, text_pair: bytes) -> bytes:
+    features = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        for name, value in (("text", text), ("text_pair", text_pair))
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
 def _facts(model: keras.Model, sequence_length: int, savedmodel: Path) -> dict:
     """What a person or a program that has only the SavedModel wants to know of it."""
-    labels = read_recipe(model)["arguments"].get("labels")
+    recipe = read_recipe(model)
     return {
         "format": 1,
-        "task": "classify" if labels else "embed",
-        "labels": labels,
+        "task": task_of(recipe["builder"]),
+        "labels": recipe["arguments"].get("labels"),
         "sequence_length": sequence_length,
         "parameters": model.count_params(),
         "signatures": read_signatures(savedmodel),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.export.signatures import build_signatures
+from tfllm.inference import build_signatures
 from tfllm.models import add_classifier_head, add_next_sentence_head, add_pretraining_heads
 
 CLASSIFIER = {"serving_default", "classify", "tokens", "tokenize", "embed"}

@@ -1,0 +1,90 @@
+"""What every model answers, and what the tasks' signatures are made of: texts become the encoder's inputs in one place.
+
+B texts, T tokens, D hidden_dim. Every input and output has B as its first dimension, 0 included.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfllm import checks
+from tfllm.inference.tasks import module_of, task_of
+from tfllm.models import check_length, longest_text, read_encoder, read_recipe
+from tfllm.tokenizers import Tokenizer
+
+DEFAULT_LENGTH = 128  # the data sets' default, too: positions beyond the training length are not trained
+TEXT = tf.TensorSpec([None], tf.string)
+TOKENS = tf.TensorSpec([None, None], tf.int32)
+
+
+class Signature(NamedTuple):
+    """One entry point: `function(**inputs)` returns a dict of tensors."""
+
+    function: Callable[..., dict[str, tf.Tensor]]
+    inputs: dict[str, tf.TensorSpec]
+
+
+def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: int) -> dict[str, Signature]:
+    """The signatures that apply to a model: `serving_default` and others of its task, and for any model
+
+        tokenize: text string (B,) -> token_ids int32 (B, T), num_tokens int32 (B,).
+        embed: text string (B,) -> embedding float32 (B, D), the mean of the token vectors.
+
+    Every text becomes `[CLS] text [SEP]`, cut to `sequence_length` tokens, padded to the longest of its batch.
+
+    Args:
+        model: an encoder, or an encoder with a head.
+        tokenizer: the one the model was trained with.
+        sequence_length: T at most, at least 3.
+    """
+    recipe = read_recipe(model)
+    whole = read_encoder(model)
+    encoder = keras.Model(whole.input, whole.output["sequence_output"], name="token_vectors")
+
+    def tokenize(text):
+        inputs = encode(text, tokenizer, sequence_length)
+        return {"token_ids": inputs["token_ids"], "num_tokens": tf.reduce_sum(inputs["padding_mask"], axis=1)}
+
+    def embed(text):
+        inputs = encode(text, tokenizer, sequence_length)
+        vectors = encoder(inputs, training=False)  # (B, T, D)
+        real = tf.cast(inputs["padding_mask"], tf.float32)[:, :, tf.newaxis]
+        return {"embedding": tf.reduce_sum(vectors * real, axis=1) / tf.reduce_sum(real, axis=1)}
+
+    signatures = {"tokenize": Signature(tokenize, {"text": TEXT}), "embed": Signature(embed, {"text": TEXT})}
+    task = task_of(recipe["builder"])
+    if task == "embedding":
+        return {"serving_default": signatures["embed"], **signatures}
+    return {**module_of(task).build_signatures(model, recipe["arguments"], tokenizer, sequence_length), **signatures}
+
+
+def choose_length(model: keras.Model, sequence_length: int | None) -> int:
+    """The length to cut texts at: the one given, if the model has positions for it; else 128, as in training."""
+    if sequence_length is None:
+        return min(DEFAULT_LENGTH, longest_text(model))
+    checks.check_at_least("sequence_length", sequence_length, 3)
+    check_length(model, sequence_length)
+    return sequence_length
+
+
+def encode(
+    text: tf.Tensor, tokenizer: Tokenizer, sequence_length: int, text_pair: tf.Tensor | None = None
+) -> dict[str, tf.Tensor]:
+    """The encoder's inputs, int32 (B, T), for string (B,): `[CLS] text [SEP]`, with a pair also `text_pair [SEP]`."""
+    ids = tokenizer.tokenize(text)
+    if text_pair is None:
+        ids = tokenizer.wrap(ids, sequence_length)
+        segments = tf.zeros_like(ids)
+    else:
+        ids, segments = tokenizer.wrap_pair(ids, tokenizer.tokenize(text_pair), sequence_length)
+    num_tokens = ids.row_lengths()
+    width = tf.maximum(tf.reduce_max(num_tokens), 2)  # without any row the maximum is the lowest integer
+    shape = tf.stack([ids.nrows(), width])
+    inputs = {
+        "token_ids": ids.to_tensor(tokenizer.pad_id, shape=shape),
+        "segment_ids": segments.to_tensor(shape=shape),
+        "padding_mask": tf.sequence_mask(num_tokens, width, tf.int32),
+    }
+    return {name: tf.ensure_shape(tensor, [None, None]) for name, tensor in inputs.items()}

@@ -1,0 +1,25 @@
+"""Which task a model was built for, and the file of this room that answers it."""
+
+import importlib
+from types import ModuleType
+
+import numpy as np
+
+# The builder that put the head on -> the task, which is the name of a file here.
+TASKS = {"add_classifier_head": "classification"}
+NO_HEAD = "embedding"
+
+
+def task_of(builder: str) -> str:
+    """The task of a model, by the builder in its recipe; one without a head of ours gives vectors."""
+    return TASKS.get(builder, NO_HEAD)
+
+
+def module_of(task: str) -> ModuleType:
+    """The file of this room for a task."""
+    return importlib.import_module(f"tfllm.inference.{task}")
+
+
+def to_rows(task: str, inputs: dict[str, list[str]], outputs: dict[str, np.ndarray]) -> list[dict]:
+    """The outputs of `serving_default` as one dict a row, with the inputs: Python strings, numbers and lists."""
+    return module_of(task).to_rows(inputs, outputs)
