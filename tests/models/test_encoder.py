@@ -3,8 +3,16 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfllm.checks import InputError
+
+KINDS = {
+    "post_norm": {},
+    "pre_norm": {"normalize_first": True},
+    "shared": {"embedding_dim": 8, "share_layers": True},
+    "plain": {"num_segments": 0, "pooler_activation": None, "activation": "gelu", "layer_norm_epsilon": 1e-5},
+}
 
 
 def predict(model, batch):
@@ -16,9 +24,9 @@ def stretch(batch, extra):
     return {name: np.pad(value, [(0, 0), (0, extra)]) for name, value in batch.items()}
 
 
-@pytest.mark.parametrize("normalize_first", [False, True])
-def test_outputs_have_the_promised_shapes_and_dtypes(make_encoder, make_batch, normalize_first):
-    encoder = make_encoder(normalize_first=normalize_first)
+@pytest.mark.parametrize("kind", KINDS)
+def test_outputs_have_the_promised_shapes_and_dtypes(make_encoder, make_batch, kind):
+    encoder = make_encoder(**KINDS[kind])
     assert {name: (spec.shape, spec.dtype) for name, spec in encoder.input.items()} == dict.fromkeys(
         ("token_ids", "segment_ids", "padding_mask"), ((None, None), "int32")
     )
@@ -39,7 +47,7 @@ def test_outputs_have_the_promised_shapes_and_dtypes(make_encoder, make_batch, n
         "hidden_dim",
         "intermediate_dim",
         "max_sequence_length",
-        "num_segments",
+        "embedding_dim",
     ],
 )
 def test_a_size_that_is_not_positive_is_refused_by_name(make_encoder, name):
@@ -64,9 +72,9 @@ def test_rows_longer_than_the_model_are_refused(make_encoder, make_batch):
         encoder(make_batch(lengths=(17,), width=17))
 
 
-@pytest.mark.parametrize("normalize_first", [False, True])
-def test_more_padding_changes_no_text(make_encoder, make_batch, normalize_first):
-    encoder, batch = make_encoder(normalize_first=normalize_first), make_batch()
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_padding_changes_no_text(make_encoder, make_batch, kind):
+    encoder, batch = make_encoder(**KINDS[kind]), make_batch()
     real = batch["padding_mask"] == 1
     narrow, wide = predict(encoder, batch), predict(encoder, stretch(batch, 7))
     np.testing.assert_allclose(wide["sequence_output"][:, :8][real], narrow["sequence_output"][real], atol=1e-5)
@@ -82,9 +90,9 @@ def test_what_stands_in_the_padding_changes_no_text(make_encoder, make_batch):
     )
 
 
-@pytest.mark.parametrize("normalize_first", [False, True])
-def test_texts_packed_into_one_row_give_the_outputs_they_give_alone(make_encoder, make_batch, normalize_first):
-    encoder, apart = make_encoder(normalize_first=normalize_first), make_batch(lengths=(8, 5))
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_packed_into_one_row_give_the_outputs_they_give_alone(make_encoder, make_batch, kind):
+    encoder, apart = make_encoder(**KINDS[kind]), make_batch(lengths=(8, 5))
     packed = {
         "token_ids": np.concatenate([apart["token_ids"][0], apart["token_ids"][1]])[None],
         "segment_ids": np.concatenate([apart["segment_ids"][0], apart["segment_ids"][1]])[None],
@@ -127,6 +135,31 @@ def test_prenorm_ends_with_a_normalisation(make_encoder, make_batch):
     outputs = predict(make_encoder(normalize_first=True), make_batch())["sequence_output"]
     np.testing.assert_allclose(outputs.mean(-1), 0, atol=1e-5)
     np.testing.assert_allclose(outputs.std(-1), 1, atol=1e-3)
+
+
+def test_shared_layers_are_one_layer_that_trains(make_encoder, make_batch):
+    encoder, batch = make_encoder(share_layers=True), make_batch()
+    assert [layer.name for layer in encoder.layers if layer.name.startswith("transformer")] == ["transformer_layer_0"]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(encoder(batch, training=True)["pooled_output"] ** 2)
+    gradients = tape.gradient(loss, encoder.trainable_variables)
+    assert all(np.isfinite(tf.convert_to_tensor(gradient)).all() for gradient in gradients)
+
+
+def test_a_model_of_one_segment_gives_every_token_its_embedding_whatever_the_ids(make_encoder, make_batch):
+    encoder, batch = make_encoder(num_segments=1), make_batch()
+    other = {**batch, "segment_ids": np.full_like(batch["segment_ids"], 7)}
+    np.testing.assert_array_equal(predict(encoder, other)["pooled_output"], predict(encoder, batch)["pooled_output"])
+    before = predict(encoder, batch)["sequence_output"]
+    encoder.get_layer("segment_embedding").set_weights([np.linspace(-1, 1, 32)[None]])
+    assert np.abs(predict(encoder, batch)["sequence_output"] - before).max() > 0.1
+
+
+def test_an_unknown_activation_is_refused(make_encoder):
+    with pytest.raises(InputError, match=r"`activation` must be one of gelu_tanh, gelu, relu.*did you mean 'gelu'"):
+        make_encoder(activation="gelo")
+    with pytest.raises(InputError, match="`pooler_activation` must be one of"):
+        make_encoder(pooler_activation="sigmoid")
 
 
 @pytest.mark.parametrize("direction", ["from_keras_hub", "to_keras_hub"])

@@ -43,7 +43,7 @@ def trained(layer, rows):
 
 
 @pytest.mark.parametrize("normalize_first", [False, True])
-@pytest.mark.parametrize("activation", [gelu, "relu"])
+@pytest.mark.parametrize("activation", [gelu, "gelu", "relu"])
 def test_outputs_and_gradients_are_keras_hubs(rows, normalize_first, activation):
     arguments = {"normalize_first": normalize_first, "activation": activation}
     expected = trained(make_layer(keras_hub.layers.TransformerEncoder, **arguments), rows)

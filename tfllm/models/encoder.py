@@ -4,6 +4,8 @@ In: dict of int32 (B, T): token_ids, segment_ids, padding_mask (see `tfllm.data.
 Out: dict: sequence_output float (B, T, D), pooled_output float (B, D).
 """
 
+from collections.abc import Callable
+
 import keras
 
 from tfllm import checks
@@ -12,6 +14,7 @@ from tfllm.models.recipe import remember
 from tfllm.models.transformer import TransformerEncoder
 
 LAYER_NORM_EPSILON = 1e-12  # as BERT's
+_SIZES = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
 
 
 def build_encoder(
@@ -25,34 +28,48 @@ def build_encoder(
     num_segments: int = 2,
     dropout: float = 0.1,
     normalize_first: bool = False,
+    activation: str = "gelu_tanh",
+    layer_norm_epsilon: float = LAYER_NORM_EPSILON,
+    embedding_dim: int | None = None,
+    share_layers: bool = False,
+    pooler_activation: str | None = "tanh",
 ) -> keras.Model:
     """Build a Transformer encoder.
+
+    The arguments after `normalize_first` are there for published checkpoints, which need them.
 
     Args:
         vocabulary_size: V, number of token ids.
         num_layers, num_heads, hidden_dim, intermediate_dim: the size; `tfllm.SIZES` names the usual ones.
         max_sequence_length: the longest row, in tokens.
-        num_segments: how many different segment ids there are (sentence A, sentence B).
+        num_segments: how many different segment ids there are (sentence A, sentence B). With 1 or 0 the ids given
+            make no difference; with 1 there is an embedding that every token gets.
         dropout: share of activations and attention weights dropped in training, 0 to 1.
         normalize_first: False normalises after each residual (post-norm, as BERT), True before it (pre-norm), with
             one more normalisation at the end.
+        activation: of the intermediate layer: "gelu_tanh" (GELU by its tanh approximation), "gelu" (exact), "relu" or
+            "tanh".
+        layer_norm_epsilon: what is added to the variance in every layer normalisation.
+        embedding_dim: width of the embeddings; a projection then widens them to `hidden_dim`. None: no projection.
+        share_layers: every layer has the same weights.
+        pooler_activation: of the dense layer on the first token; one of the same. None: there is no such layer.
 
     Returns:
         Functional `keras.Model`. Inputs, all int32 (B, T): `token_ids`, `segment_ids`, `padding_mask` (0 on padding,
         k on the k-th text of the row; texts packed into one row do not see each other). Outputs: `sequence_output`
-        (B, T, D) and `pooled_output` (B, D), a dense tanh of the first token.
+        (B, T, D) and `pooled_output` (B, D), the pooler's output or, without a pooler, the first token.
 
     Raises:
-        InputError: when a size is not positive or `hidden_dim` is not a multiple of `num_heads`.
+        InputError: when a size is not positive, `hidden_dim` is not a multiple of `num_heads`, or an activation is
+            unknown.
 
-    Source: Devlin et al. 2019, arXiv:1810.04805, section 3. Differs: GELU by its tanh approximation, as in the
-    authors' code; positions restart with every packed text.
+    Source: Devlin et al. 2019, arXiv:1810.04805, section 3; Lan et al. 2020, arXiv:1909.11942, section 3.1, for
+    `embedding_dim` and `share_layers`. Differs: GELU by its tanh approximation, as in the authors' code; positions
+    restart with every packed text.
     """
     arguments = dict(locals())
-    for name in (name for name in arguments if name not in ("dropout", "normalize_first")):
-        checks.check_at_least(name, arguments[name], 1)
-    checks.check_divisible("hidden_dim", hidden_dim, "num_heads", num_heads, "so that every head has the same width")
-    checks.check_between("dropout", dropout, 0, 1)
+    _check(arguments)
+    width = embedding_dim or hidden_dim  # E
 
     inputs = {
         name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "segment_ids", "padding_mask")
@@ -60,37 +77,57 @@ def build_encoder(
     same_text = SameText(name="same_text")(inputs["padding_mask"])  # (B, T, T)
     tokens = keras.layers.ReversibleEmbedding(
         vocabulary_size,
-        hidden_dim,
+        width,
         embeddings_initializer=kernel_initializer(),
         reverse_dtype=keras.config.dtype_policy().compute_dtype,  # float32 under every policy, if it is not given
         name="token_embedding",
     )(inputs["token_ids"])
-    position_embedding = TextPositionEmbedding(max_sequence_length, hidden_dim, Sinusoids(), name="position_embedding")
-    positions = position_embedding(same_text)
-    segments = keras.layers.Embedding(
-        num_segments, hidden_dim, embeddings_initializer=kernel_initializer(), name="segment_embedding"
-    )(inputs["segment_ids"])
-    x = SumNormDropout(dropout, epsilon=LAYER_NORM_EPSILON, name="embeddings_layer_norm")(
-        [tokens, positions, segments]
-    )  # (B, T, D)
-    for layer in range(num_layers):
-        x = TransformerEncoder(
-            intermediate_dim,
-            num_heads,
-            dropout=dropout,
-            activation=gelu,
-            layer_norm_epsilon=LAYER_NORM_EPSILON,
-            kernel_initializer=kernel_initializer(),
-            normalize_first=normalize_first,
-            name=f"transformer_layer_{layer}",
-        )(x, attention_mask=same_text)
+    position_embedding = TextPositionEmbedding(max_sequence_length, width, Sinusoids(), name="position_embedding")
+    parts = [tokens, position_embedding(same_text)]
+    if num_segments:
+        segment_ids = inputs["segment_ids"]
+        parts.append(
+            keras.layers.Embedding(
+                num_segments, width, embeddings_initializer=kernel_initializer(), name="segment_embedding"
+            )(segment_ids if num_segments > 1 else keras.ops.zeros_like(segment_ids))
+        )
+    x = SumNormDropout(dropout, epsilon=layer_norm_epsilon, name="embeddings_layer_norm")(parts)  # (B, T, E)
+    if embedding_dim:
+        x = dense(hidden_dim, "embedding_projection")(x)  # (B, T, D)
+    for number in range(num_layers):
+        if number == 0 or not share_layers:
+            layer = TransformerEncoder(
+                intermediate_dim,
+                num_heads,
+                dropout=dropout,
+                activation=ACTIVATIONS[activation],
+                layer_norm_epsilon=layer_norm_epsilon,
+                kernel_initializer=kernel_initializer(),
+                normalize_first=normalize_first,
+                name=f"transformer_layer_{number}",
+            )
+        x = layer(x, attention_mask=same_text)
     if normalize_first:
-        x = layer_norm("final_layer_norm")(x)
-    pooled = keras.layers.Dense(
-        hidden_dim, activation="tanh", kernel_initializer=kernel_initializer(), name="pooled_dense"
-    )(x[:, 0])
+        x = layer_norm("final_layer_norm", layer_norm_epsilon)(x)
+    pooled = x[:, 0]
+    if pooler_activation:
+        pooled = dense(hidden_dim, "pooled_dense", ACTIVATIONS[pooler_activation])(pooled)
     model = keras.Model(inputs, {"sequence_output": x, "pooled_output": pooled}, name="encoder")
     return remember(model, "build_encoder", arguments)
+
+
+def _check(arguments: dict) -> None:
+    for name in _SIZES:
+        checks.check_at_least(name, arguments[name], 1)
+    checks.check_at_least("num_segments", arguments["num_segments"], 0)
+    if arguments["embedding_dim"] is not None:
+        checks.check_at_least("embedding_dim", arguments["embedding_dim"], 1)
+    reason = "so that every head has the same width"
+    checks.check_divisible("hidden_dim", arguments["hidden_dim"], "num_heads", arguments["num_heads"], reason)
+    checks.check_between("dropout", arguments["dropout"], 0, 1)
+    checks.check_one_of("activation", arguments["activation"], ACTIVATIONS)
+    if arguments["pooler_activation"] is not None:
+        checks.check_one_of("pooler_activation", arguments["pooler_activation"], ACTIVATIONS)
 
 
 def kernel_initializer() -> keras.initializers.Initializer:
@@ -98,12 +135,25 @@ def kernel_initializer() -> keras.initializers.Initializer:
     return keras.initializers.TruncatedNormal(stddev=0.02)
 
 
-def layer_norm(name: str) -> keras.layers.Layer:
-    """Layer normalisation with BERT's epsilon."""
-    return keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=name)
+def dense(units: int, name: str, activation: Callable | None = None) -> keras.layers.Layer:
+    """A dense layer with BERT's initial weights."""
+    return keras.layers.Dense(units, activation=activation, kernel_initializer=kernel_initializer(), name=name)
+
+
+def layer_norm(name: str, epsilon: float = LAYER_NORM_EPSILON) -> keras.layers.Layer:
+    """Layer normalisation with BERT's epsilon, or another."""
+    return keras.layers.LayerNormalization(epsilon=epsilon, name=name)
 
 
 @keras.saving.register_keras_serializable("tfllm")
 def gelu(x):
     """GELU by the tanh approximation (Hendrycks and Gimpel 2016, arXiv:1606.08415)."""
     return keras.activations.gelu(x, approximate=True)
+
+
+ACTIVATIONS = {
+    "gelu_tanh": gelu,
+    "gelu": keras.activations.gelu,
+    "relu": keras.activations.relu,
+    "tanh": keras.activations.tanh,
+}
