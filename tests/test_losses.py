@@ -6,7 +6,15 @@ import pytest
 import tensorflow as tf
 
 from tfllm.checks import InputError
-from tfllm.losses import ClassificationLoss, masked_lm_loss, next_sentence_loss
+from tfllm.losses import (
+    ClassificationLoss,
+    CosineLoss,
+    InBatchNegativesLoss,
+    MultilabelLoss,
+    RegressionLoss,
+    masked_lm_loss,
+    next_sentence_loss,
+)
 
 
 def test_two_masks_with_uniform_logits_lose_the_logarithm_of_the_vocabulary():
@@ -87,3 +95,84 @@ def test_the_classification_loss_is_rebuilt_from_its_configuration():
 def test_a_smoothing_outside_0_to_1_is_refused(smoothing):
     with pytest.raises(InputError, match="`label_smoothing` must be between 0 and 1"):
         ClassificationLoss(smoothing)
+
+
+def test_the_multilabel_loss_is_the_mean_over_labels_of_the_cross_entropy_of_yes_and_no():
+    # Odds 3:1 for a label the text has, 1:3 for one it has not: ln(4/3) each; 3:1 for one it has not: ln 4.
+    logits = np.log([[3.0, 1 / 3, 3.0]])
+    loss = MultilabelLoss()(np.array([[1, 0, 0]]), logits)
+    assert float(loss) == pytest.approx((2 * np.log(4 / 3) + np.log(4)) / 3, rel=1e-6)
+
+
+def test_smoothed_labels_put_half_the_smoothing_on_the_other_side():
+    loss = MultilabelLoss(0.2)(np.array([[1]]), np.log([[3.0]]))
+    assert float(loss) == pytest.approx(0.9 * np.log(4 / 3) + 0.1 * np.log(4), rel=1e-6)
+    assert float(MultilabelLoss(0.7)(np.array([[1, 0]]), np.zeros((1, 2)))) == pytest.approx(np.log(2))
+
+
+def test_the_regression_loss_is_the_squared_error_in_its_unit():
+    assert float(RegressionLoss(5)(np.array([4.0, 1.0]), np.array([[2.0], [1.0]]))) == pytest.approx(0.08)
+    packed = RegressionLoss(reduction="mean_with_sample_weight")
+    loss = packed(np.array([[1.0, 0]]), np.array([[[3.0], [9.0]]]), sample_weight=np.array([[1.0, 0]]))
+    assert float(loss) == pytest.approx(4)
+
+
+def test_the_cosine_loss_is_the_squared_error_of_the_cosine_whatever_the_lengths():
+    vectors = np.array([[2.0, 0], [0, 3], [1, 1], [5, 0]])
+    found = CosineLoss(reduction="none")(np.array([1.0, 1.0, 0.5, 0.5]), vectors)
+    np.testing.assert_allclose(found, [1, 1, (np.sqrt(0.5) - 0.5) ** 2, (np.sqrt(0.5) - 0.5) ** 2], rtol=1e-6)
+
+
+def in_batch(numbers, vectors, temperature=1.0):
+    return np.asarray(InBatchNegativesLoss(temperature, reduction="none")(np.array(numbers), np.array(vectors)))
+
+
+ACROSS = [[1.0, 0], [1, 0], [0, 1], [0, 1]]  # two pairs; the texts of a pair are equal, the pairs at right angles
+
+
+def test_a_pair_is_told_from_the_other_pairs_of_the_batch():
+    np.testing.assert_allclose(in_batch([1, 2, 3, 4], ACROSS), np.log(1 + np.exp(-1)), rtol=1e-5)
+    np.testing.assert_allclose(in_batch([1, 2, 3, 4], ACROSS, 0.5), np.log(1 + np.exp(-2)), rtol=1e-5)
+
+
+def test_both_directions_count():
+    # First texts (1, 0) and (0, 1), second texts both (1, 0): cosines are 1, 1 in the first row, 0, 0 in the second.
+    found = in_batch([1, 2, 3, 4], [[1.0, 0], [1, 0], [0, 1], [1, 0]])
+    first = (np.log(2) + np.log(1 + np.exp(-1))) / 2  # row: cosines 1, 1; column: 1 (own), 0
+    second = (np.log(2) + np.log(np.exp(1) + 1)) / 2  # row: cosines 0, 0; column: 1, 0 (own)
+    np.testing.assert_allclose(found, [first, first, second, second], rtol=1e-5)
+
+
+def test_pairs_that_share_a_text_and_places_without_one_are_no_negatives():
+    assert in_batch([1, 2, 1, 4], ACROSS) == pytest.approx(0, abs=1e-6)
+    assert in_batch([1, 2, 3, 2], ACROSS) == pytest.approx(0, abs=1e-6)
+    packed = in_batch([[1, 2, 0, 0], [3, 4, 0, 0]], [[*ACROSS[:2], *ACROSS[:2]], [*ACROSS[2:], *ACROSS[:2]]])
+    np.testing.assert_allclose(packed[:, :2], np.log(1 + np.exp(-1)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [CosineLoss(), InBatchNegativesLoss()], ids=["cosine", "in-batch negatives"])
+def test_places_without_a_text_have_a_vector_of_zeros_and_no_gradient(loss):
+    loss.reduction = "mean_with_sample_weight"
+    vectors = tf.Variable([[[1.0, 2], [3, 4], [0, 0], [0, 0]]])
+    with tf.GradientTape() as tape:
+        value = loss(tf.constant([[1, 1, 0, 0]]), vectors, sample_weight=tf.constant([[1.0, 1, 0, 0]]))
+    gradient = tape.gradient(value, vectors).numpy()
+    assert np.isfinite(gradient).all()
+    assert not gradient[0, 2:].any()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [MultilabelLoss(0.3), RegressionLoss(2.0), CosineLoss(), InBatchNegativesLoss(0.1)],
+    ids=lambda loss: loss.name,
+)
+def test_sentence_losses_are_rebuilt_from_their_configuration(loss):
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss), safe_mode=True)
+    assert type(again) is type(loss)
+    assert again.get_config() == loss.get_config()
+
+
+@pytest.mark.parametrize("make", [lambda: RegressionLoss(0), lambda: InBatchNegativesLoss(-1.0)])
+def test_a_scale_or_temperature_that_is_not_above_0_is_refused(make):
+    with pytest.raises(InputError, match="must be above 0"):
+        make()

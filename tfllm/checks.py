@@ -50,11 +50,12 @@ def check_divisible(name: str, value: int, by_name: str, by: int, reason: str) -
         )
 
 
-def check_labels(labels: Iterable[str]) -> None:
-    """Raise InputError unless `labels` are at least two distinct, non-empty names."""
+def check_labels(labels: Iterable[str], least: int = 2) -> None:
+    """Raise InputError unless `labels` are at least `least` distinct, non-empty names."""
     labels = list(labels)
-    if len(labels) < 2:
-        raise InputError(f"`labels` needs at least two names, or there is nothing to decide. Received: {labels}.")
+    if len(labels) < least:
+        names = {1: "a name", 2: "at least two names"}[least]
+        raise InputError(f"`labels` needs {names}, or there is nothing to decide. Received: {labels}.")
     if len(set(labels)) != len(labels) or not all(isinstance(label, str) and label for label in labels):
         raise InputError(f"`labels` must be distinct, non-empty strings. Received: {labels}.")
 

@@ -7,9 +7,12 @@ import pytest
 
 from tfllm.models import (
     add_classifier_head,
+    add_embedding_head,
     add_masked_lm_head,
+    add_multilabel_head,
     add_next_sentence_head,
     add_pretraining_heads,
+    add_regression_head,
     build_encoder,
 )
 
@@ -27,6 +30,11 @@ ADD_HEAD = {
     "pretraining": add_pretraining_heads,
     "classifier_mean": lambda encoder: add_classifier_head(encoder, ["a", "b", "c"], pooling="mean"),
     "classifier_cls": lambda encoder: add_classifier_head(encoder, ["a", "b", "c"], pooling="cls"),
+    "multilabel": lambda encoder: add_multilabel_head(encoder, ["a", "b", "c"]),
+    "regression": lambda encoder: add_regression_head(encoder, mean=2.0, deviation=0.5),
+    "regression_in_a_range": lambda encoder: add_regression_head(encoder, output_range=(1, 5), pooling="cls"),
+    "embedding": add_embedding_head,
+    "embedding_cls": lambda encoder: add_embedding_head(encoder, pooling="cls"),
 }
 
 

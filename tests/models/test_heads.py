@@ -6,8 +6,23 @@ import pytest
 import tensorflow as tf
 
 from tfllm.checks import InputError
-from tfllm.losses import ClassificationLoss, masked_lm_loss, next_sentence_loss
-from tfllm.models import add_classifier_head, add_masked_lm_head, add_pretraining_heads
+from tfllm.losses import (
+    ClassificationLoss,
+    CosineLoss,
+    InBatchNegativesLoss,
+    MultilabelLoss,
+    RegressionLoss,
+    masked_lm_loss,
+    next_sentence_loss,
+)
+from tfllm.models import (
+    add_classifier_head,
+    add_embedding_head,
+    add_masked_lm_head,
+    add_multilabel_head,
+    add_pretraining_heads,
+    add_regression_head,
+)
 
 LOGITS = {
     "masked_lm": (4, 2, 50),
@@ -15,15 +30,25 @@ LOGITS = {
     "pretraining": {"masked_lm": (4, 2, 50), "next_sentence": (4, 2)},
     "classifier_mean": (4, 3),
     "classifier_cls": (4, 3),
+    "multilabel": (4, 3),
+    "regression": (4, 1),
+    "regression_in_a_range": (4, 1),
+    "embedding": (4, 32),
+    "embedding_cls": (4, 32),
 }
 TARGETS = {
     "masked_lm": np.array([[7, 9], [8, 6], [30, 31], [5, 49]], "int32"),
     "next_sentence": np.array([0, 1, 1, 0], "int32"),
     "classifier_mean": np.array([0, 1, 2, 1], "int32"),
+    "multilabel": np.array([[0, 0, 0], [1, 1, 0], [0, 1, 1], [1, 0, 1]], "float32"),
+    "regression": np.array([1, 2, 3, 2], "float32"),
+    "embedding": np.array([0, 1, 1, 0], "float32"),  # cosines of two pairs
 }
 TARGETS |= {
     "classifier_cls": TARGETS["classifier_mean"],
     "pretraining": {name: TARGETS[name] for name in ("masked_lm", "next_sentence")},
+    "regression_in_a_range": TARGETS["regression"] + 1,
+    "embedding_cls": TARGETS["embedding"],
 }
 LOSS = {
     "masked_lm": masked_lm_loss,
@@ -31,9 +56,15 @@ LOSS = {
     "pretraining": lambda: {"masked_lm": masked_lm_loss(), "next_sentence": next_sentence_loss()},
     "classifier_mean": ClassificationLoss,
     "classifier_cls": ClassificationLoss,
+    "multilabel": MultilabelLoss,
+    "regression": RegressionLoss,
+    "regression_in_a_range": RegressionLoss,
+    "embedding": CosineLoss,
+    "embedding_cls": CosineLoss,
 }
 FIRST_LOSS = {"masked_lm": np.log(50), "next_sentence": np.log(2), "pretraining": np.log(50) + np.log(2)}
 FIRST_LOSS |= dict.fromkeys(("classifier_mean", "classifier_cls"), np.log(3))
+FIRST_LOSS |= {"multilabel": np.log(2), "regression": 1 / 2, "regression_in_a_range": 1 / 2}
 
 
 def shapes(outputs):
@@ -61,6 +92,7 @@ def test_logits_have_the_promised_shapes_in_float32(make_encoder, head, add_head
     assert dtypes(outputs) == {"float32"}
 
 
+@pytest.mark.parametrize("head", FIRST_LOSS, indirect=True)
 def test_an_untrained_model_loses_what_chance_loses(make_encoder, head, add_head, head_batch):
     model = compiled(add_head(make_encoder()), head)
     loss = model.evaluate(head_batch, TARGETS[head], verbose=0, return_dict=True)["loss"]
@@ -77,6 +109,43 @@ def test_one_batch_is_learnt_by_heart(make_encoder, make_batch, normalize_first)
 def test_a_classifier_learns_one_batch_by_heart(make_encoder, make_batch, pooling):
     model = compiled(add_classifier_head(make_encoder(), ["a", "b", "c"], pooling=pooling), f"classifier_{pooling}")
     assert overfitted_loss(model, make_batch(), TARGETS["classifier_mean"]) < 0.1 * np.log(3)
+
+
+@pytest.mark.parametrize("head", ["multilabel", "regression", "regression_in_a_range"], indirect=True)
+def test_labels_and_scores_of_one_batch_are_learnt_by_heart(make_encoder, head, add_head, head_batch):
+    model = compiled(add_head(make_encoder()), head)
+    assert overfitted_loss(model, head_batch, TARGETS[head]) < 0.1 * FIRST_LOSS[head]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("loss", [CosineLoss(), InBatchNegativesLoss()], ids=["cosine", "in-batch negatives"])
+def test_embeddings_of_one_batch_come_to_lie_as_they_should(make_encoder, make_batch, pooling, loss):
+    model, batch = add_embedding_head(make_encoder(), pooling=pooling), make_batch()
+    model.compile(keras.optimizers.Adam(5e-3), loss=loss)
+    targets = np.array([1, 1, 0, 0], "float32") if isinstance(loss, CosineLoss) else np.array([1, 2, 3, 4])
+    assert overfitted_loss(model, batch, targets) < 0.01
+    vectors = model.predict(batch, verbose=0)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[3] + 0.1
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_an_embedding_is_the_pooled_hidden_state_made_1_long_unless_told_otherwise(make_encoder, make_batch, pooling):
+    encoder, batch = make_encoder(), make_batch((5, 5), 5)
+    hidden = encoder.predict(batch, verbose=0)["sequence_output"]
+    expected = hidden.mean(axis=1) if pooling == "mean" else hidden[:, 0]
+    plain = add_embedding_head(encoder, pooling=pooling, normalize=False).predict(batch, verbose=0)
+    np.testing.assert_allclose(plain, expected, atol=1e-6)
+    vectors = add_embedding_head(encoder, pooling=pooling).predict(batch, verbose=0)
+    np.testing.assert_allclose(vectors, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_a_score_keeps_to_its_range(make_encoder, make_batch):
+    model = add_regression_head(make_encoder(), output_range=(1, 5), dropout=0.0)
+    for bias, expected in ((-100.0, 1.0), (0.0, 3.0), (100.0, 5.0)):
+        kernel, _ = model.get_layer("logits").get_weights()
+        model.get_layer("logits").set_weights([np.zeros_like(kernel), np.array([bias], "float32")])
+        np.testing.assert_allclose(model.predict(make_batch(), verbose=0), expected, atol=1e-6)
 
 
 def test_mixed_bfloat16_gives_float32_logits_close_to_those_of_float32(make_encoder, head, add_head, head_batch):
@@ -167,3 +236,20 @@ def test_a_masked_position_is_predicted_from_its_own_hidden_state(make_encoder, 
 def test_bad_arguments_of_a_classifier_are_input_errors(make_encoder, arguments, message):
     with pytest.raises(InputError, match=message):
         add_classifier_head(make_encoder(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("add", "message"),
+    [
+        (lambda encoder: add_multilabel_head(encoder, []), "`labels` needs a name"),
+        (lambda encoder: add_multilabel_head(encoder, ["a"], thresholds=[0.5, 0.5]), "for each label"),
+        (lambda encoder: add_multilabel_head(encoder, ["a"], thresholds=[1]), "above 0 and below 1"),
+        (lambda encoder: add_regression_head(encoder, output_range=(5, 0)), "a lower and a higher number"),
+        (lambda encoder: add_regression_head(encoder, output_range=(0, float("inf"))), "a lower and a higher number"),
+        (lambda encoder: add_regression_head(encoder, deviation=0.0), "above 0"),
+        (lambda encoder: add_embedding_head(encoder, pooling="max"), "`pooling` must be one of cls, mean"),
+    ],
+)
+def test_bad_arguments_of_other_heads_are_input_errors(make_encoder, add, message):
+    with pytest.raises(InputError, match=message):
+        add(make_encoder())

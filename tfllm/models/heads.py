@@ -5,17 +5,27 @@ Head and encoder share their weights: training the one trains the other.
 Shapes: B batch, T tokens, D hidden_dim, M masked positions, V vocabulary, C labels.
 """
 
+import math
 from collections.abc import Sequence
 
 import keras
 
 from tfllm import checks
-from tfllm.models.encoder import gelu, kernel_initializer, layer_norm
-from tfllm.models.layers import GatherPositions, MeanOfTokens, TextVectors, VocabularyBias
-from tfllm.models.recipe import read_encoder, read_recipe, remember
+from tfllm.checks import InputError
+from tfllm.models.encoder import ACTIVATIONS, LAYER_NORM_EPSILON, dense, kernel_initializer, layer_norm
+from tfllm.models.layers import (
+    GatherPositions,
+    MeanOfTokens,
+    ScaledScore,
+    TextVectors,
+    UnitLength,
+    VocabularyBias,
+)
+from tfllm.models.recipe import encoder_arguments, read_encoder, read_recipe, remember
 from tfllm.models.trainable import TrainableModel
 
 POOLINGS = ("cls", "mean")
+_AFTER_POOLING = ("classifier_dropout", "logits", "score", "embedding")  # layers of the heads that pool a text
 
 
 def add_masked_lm_head(encoder: keras.Model) -> keras.Model:
@@ -55,15 +65,16 @@ def add_pretraining_heads(encoder: keras.Model) -> keras.Model:
 
 
 def add_classifier_head(
-    encoder: keras.Model, labels: Sequence[str], *, dropout: float = 0.1, pooling: str = "mean"
+    encoder: keras.Model, labels: Sequence[str], *, dropout: float = 0.1, pooling: str = "mean", pairs: bool = False
 ) -> keras.Model:
-    """A text classifier.
+    """A classifier of texts, or of pairs of texts.
 
     Args:
         encoder: the encoder to build on.
         labels: C distinct names; their order is the order of the logits.
         dropout: share of the pooled vector dropped in training.
         pooling: what stands for the text: "mean" of its tokens, or "cls", the encoder's pooled first token.
+        pairs: an example is two texts. The model is the same; its SavedModel then takes both.
 
     Returns:
         Functional model. Inputs: the encoder's. Output: logits float32 (B, C).
@@ -76,6 +87,131 @@ def add_classifier_head(
     """
     labels = list(labels)
     checks.check_labels(labels)
+    model = TrainableModel(encoder.input, _pooled_logits(encoder, len(labels), dropout, pooling), name="classifier")
+    arguments = {"labels": labels, "dropout": dropout, "pooling": pooling, "pairs": pairs}
+    return remember(model, "add_classifier_head", arguments, encoder)
+
+
+def add_multilabel_head(
+    encoder: keras.Model,
+    labels: Sequence[str],
+    *,
+    thresholds: Sequence[float] | None = None,
+    dropout: float = 0.1,
+    pooling: str = "mean",
+) -> keras.Model:
+    """Decides of every label by itself whether a text has it: none, one or several.
+
+    Args:
+        encoder, dropout, pooling: as for `add_classifier_head`.
+        labels: C distinct names, at least one; their order is the order of the logits.
+        thresholds: C probabilities, above 0 and below 1; a text has a label when the label's probability reaches its
+            threshold. Default: 0.5 for all. They change no weight and no logit.
+
+    Returns:
+        Functional model. Inputs: the encoder's. Output: logits float32 (B, C), the sigmoid of which are probabilities.
+
+    Raises:
+        InputError: for repeated or empty labels, thresholds that do not fit them, or an unknown pooling.
+    """
+    labels = list(labels)
+    checks.check_labels(labels, least=1)
+    thresholds = [0.5] * len(labels) if thresholds is None else [float(threshold) for threshold in thresholds]
+    if len(thresholds) != len(labels) or not all(0 < threshold < 1 for threshold in thresholds):
+        raise InputError(
+            "`thresholds` needs a probability above 0 and below 1 for each label. "
+            f"Received: {len(labels)} labels, thresholds={thresholds}."
+        )
+    model = TrainableModel(encoder.input, _pooled_logits(encoder, len(labels), dropout, pooling), name="multilabel")
+    arguments = {"labels": labels, "thresholds": thresholds, "dropout": dropout, "pooling": pooling}
+    return remember(model, "add_multilabel_head", arguments, encoder)
+
+
+def add_regression_head(
+    encoder: keras.Model,
+    *,
+    output_range: Sequence[float] | None = None,
+    mean: float = 0.0,
+    deviation: float = 1.0,
+    dropout: float = 0.1,
+    pooling: str = "mean",
+) -> keras.Model:
+    """Gives a text, or a pair of texts, a score.
+
+    Args:
+        encoder, dropout, pooling: as for `add_classifier_head`.
+        output_range: lowest and highest score there can be: a sigmoid between the two. None: any number.
+        mean, deviation: of the scores in the training data, where there is no range: the last layer then learns
+            numbers around 0 whatever the unit of the scores.
+
+    Returns:
+        Functional model. Inputs: the encoder's. Output: scores float32 (B, 1), in the unit of the training data.
+
+    Raises:
+        InputError: for a range without extent, a deviation that is not above 0, or an unknown pooling.
+    """
+    if output_range is not None:
+        output_range = [float(end) for end in output_range]
+        if len(output_range) != 2 or not all(map(math.isfinite, output_range)) or output_range[0] >= output_range[1]:
+            raise InputError(f"`output_range` must be a lower and a higher number. Received: {output_range}.")
+    elif not (math.isfinite(mean) and 0 < deviation < math.inf):
+        raise InputError(
+            "`mean` must be a number, and `deviation` one above 0: with equal scores there is nothing to learn. "
+            f"Received: mean={mean}, deviation={deviation}."
+        )
+    x = _pooled_logits(encoder, 1, dropout, pooling)
+    x = ScaledScore(output_range, mean, deviation, dtype="float32", name="score")(x)
+    model = TrainableModel(encoder.input, x, name="regression")
+    arguments = {"output_range": output_range, "mean": mean, "deviation": deviation}
+    return remember(model, "add_regression_head", {**arguments, "dropout": dropout, "pooling": pooling}, encoder)
+
+
+def add_embedding_head(encoder: keras.Model, *, pooling: str = "mean", normalize: bool = True) -> keras.Model:
+    """Gives a text a vector: texts that mean the same lie near each other, once it is trained on pairs.
+
+    Args:
+        encoder: the encoder to build on.
+        pooling: "mean" of the text's tokens, or "cls", the first token as the last layer leaves it.
+        normalize: make every vector 1 long, so that a dot product is the cosine.
+
+    Returns:
+        Functional model without weights of its own. Inputs: the encoder's. Output: embedding float32 (B, D).
+
+    Source: Reimers and Gurevych 2019, arXiv:1908.10084, section 3.
+    """
+    checks.check_one_of("pooling", pooling, POOLINGS)
+    hidden = encoder.output["sequence_output"]
+    x = MeanOfTokens(name="pooling")(hidden, encoder.input["padding_mask"]) if pooling == "mean" else hidden[:, 0]
+    layer = UnitLength if normalize else keras.layers.Identity
+    model = TrainableModel(encoder.input, layer(dtype="float32", name="embedding")(x), name="embedding")
+    return remember(model, "add_embedding_head", {"pooling": pooling, "normalize": normalize}, encoder)
+
+
+def packed_classifier(model: keras.Model, texts_per_row: int) -> keras.Model:
+    """The same model, with the same weights, for rows that hold several texts each: to train it on packed rows.
+
+    Args:
+        model: from a head that gives every text something, such as `add_classifier_head`, on an encoder from
+            `build_encoder`; a KerasHub backbone would let the texts of a row see each other.
+        texts_per_row: S, as `PackedBatches.texts_per_row` says.
+
+    Returns:
+        Functional model. Inputs: the encoder's. Output: as the model's, (B, S, C) where that is (B, C).
+    """
+    encoder, recipe = read_encoder(model), read_recipe(model)
+    pooling = recipe["arguments"]["pooling"]
+    hidden, padding_mask = encoder.output["sequence_output"], encoder.input["padding_mask"]
+    x = TextVectors(texts_per_row, pooling, name="packed_pooling")(hidden, padding_mask)  # (B, S, D)
+    if pooling == "cls" and recipe["builder"] != "add_embedding_head":
+        x = encoder.get_layer("pooled_dense")(x) if encoder_arguments(encoder).get("pooler_activation", "tanh") else x
+    layers = {layer.name: layer for layer in model.layers}
+    for name in _AFTER_POOLING:
+        x = layers[name](x) if name in layers else x
+    return TrainableModel(encoder.input, x, name=f"packed_{model.name}")
+
+
+def _pooled_logits(encoder: keras.Model, units: int, dropout: float, pooling: str) -> keras.KerasTensor:
+    """Logits float32 (B, units) of the text; checks the arguments."""
     checks.check_between("dropout", dropout, 0, 1)
     checks.check_one_of("pooling", pooling, POOLINGS)
     if pooling == "mean":
@@ -83,29 +219,7 @@ def add_classifier_head(
     else:
         x = encoder.output["pooled_output"]
     x = keras.layers.Dropout(dropout, name="classifier_dropout")(x)
-    logits = _dense_float32(len(labels), "logits")(x)
-    model = TrainableModel(encoder.input, logits, name="classifier")
-    return remember(model, "add_classifier_head", {"labels": labels, "dropout": dropout, "pooling": pooling}, encoder)
-
-
-def packed_classifier(classifier: keras.Model, texts_per_row: int) -> keras.Model:
-    """The same classifier, with the same weights, for rows that hold several texts each: to train it on packed rows.
-
-    Args:
-        classifier: from `add_classifier_head` on an encoder from `build_encoder`; a KerasHub backbone would let the
-            texts of a row see each other.
-        texts_per_row: S, as `PackedBatches.texts_per_row` says.
-
-    Returns:
-        Functional model. Inputs: the encoder's. Output: logits float32 (B, S, C).
-    """
-    encoder, arguments = read_encoder(classifier), read_recipe(classifier)["arguments"]
-    hidden, padding_mask = encoder.output["sequence_output"], encoder.input["padding_mask"]
-    x = TextVectors(texts_per_row, arguments["pooling"], name="packed_pooling")(hidden, padding_mask)  # (B, S, D)
-    if arguments["pooling"] == "cls":
-        x = encoder.get_layer("pooled_dense")(x)
-    logits = classifier.get_layer("logits")(classifier.get_layer("classifier_dropout")(x))
-    return TrainableModel(encoder.input, logits, name="packed_classifier")
+    return _dense_float32(units, "logits")(x)
 
 
 def _mask_positions() -> keras.KerasTensor:
@@ -113,13 +227,12 @@ def _mask_positions() -> keras.KerasTensor:
 
 
 def _masked_lm_logits(encoder: keras.Model, positions: keras.KerasTensor) -> keras.KerasTensor:
-    hidden = encoder.output["sequence_output"]
-    x = GatherPositions(name="masked_lm_gather")(hidden, positions)  # (B, M, D)
-    x = keras.layers.Dense(
-        hidden.shape[-1], activation=gelu, kernel_initializer=kernel_initializer(), name="masked_lm_dense"
-    )(x)
-    x = layer_norm("masked_lm_layer_norm")(x)
-    x = encoder.get_layer("token_embedding")(x, reverse=True)  # (B, M, V)
+    embedding, arguments = encoder.get_layer("token_embedding"), encoder_arguments(encoder)
+    activation = ACTIVATIONS[arguments.get("activation", "gelu_tanh")]
+    x = GatherPositions(name="masked_lm_gather")(encoder.output["sequence_output"], positions)  # (B, M, D)
+    x = dense(embedding.output_dim, "masked_lm_dense", activation)(x)
+    x = layer_norm("masked_lm_layer_norm", arguments.get("layer_norm_epsilon", LAYER_NORM_EPSILON))(x)
+    x = embedding(x, reverse=True)  # (B, M, V)
     return VocabularyBias(name="masked_lm_bias")(x)
 
 

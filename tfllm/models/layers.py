@@ -224,3 +224,44 @@ class TextVectors(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "texts_per_row": self.texts_per_row, "pooling": self.pooling}
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class ScaledScore(keras.layers.Layer):
+    """A score in the user's unit from a number around 0.
+
+    Args:
+        output_range: (low, high): low + (high - low) * sigmoid(number). None: mean + deviation * number.
+        mean, deviation: used without a range.
+
+    Call: float (...) -> float (...).
+    """
+
+    def __init__(self, output_range=None, mean=0.0, deviation=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.output_range, self.mean, self.deviation = output_range, mean, deviation
+
+    def call(self, numbers):
+        if self.output_range is None:
+            return self.mean + self.deviation * numbers
+        low, high = self.output_range
+        return low + (high - low) * ops.sigmoid(numbers)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "output_range": self.output_range,
+            "mean": self.mean,
+            "deviation": self.deviation,
+        }
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class UnitLength(keras.layers.Layer):
+    """Vectors made 1 long along the last axis; 0 stays 0, and its gradient a number (that of Keras's is not).
+
+    Call: float (..., D) -> float (..., D).
+    """
+
+    def call(self, vectors):
+        return vectors * ops.rsqrt(ops.maximum(ops.sum(ops.square(vectors), axis=-1, keepdims=True), 1e-12))
