@@ -4,11 +4,15 @@ from tfllm.models.encoder import build_encoder
 from tfllm.models.heads import (
     POOLINGS,
     add_classifier_head,
+    add_embedding_head,
     add_masked_lm_head,
+    add_multilabel_head,
     add_next_sentence_head,
     add_pretraining_heads,
+    add_regression_head,
     packed_classifier,
 )
+from tfllm.models.question_answering import add_span_head, set_null_threshold
 from tfllm.models.recipe import check_length, longest_text, read_encoder, read_recipe
 from tfllm.models.saving import load_encoder, load_model, save_model
 from tfllm.models.sizes import SIZES
@@ -18,9 +22,13 @@ __all__ = [
     "POOLINGS",
     "SIZES",
     "add_classifier_head",
+    "add_embedding_head",
     "add_masked_lm_head",
+    "add_multilabel_head",
     "add_next_sentence_head",
     "add_pretraining_heads",
+    "add_regression_head",
+    "add_span_head",
     "build_encoder",
     "check_length",
     "load_encoder",
@@ -31,4 +39,5 @@ __all__ = [
     "read_recipe",
     "recompute_activations",
     "save_model",
+    "set_null_threshold",
 ]
