@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoe
 from tfllm.checks import InputError
 from tfllm.models import add_classifier_head
 from tfllm.training import balanced_class_weights, best_epoch, train_classifier
-from tfllm.training.classification import encoder_blocks
+from tfllm.training.finetuning import encoder_blocks
 
 SCORES = {"val_loss", "val_accuracy", "val_macro_f1", "val_matthews"}
 
@@ -54,7 +54,7 @@ def test_it_learns_and_reports_every_epoch(make_classifier, make_dataset):
     history = train_classifier(model, make_dataset(64), make_dataset(seed=1), epochs=6, learning_rate=1e-2, patience=6)
     assert len(history) == 6
     assert all(set(epoch) == {"loss", *SCORES} for epoch in history)
-    assert best_epoch(history, "accuracy")["accuracy"] > 0.9
+    assert best_epoch(history, "accuracy", "max")["accuracy"] > 0.9
 
 
 def test_without_validation_every_epoch_is_trained_and_the_last_weights_stay(make_classifier, make_dataset):
@@ -86,7 +86,7 @@ def test_the_best_epochs_weights_stay_when_it_gets_worse(make_classifier, make_d
     assert len(history) == (5 if unfreeze_gradually else best + 3)
     assert best + 1 < len(history)
     assert moved_layers(model, weights.epochs[best + 1], model.get_weights()) == set()
-    assert scores_of(model, worse) == pytest.approx(best_epoch(history, "loss"), rel=1e-4)
+    assert scores_of(model, worse) == pytest.approx(best_epoch(history, "loss", "min"), rel=1e-4)
 
 
 def test_the_history_holds_scikit_learns_scores(make_classifier, make_dataset):
@@ -113,6 +113,25 @@ def test_frozen_layers_stand_still_while_the_others_move(make_classifier, make_d
     everything = {layer.name for layer in model.layers if layer.weights}
     assert moved_layers(model, before, model.get_weights()) == everything - still
     assert all(layer.trainable for layer in model.layers)
+
+
+def test_lower_layers_learn_slower_by_the_layer_decay(make_classifier, make_dataset):
+    moved = {}
+    for decay in (1.0, 0.5):
+        model = make_classifier(dropout=0.0)
+        before = {weight.path: weight.numpy() for weight in model.trainable_weights}
+        batches = make_dataset(8)
+        train_classifier(model, batches, epochs=1, layer_decay=decay, weight_decay=0.0, warmup_share=0.0)
+        moved[decay] = {
+            weight.path: np.abs(weight.numpy() - before[weight.path]).max()
+            for weight in model.weights
+            if weight.path in before
+        }
+    factors = {"token_embedding": 1 / 8, "transformer_layer_0": 1 / 4, "transformer_layer_1": 1 / 2, "logits": 1.0}
+    for path, full in moved[1.0].items():
+        layer = path.split("/")[0]
+        if layer in factors and full > 0:
+            assert moved[0.5][path] == pytest.approx(factors[layer] * full, rel=0.05), path
 
 
 @pytest.mark.parametrize("frozen_layers", [0, 1])
@@ -194,7 +213,9 @@ def test_the_best_epoch_is_the_first_with_the_best_value():
         {"loss": 2.0, "val_loss": 0.4, "val_accuracy": 0.8},
         {"loss": 1.0, "val_loss": 0.6, "val_accuracy": 0.8},
     ]
-    assert best_epoch(history, "accuracy") == best_epoch(history, "loss") == {"loss": 0.4, "accuracy": 0.8}
+    assert (
+        best_epoch(history, "accuracy", "max") == best_epoch(history, "loss", "min") == {"loss": 0.4, "accuracy": 0.8}
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,12 @@
 """Training: optimizer, precision, progress, pretraining, fine-tuning. It is given built models and built datasets."""
 
-from tfllm.training.classification import MONITORS, balanced_class_weights, best_epoch, train_classifier
+from tfllm.training.classification import (
+    MONITORS,
+    balanced_class_weights,
+    classification_monitors,
+    train_classifier,
+)
+from tfllm.training.finetuning import best_epoch, fine_tune
 from tfllm.training.optimizer import WarmupDecay, adamw
 from tfllm.training.precision import choose_precision
 from tfllm.training.pretraining import train_masked_lm
@@ -21,6 +27,8 @@ __all__ = [
     "best_epoch",
     "choose_precision",
     "choose_strategy",
+    "classification_monitors",
+    "fine_tune",
     "train_classifier",
     "train_masked_lm",
 ]

@@ -1,6 +1,8 @@
 """AdamW as BERT-type models are trained with it: warm-up and decay, no decay on biases and norms, clipped gradients."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
@@ -60,16 +62,21 @@ class AdamW(keras.optimizers.AdamW):
     That operation rounds 1 - beta_2 to float32: velocities differ from Keras's by 5e-5 of themselves.
 
     Gradients must come summed over replicas, as `tfllm.models.trainable` gives them: so clipping is by their true norm.
+
+    `rate_factors`: path of a variable -> what its learning rate is multiplied by. Set it before the first step.
     """
 
+    rate_factors: Mapping[str, float] = MappingProxyType({})
+
     def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        learning_rate = learning_rate * self.rate_factors.get(self._trainable_variables[index].path, 1.0)
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
             return
         rate, step = tf.cast(learning_rate, variable.dtype), tf.cast(self.iterations + 1, variable.dtype)
         if self.weight_decay is not None and self._use_weight_decay(variable):
             variable.assign(variable * (1 - rate * self.weight_decay))
-        index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
