@@ -33,6 +33,11 @@ def read_recipe(model: keras.Model) -> dict:
     return recipe
 
 
+def encoder_arguments(encoder: keras.Model) -> dict:
+    """What `build_encoder` was called with; nothing for a KerasHub backbone."""
+    return read_recipe(encoder)["arguments"] if getattr(encoder, "_tfllm_recipe", None) else {}
+
+
 def longest_text(model: keras.Model) -> int:
     """The `max_sequence_length` a model was built with, in tokens."""
     recipe = read_recipe(model)
