@@ -6,6 +6,8 @@ B texts, C characters of a text, T tokens of a text.
 
 import tensorflow as tf
 
+_WHITE_SPACE = [code_point for code_point in range(0x3001) if chr(code_point).isspace()]
+
 
 def character_boundaries(text: tf.Tensor) -> tf.RaggedTensor:
     """Byte at which each character of string (B,) begins, and last the length: int64 (B, (C + 1)).
@@ -37,4 +39,32 @@ def pick(values: tf.RaggedTensor, positions: tf.RaggedTensor) -> tf.RaggedTensor
     """`values[b, positions[b, t]]` for every b and t: (B, (T))."""
     return positions.with_flat_values(
         tf.gather(values.flat_values, positions.flat_values + tf.gather(values.row_starts(), positions.value_rowids()))
+    )
+
+
+def without_spaces(text: tf.Tensor, starts: tf.RaggedTensor, ends: tf.RaggedTensor):
+    """Spans in characters without white space at their borders: both int64 (B, (T)).
+
+    Args:
+        text: string (B,).
+        starts, ends: (B, (T)), characters.
+
+    Returns:
+        Each start moved forward to the next character that is not white space, or the text's end; each end moved back
+        to after the last such character, or 0. A span of nothing but white space ends before, or where, it starts.
+
+    Example: "a bc" with spans 0-1 and 1-4 -> 0-1 and 2-4.
+    """
+    characters = tf.strings.unicode_decode(text, "UTF-8", errors="replace")
+    blank = tf.reduce_any(characters.flat_values[:, tf.newaxis] == _WHITE_SPACE, axis=1)
+    solid = tf.where(~blank)[:, 0]  # of all texts laid end to end
+    padded = tf.concat([[-1], solid, [tf.int64.max]], axis=0)
+    rows = starts.value_rowids()
+    firsts, limits = tf.gather(characters.row_starts(), rows), tf.gather(characters.row_limits(), rows)
+    start_places, end_places = (tf.cast(part.flat_values, tf.int64) + firsts for part in (starts, ends))
+    following = tf.gather(padded, tf.searchsorted(solid, start_places, out_type=tf.int64) + 1)
+    preceding = tf.gather(padded, tf.searchsorted(solid, end_places, out_type=tf.int64))
+    return (
+        starts.with_flat_values(tf.minimum(following, limits) - firsts),
+        ends.with_flat_values(tf.maximum(preceding + 1, firsts) - firsts),
     )
