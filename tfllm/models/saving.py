@@ -87,12 +87,13 @@ def _load(directory: str | Path, dropout: float | None = None) -> tuple[keras.Mo
     directory = Path(directory)
     found = manifest.read_manifest(directory, KIND)
     manifest.check_files(directory, found)
-    model, encoder = _rebuild(found["arguments"]["recipe"], dropout)
+    model, encoder = rebuild(found["arguments"]["recipe"], dropout)
     model.load_weights(directory / WEIGHTS)
     return model, encoder
 
 
-def _rebuild(recipe: dict, dropout: float | None) -> tuple[keras.Model, keras.Model | None]:
+def rebuild(recipe: dict, dropout: float | None = None) -> tuple[keras.Model, keras.Model | None]:
+    """A model with new weights, made by its recipe, and the encoder under its head, if it has one."""
     if recipe["builder"] == "keras":
         configuration = recipe["arguments"]
         if dropout is not None:
@@ -103,5 +104,5 @@ def _rebuild(recipe: dict, dropout: float | None) -> tuple[keras.Model, keras.Mo
     builder, arguments = _BUILDERS[recipe["builder"]], recipe["arguments"]
     if recipe["encoder"] is None:
         return builder(**(arguments if dropout is None else {**arguments, "dropout": dropout})), None
-    encoder, _ = _rebuild(recipe["encoder"], dropout)
+    encoder, _ = rebuild(recipe["encoder"], dropout)
     return builder(encoder, **arguments), encoder
