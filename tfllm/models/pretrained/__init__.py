@@ -1,0 +1,1 @@
+"""Published checkpoints: their files, the names of their tensors, and the models they become."""
