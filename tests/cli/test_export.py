@@ -128,7 +128,7 @@ def test_a_failed_check_is_shown_and_said(savedmodel, tmp_path, capsys):
         (export, ["no/such/model", "--out", "x", "--format", "savedmodels"], "did you mean 'savedmodel'"),
         (check, ["no/such/model"], "no such file or directory"),
         (predict, ["no/such/model", "text"], "no such file or directory"),
-        (predict, ["no/such/model"], "Nothing to classify"),
+        (predict, ["no/such/model"], "Nothing to answer"),
         (predict, ["no/such/model", "--file", "no/such/file"], "no/such/file: no such file"),
     ],
 )

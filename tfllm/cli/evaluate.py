@@ -12,6 +12,7 @@ from tfllm.checks import InputError, check_at_least
 from tfllm.cli import options
 from tfllm.cli.running import as_list
 from tfllm.cli.startup import errors, load_tensorflow, log
+from tfllm.cli.tasks import Task, find_task_of_model
 
 SEQUENCE_LENGTH = 128  # at most, for a model whose manifest does not tell
 
@@ -20,6 +21,7 @@ def evaluate(
     model_directory: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="What pretrain or finetune wrote.")],
     data: options.Data,
     text: options.TextColumn = None,
+    text_pair: options.TextPairColumn = None,
     label: options.LabelColumn = None,
     encoding: options.Encoding = "utf-8",
     on_bad_rows: options.SkipBadRows = "error",
@@ -28,7 +30,7 @@ def evaluate(
         str | None, typer.Option("--json", help="Write the scores here; - is standard output.", metavar="FILE")
     ] = None,
 ) -> dict:
-    """Score a model: a classifier on labelled texts, a masked language model on a corpus.
+    """Score a model: one for a task on labelled rows, a masked language model on a corpus.
 
     The columns are those the model was trained with, unless you name others. The scores are printed, and added to the
     model's card.
@@ -37,13 +39,15 @@ def evaluate(
     data = as_list(data)
     arguments = manifest.read_manifest(model_directory, "model")["arguments"]
     recipe, run = arguments["recipe"], _settings(**arguments)
-    run |= {"text": text or run.get("text"), "label": label or run.get("label")}
-    reading = {"encoding": encoding, "on_bad_rows": on_bad_rows}
+    named = {"text": text, "text_pair": text_pair, "label": label}
+    run |= {name: column or run.get(name) for name, column in named.items()}
+    run |= {"encoding": encoding, "on_bad_rows": on_bad_rows, "batch_size": batch_size}
     load_tensorflow()
-    if recipe["builder"] == "add_classifier_head":
-        scores = _score_classifier(model_directory, data, recipe["arguments"]["labels"], run, reading, batch_size)
+    task = find_task_of_model(recipe, run)
+    if task:
+        scores = _score(task, model_directory, data, recipe["arguments"], run)
     elif recipe["builder"] in ("add_masked_lm_head", "add_pretraining_heads"):
-        scores = _score_masked_lm(model_directory, data, run, reading, batch_size)
+        scores = _score_masked_lm(model_directory, data, run)
     else:
         raise InputError(f"{model_directory} was made by {recipe['builder']}: it is not a model that can be scored.")
     _show(scores, json_file)
@@ -58,37 +62,24 @@ def _settings(recipe: dict, run: dict) -> dict:
     return {"sequence_length": min(SEQUENCE_LENGTH, longest), **run}
 
 
-def _score_classifier(
-    model_directory: Path, data: list[str], labels: list[str], run: dict, reading: dict, batch_size: int
-) -> dict:
-    from tfllm.data import read_table
-    from tfllm.evaluation import evaluate_classifier
+def _score(task: Task, model_directory: Path, data: list[str], head: dict, run: dict) -> dict:
     from tfllm.models import load_model
     from tfllm.tokenizers import load_tokenizer
 
-    table = read_table(data, text=run["text"], label=run["label"], labels=labels, **reading)
-    if table.labels is None:
-        raise InputError("Which column holds the label? Name it (--label).")
-    return evaluate_classifier(
-        load_model(model_directory),
-        load_tokenizer(model_directory),
-        table.texts,
-        table.labels,
-        labels,
-        sequence_length=run["sequence_length"],
-        batch_size=batch_size,
-    )
+    rows = task.read(data, run, head)
+    return task.scores(load_model(model_directory), load_tokenizer(model_directory), rows, head, run)
 
 
-def _score_masked_lm(model_directory: Path, data: list[str], run: dict, reading: dict, batch_size: int) -> dict:
+def _score_masked_lm(model_directory: Path, data: list[str], run: dict) -> dict:
     from tfllm.data import masked_lm_dataset, read_texts
     from tfllm.evaluation import masked_lm_scores, pseudo_perplexity
     from tfllm.models import load_model
     from tfllm.tokenizers import load_tokenizer
 
     model, tokenizer = load_model(model_directory), load_tokenizer(model_directory)
-    sequence_length = run["sequence_length"]
-    reading = {**reading, "text_column": run["text"], "document": run.get("document", "line")}
+    sequence_length, batch_size = run["sequence_length"], run["batch_size"]
+    reading = {name: run[name] for name in ("encoding", "on_bad_rows")}
+    reading |= {"text_column": run["text"], "document": run.get("document", "line")}
     dataset = masked_lm_dataset(
         data,
         tokenizer,

@@ -72,6 +72,9 @@ Remat = Annotated[
 ]
 Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 TextColumn = Annotated[str | None, typer.Option("--text", help="Column that holds the text.", metavar="COLUMN")]
+TextPairColumn = Annotated[
+    str | None, typer.Option("--text-pair", help="Column that holds the second text of a pair.", metavar="COLUMN")
+]
 LabelColumn = Annotated[str | None, typer.Option("--label", help="Column that holds the label.", metavar="COLUMN")]
 Encoding = Annotated[str, typer.Option(help="Of all files: utf-8, latin-1, gb18030, utf-16, ...")]
 Document = Annotated[str, typer.Option(help="line: each line of a text file is a document; file: each file is.")]

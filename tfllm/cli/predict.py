@@ -1,17 +1,22 @@
-"""`tfllm predict`: label and score of texts, by a model directory or a SavedModel."""
+"""`tfllm predict`: a model's answers to texts, by a model directory or a SavedModel."""
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from tfllm.checks import InputError
 from tfllm.cli.startup import load_tensorflow
+from tfllm.cli.tasks import find_task_of_kind
+from tfllm.cli.tasks.base import show_table
+
+if TYPE_CHECKING:
+    from tfllm.export import Predictor
+
+_TABLES = (".csv", ".tsv", ".jsonl")
 
 
 def predict(
@@ -19,42 +24,79 @@ def predict(
         Path,
         typer.Argument(help="Model directory, savedmodels/NAME or savedmodels/NAME/VERSION.", show_default=False),
     ],
-    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", show_default=False)] = None,
-    file: Annotated[Path | None, typer.Option(help="Texts, one a line; - reads standard input.")] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT]...", show_default=False, help="A model that asks for two texts takes them in turn."
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Texts, one a line; - reads standard input. A .csv, .tsv or .jsonl file has a column for each text "
+            "the model asks for."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     trust: Annotated[bool, typer.Option("--trust", help="Run a SavedModel that tfllm cannot vouch for.")] = False,
 ) -> None:
-    """Classify texts."""
+    """Answer texts: labels, scores, entities, answers, vectors, whatever the model is for."""
     if texts == ["-"]:
         texts, file = [], Path("-")
-    texts = [*map(_printable, texts or []), *(_read_lines(file) if file else [])]
-    if not texts:
+    texts = [_printable(text) for text in texts or []]
+    if file is not None and str(file) != "-" and not file.is_file():
+        raise InputError(f"{file}: no such file.")
+    if not texts and file is None:
         raise InputError(
-            "Nothing to classify. Give texts as arguments, --file with one text a line, or - for standard input."
+            "Nothing to answer. Give texts as arguments, --file with one text a line, or - for standard input."
         )
 
     load_tensorflow()
-    from tfllm.export import predict_texts
+    from tfllm.export import Predictor
 
-    results = predict_texts(model, texts, trust=trust)
+    predictor = Predictor(model, trust=trust)
+    results = predictor.predict(**_columns(predictor, texts, file))
     console = Console(highlight=False)
     if as_json:
         for result in results:
             console.out(json.dumps(result, ensure_ascii=False))
-        return
-    table = Table("label", "score", "text")
-    for result in results:
-        table.add_row(escape(result["label"]), f"{result['score']:.3f}", escape(result["text"]))
-    console.print(table)
+    else:
+        task = find_task_of_kind(predictor.task)
+        (task.show if task else show_table)(results, console)
+
+
+def _columns(predictor: "Predictor", texts: list[str], file: Path | None) -> dict[str, list]:
+    """What the model is asked, by the names it asks for."""
+    names = predictor.inputs
+    if file is not None and "".join(file.suffixes).removesuffix(".gz").endswith(_TABLES):
+        table = _read_columns(file, names)
+    else:
+        lines = _read_lines(file) if file else []
+        if lines and len(names) > 1:
+            raise InputError(f"{file}: this model asks for {' and '.join(names)}: give a .csv, .tsv or .jsonl file.")
+        table = {name: list(lines) for name in names}
+    if len(texts) % len(names):
+        raise InputError(f"This model asks for {' and '.join(names)}: give them in turn. Received: {len(texts)} texts.")
+    return {name: [*texts[place :: len(names)], *table[name]] for place, name in enumerate(names)}
+
+
+def _read_columns(file: Path, names: list[str]) -> dict[str, list]:
+    from tfllm.data.rows import BadRow, read_rows
+    from tfllm.data.sources import check_column
+
+    columns = {name: [] for name in names}
+    for row in read_rows(file):
+        if isinstance(row, BadRow):
+            raise InputError(str(row))
+        for name in names:
+            check_column(name, list(row.cells), str(file))
+            value = row.cells[name]
+            columns[name].append(value if isinstance(value, str | list) else str(value))
+    return columns
 
 
 def _read_lines(file: Path) -> list[str]:
-    if str(file) == "-":
-        content = sys.stdin.buffer.read()
-    elif file.is_file():
-        content = file.read_bytes()
-    else:
-        raise InputError(f"{file}: no such file.")
+    content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     lines = content.decode("utf-8-sig", "replace").split("\n")
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 

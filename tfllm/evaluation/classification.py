@@ -67,6 +67,7 @@ def evaluate_classifier(
     labels: Sequence[str],
     label_names: Sequence[str],
     *,
+    pairs: Sequence[str] | None = None,
     sequence_length: int = 128,
     batch_size: int = 32,
 ) -> dict:
@@ -77,6 +78,7 @@ def evaluate_classifier(
         tokenizer: the one the model was trained with.
         texts, labels: the text and the true label name of each example.
         label_names: C names, in the order of the logits.
+        pairs: the second text of each example.
         sequence_length: longer texts are cut, and the log says how many.
         batch_size: texts predicted together.
 
@@ -89,9 +91,14 @@ def evaluate_classifier(
     label_ids = _to_ids(labels, label_names)
     if not len(texts) or len(texts) != len(label_ids):
         raise InputError(f"Evaluation needs texts, and a label for each. Received: {len(texts)}, {len(label_ids)}.")
-    by_length = np.argsort([len(text) for text in texts], kind="stable")  # texts of a batch are padded to its longest
+    lengths = [sum(map(len, parts)) for parts in zip(texts, pairs or texts, strict=True)]
+    by_length = np.argsort(lengths, kind="stable")  # texts of a batch are padded to its longest
     dataset = text_dataset(
-        [texts[index] for index in by_length], tokenizer, sequence_length=sequence_length, batch_size=batch_size
+        [texts[index] for index in by_length],
+        tokenizer,
+        pairs=None if pairs is None else [pairs[index] for index in by_length],
+        sequence_length=sequence_length,
+        batch_size=batch_size,
     )
     logits = model.predict(dataset, verbose=0)[np.argsort(by_length)]  # (N, C), in the order of `texts`
     probabilities = softmax(logits.astype(np.float64), axis=1)

@@ -1,0 +1,153 @@
+"""The work behind `tfllm finetune`: a task's model trained with one seed, with several, on folds, or for a moment."""
+
+import copy
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfllm.cli import running
+from tfllm.cli.startup import log
+from tfllm.cli.tasks import Task
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfllm.tokenizers import Tokenizer
+    from tfllm.training import Run
+
+
+class FineTuning:
+    """Trains the model that the command's arguments ask for, on any rows, with any seed.
+
+    Args:
+        task: what the model is to learn.
+        run: the command's arguments; the seed that won goes into it.
+        head: the arguments of the task's head.
+        tokenizer: of the encoder.
+        tensorboard: where TensorBoard's logs go.
+        save_minutes: pause between two checkpoints.
+        writes: False in all processes of a training but one.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        run: dict,
+        head: dict,
+        tokenizer: "Tokenizer",
+        *,
+        tensorboard: Path | None,
+        save_minutes: float,
+        writes: bool,
+    ):
+        self._task, self._run, self._head, self.tokenizer = task, run, head, tokenizer
+        self._tensorboard, self._save_seconds, self._writes = tensorboard, 60 * save_minutes, writes
+
+    def train(self, train: Any, validation: Any, seed: int, directory: Path) -> tuple["keras.Model", dict[str, float]]:
+        """A model trained with `seed`, and the validation scores of its best epoch; checkpoints go to `directory`."""
+        from tfllm.training import Run, best_epoch
+
+        run = self._run
+        model = self._model(seed)
+        batches = self._batches(model, train, seed)
+        steps = run["epochs"] * batches.epoch_steps
+        callbacks = running.training_callbacks(steps, running.count_tokens(batches()), self._tensorboard)
+        kept = Run(directory, save_seconds=self._save_seconds, on_divergence=run["on_divergence"], writes=self._writes)
+        validate = self._task.validator(model, self.tokenizer, validation, self._head, run)
+        history = self._fit(model, batches, validate, run["epochs"], callbacks, kept)
+        best = best_epoch(history, run["monitor"], self._task.monitors[run["monitor"]])
+        log.info("kept the best of %d epochs: %s", len(history), running.shown(best))
+        return model, best
+
+    def train_seeds(
+        self, train: Any, validation: Any, seeds: Iterable[int], directory: Path
+    ) -> tuple["keras.Model", dict[str, float]]:
+        """The best on validation of one training per seed; the seed that won and the spread go into the run."""
+        monitor = self._run["monitor"]
+        sign = 1 if self._task.monitors[monitor] == "max" else -1
+        best, all_scores = None, []
+        for seed in seeds:
+            model, scores = self.train(train, validation, seed, directory / f"seed-{seed}")
+            all_scores.append(scores)
+            if best is None or sign * scores[monitor] > sign * best[1][monitor]:
+                best = model, scores
+                self._run["seed"] = seed
+        if len(all_scores) > 1:
+            self._run["over_seeds"] = spread(all_scores)
+        return best
+
+    def cross_validate(self, rows: Any, folds: int, seed: int, directory: Path) -> None:
+        """Train on every fold but one and score on that one; mean and deviation go into the run."""
+        parts = enumerate(self._task.folds(rows, folds, seed))
+        scores = [self.train(*part, seed, directory / f"fold-{number}")[1] for number, part in parts]
+        self._run["cross_validation"] = spread(scores)
+
+    def dry_run(self, train: Any) -> dict:
+        """Shapes, parameters, memory and time of one training."""
+        model = self._model(self._run["seed"])
+        batches = self._batches(model, train, self._run["seed"])
+        return running.dry_run(
+            model,
+            batches(),
+            self._run["epochs"] * batches.epoch_steps,
+            lambda few, callbacks: self._fit(model, _few(batches, few), None, 1, callbacks),
+        )
+
+    def _model(self, seed: int) -> "keras.Model":
+        import keras
+
+        keras.utils.set_random_seed(seed)
+        encoder = running.make_encoder(self._run, self.tokenizer.vocabulary_size)
+        return self._task.build(encoder, self._head)
+
+    def _batches(self, model: "keras.Model", rows: Any, seed: int) -> Any:
+        """Packed rows; for an encoder that would let packed texts see each other, one text a row."""
+        from tfllm.models import read_recipe
+
+        packs = read_recipe(model)["encoder"]["builder"] == "build_encoder"
+        return self._task.batches(rows, self._head, self.tokenizer, self._run, packs=packs, seed=seed)
+
+    def _fit(
+        self, model: "keras.Model", batches, validate, epochs: int, callbacks: list, kept: "Run | None" = None
+    ) -> list[dict]:
+        from tfllm.training import fine_tune
+
+        run = self._run
+        return fine_tune(
+            model,
+            batches,
+            loss=self._task.loss(run),
+            validate=validate,
+            monitor=run["monitor"],
+            better=self._task.monitors[run["monitor"]],
+            epochs=epochs,
+            learning_rate=run["learning_rate"],
+            layer_decay=run["layer_decay"],
+            weight_decay=run["weight_decay"],
+            patience=run["patience"],
+            frozen_layers=run["frozen_layers"],
+            unfreeze_gradually=run["unfreeze_gradually"],
+            micro_batches=run["micro_batches"],
+            packed=self._task.packed(model, batches),
+            run=kept,
+            callbacks=callbacks,
+        )
+
+
+def _few(batches, count: int):
+    """The same batches in epochs of `count`."""
+    short = copy.copy(batches)
+    short.epoch_steps = count
+    return short
+
+
+def spread(scores: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation of every score over several trainings; said in the log."""
+    found = {
+        name: {"mean": statistics.mean(values), "deviation": statistics.stdev(values)}
+        for name, values in ((name, [score[name] for score in scores]) for name in scores[0])
+    }
+    for name, value in found.items():
+        log.info("%s over %d trainings: %.4f ± %.4f", name, len(scores), value["mean"], value["deviation"])
+    return found

@@ -1,0 +1,34 @@
+"""What the commands need to know of each task; one file a task, named as in the other rooms.
+
+Each file has a class derived from `base.Task`; the table here names it.
+"""
+
+import importlib
+
+from tfllm import checks
+from tfllm.cli.tasks.base import Task
+
+# --task -> the file here, and the class in it.
+TASKS = {
+    "classify": ("classification", "ClassificationTask"),
+    "pairs": ("classification", "PairClassificationTask"),
+}
+
+
+def find_task(name: str) -> Task:
+    """The task that `--task` names."""
+    checks.check_one_of("task", name, TASKS)
+    module, kind = TASKS[name]
+    return getattr(importlib.import_module(f"tfllm.cli.tasks.{module}"), kind)()
+
+
+def find_task_of_model(recipe: dict, run: dict) -> Task | None:
+    """The task a saved model was trained for: what its run says, or else what its head is for; None without a head."""
+    from tfllm.inference import task_of
+
+    return find_task(run["task"]) if run.get("task") in TASKS else find_task_of_kind(task_of(recipe["builder"]))
+
+
+def find_task_of_kind(kind: str) -> Task | None:
+    """The first task of a file of this package; None if there is no such file."""
+    return next((find_task(name) for name, (module, _) in TASKS.items() if module == kind), None)

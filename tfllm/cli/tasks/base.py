@@ -1,0 +1,99 @@
+"""`Task`: what `finetune`, `evaluate` and `predict` ask of a task. Imports nothing heavy.
+
+`run` is the dict of a command's arguments, by the names of the flags. `head` holds the arguments of the task's head,
+JSON values. `rows` is what the task's `read` returns: it has a length, `select(indices)`, `places` and `bad_rows`.
+"""
+
+import abc
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+    from rich.console import Console
+
+    from tfllm.tokenizers import Tokenizer
+
+
+class Task(abc.ABC):
+    """One task.
+
+    Attributes:
+        monitors: name of a score of `validator` -> "max" or "min", which is better; the first one is the default.
+    """
+
+    monitors: dict[str, str]
+
+    @abc.abstractmethod
+    def read(self, files: list[str], run: dict, head: dict | None = None) -> Any:
+        """The rows of files. With a `head`, only what such a model can answer is a good row: its labels, say."""
+
+    @abc.abstractmethod
+    def split(self, rows: Any, share: float, seed: int) -> tuple[Any, Any]:
+        """Training and validation rows."""
+
+    @abc.abstractmethod
+    def folds(self, rows: Any, folds: int, seed: int) -> Iterator[tuple[Any, Any]]:
+        """Training and validation rows of each fold."""
+
+    @abc.abstractmethod
+    def head(self, rows: Any, run: dict) -> dict:
+        """The head's arguments: what the rows tell, labels say, and what `run` says."""
+
+    @abc.abstractmethod
+    def build(self, encoder: "keras.Model", head: dict) -> "keras.Model":
+        """The encoder with the head."""
+
+    @abc.abstractmethod
+    def batches(self, rows: Any, head: dict, tokenizer: "Tokenizer", run: dict, *, packs: bool, seed: int) -> Any:
+        """Training batches (see `tfllm.data.batches`); packed only if the encoder `packs`: keeps packed texts apart."""
+
+    @abc.abstractmethod
+    def loss(self, run: dict) -> "keras.losses.Loss":
+        """The loss, a mean by weights."""
+
+    @abc.abstractmethod
+    def scores(self, model: "keras.Model", tokenizer: "Tokenizer", rows: Any, head: dict, run: dict) -> dict:
+        """Every score, as JSON values; lists of predictions under `predictions`."""
+
+    def validator(
+        self, model: "keras.Model", tokenizer: "Tokenizer", rows: Any, head: dict, run: dict
+    ) -> Callable[[], dict[str, float]]:
+        """A function that scores the model as it is now, by the names of `monitors`."""
+
+        def validate() -> dict[str, float]:
+            scores = self.scores(model, tokenizer, rows, head, run)
+            return {name: scores[name] for name in self.monitors}
+
+        return validate
+
+    def packed(self, model: "keras.Model", batches: Any) -> "keras.Model | None":
+        """The model as it trains on packed rows; None where it takes them, or rows of one text, as it is."""
+        from tfllm.models import packed_classifier
+
+        return packed_classifier(model, batches.texts_per_row) if batches.texts_per_row else None
+
+    @abc.abstractmethod
+    def check_parts(self, train: Any, kept: Any) -> None:
+        """Warn when the same text stands in both parts."""
+
+    def describe(self, head: dict) -> str:
+        """What the log says of the head, "labels: good, bad" say."""
+        return f"labels: {', '.join(head['labels'])}" if "labels" in head else ""
+
+    def show(self, results: list[dict], console: "Console") -> None:
+        """Print what `tfllm predict` answers, for a person."""
+        show_table(results, console)
+
+
+def show_table(results: list[dict], console: "Console") -> None:
+    """A row for each result, without what is a list or a dict."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    names = [name for name, value in results[0].items() if not isinstance(value, dict | list)] if results else []
+    table = Table(*reversed(names))  # the answer before the texts
+    for result in results:
+        cells = (result[name] for name in reversed(names))
+        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else escape(str(cell)) for cell in cells))
+    console.print(table)
