@@ -22,6 +22,7 @@ class TagSet(NamedTuple):
         names: of the tags.
         first, further: (K,) the tags of the first and of any further token of each label.
         begins: True where a tag begins an entity or word.
+        inside: True where a tag is that of an entity or word, its first token or a further one.
         label: position of the tag's label; -1 for `O` and `+`.
         may_begin: True where a tag may be a text's first.
         may_follow: (C, C) entry [a][b] is True where tag b may follow tag a.
@@ -31,6 +32,7 @@ class TagSet(NamedTuple):
     first: list[int]
     further: list[int]
     begins: list[bool]
+    inside: list[bool]
     label: list[int]
     may_begin: list[bool]
     may_follow: list[list[bool]]
@@ -54,6 +56,7 @@ def make_tags(labels: Sequence[str], kind: str) -> TagSet:
             first=list(range(1, count + 1)),
             further=[0] * count,
             begins=[False] + [True] * count,
+            inside=all_tags,
             label=list(range(-1, count)),
             may_begin=[False] + [True] * count,
             may_follow=[all_tags] * (count + 1),
@@ -67,6 +70,7 @@ def make_tags(labels: Sequence[str], kind: str) -> TagSet:
         first=list(range(1, 2 * count, 2)),
         further=list(range(2, 2 * count + 1, 2)),
         begins=begins,
+        inside=[tag > 0 for tag in tags],
         label=label,
         may_begin=outside_or_first,
         may_follow=[

@@ -1,0 +1,209 @@
+"""A tagger's answers: the entities of a text, or its words with their tags, and where each stands.
+
+Texts longer than the model are read in overlapping windows, and each token's tag comes from the window where the token
+has most context; the tags of a text are then chosen together, so that only sequences that can be are.
+B texts, W windows, T tokens of a window, N tokens of all texts, L tokens of the longest, C tags, M entities of a text.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.tags import TagSet, make_tags
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfllm.inference.signatures import Signature
+    from tfllm.tokenizers import Tokenizer
+    from tfllm.tokenizers.windows import Windows
+
+NAMES = {"entities": "entity", "words": "tag"}  # what a label is called in the answers
+OUTPUTS = ("byte_end", "byte_start", "count", "end", "score", "start", "text")  # of serving_default, besides the label
+_ROW = ("text", "start", "end", "score")
+_IMPOSSIBLE = -1e9
+
+
+class TokenPlaces(NamedTuple):
+    """Where the tokens of B texts stand in the windows and in the texts.
+
+    Attributes:
+        windows: which tokens are in which window.
+        starts, ends: ragged int64 (B, (L)), characters, without white space at the borders.
+    """
+
+    windows: "Windows"
+    starts: tf.RaggedTensor
+    ends: tf.RaggedTensor
+
+
+def build_signatures(
+    model: "keras.Model", arguments: dict, tokenizer: "Tokenizer", sequence_length: int
+) -> dict[str, "Signature"]:
+    """The signatures of a model from `add_tagger_head`.
+
+    Returns:
+        serving_default: text string (B,) -> what `decode` gives.
+        tokens: the model's inputs, int32 (B, T) -> logits, scores float32 (B, T, C).
+    """
+    from tfllm.inference.parts import in_parts
+    from tfllm.inference.signatures import TEXT, TOKENS, Signature
+
+    def serving_default(text):
+        inputs, places = encode(text, tokenizer, sequence_length)
+        return decode(in_parts(model, inputs), places, text, arguments["labels"], arguments["kind"])
+
+    def tokens(**inputs):
+        logits = model(inputs, training=False)
+        return {"logits": logits, "scores": tf.nn.softmax(logits)}
+
+    return {
+        "serving_default": Signature(serving_default, {"text": TEXT}),
+        "tokens": Signature(tokens, dict.fromkeys(model.input, TOKENS)),
+    }
+
+
+def encode(text: tf.Tensor, tokenizer: "Tokenizer", sequence_length: int) -> tuple[dict[str, tf.Tensor], TokenPlaces]:
+    """The encoder's inputs, int32 (W, T), for string (B,), and where tokens stand; a text without any has no row."""
+    from tfllm.tokenizers.offsets import without_spaces
+    from tfllm.tokenizers.windows import cut_windows
+
+    tokens = tokenizer.tokenize_with_offsets(text)
+    windows = cut_windows(tokens.ids.row_lengths(), sequence_length - 2)
+    ids = windows.tokens.with_values(tf.gather(tokens.ids.values, windows.tokens.values))
+    ids = tokenizer.wrap(ids, sequence_length)
+    lengths = ids.row_lengths()
+    width = tf.maximum(tf.reduce_max(lengths), 3)  # without any row the maximum is the lowest integer
+    token_ids = ids.to_tensor(tokenizer.pad_id, shape=tf.stack([ids.nrows(), width]))
+    inputs = {
+        "token_ids": token_ids,
+        "segment_ids": tf.zeros_like(token_ids),
+        "padding_mask": tf.sequence_mask(lengths, width, tf.int32),
+    }
+    places = TokenPlaces(windows, *without_spaces(text, tokens.character_starts, tokens.character_ends))
+    return {name: tf.ensure_shape(tensor, [None, None]) for name, tensor in inputs.items()}, places
+
+
+def decode(
+    logits: tf.Tensor, places: TokenPlaces, text: tf.Tensor, labels: list[str], kind: str
+) -> dict[str, tf.Tensor]:
+    """The entities of every text, or its words.
+
+    Args:
+        logits: float32 (W, T, C), the model's output.
+        places: as `encode` gives them.
+        text: string (B,).
+        labels, kind: those of the head.
+
+    Returns:
+        count int32 (B,): how many each text has. And, padded to the largest count with "" and 0, each (B, M):
+        entity (or tag, of words) string: the label; start, end int32: it is `text[start:end]`, counted in characters;
+        byte_start, byte_end int32: the same in bytes; score float32: the mean probability of the tags of its tokens;
+        text string: its words.
+    """
+    import tensorflow_text as tf_text
+
+    from tfllm.tokenizers.base import valid_utf8
+    from tfllm.tokenizers.offsets import character_boundaries
+
+    tags, windows, rows = make_tags(labels, kind), places.windows, places.starts.value_rowids()
+    at = tf.stack([windows.owner, windows.place + 1], axis=1)  # [CLS] stands at place 0
+    scores = tf.nn.log_softmax(tf.gather_nd(logits, at))  # (N, C)
+    chosen = best_tags(places.starts.with_values(scores), tags).values  # (N,)
+    begins = tf.gather(tags.begins, chosen)
+    entity = tf.where(tf.gather(tags.inside, chosen), tf.cumsum(tf.cast(begins, tf.int32)) - 1, -1)  # (N,)
+    first = tf.where(begins)[:, 0]  # the first token of each entity
+    count = tf.size(first)
+    found = {
+        NAMES[kind]: tf.gather(labels, tf.gather(tags.label, tf.gather(chosen, first))),
+        "start": tf.gather(places.starts.values, first),
+        "end": tf.math.unsorted_segment_max(places.ends.values, entity, count),
+        "score": tf.math.unsorted_segment_mean(tf.exp(tf.gather(scores, chosen, batch_dims=1)), entity, count),
+    }
+    real = found["start"] < found["end"]  # tokens that stand for no character are no entity
+    rows = tf.boolean_mask(tf.gather(rows, first), real)
+    found = {name: tf.boolean_mask(values, real) for name, values in found.items()}
+    bounds = character_boundaries(text)
+    for name in ("start", "end"):
+        byte = tf.gather(bounds.values, tf.gather(bounds.row_starts(), rows) + found[name])
+        found[name], found[f"byte_{name}"] = tf.cast(found[name], tf.int32), tf.cast(byte, tf.int32)
+    ragged = {
+        name: tf.RaggedTensor.from_value_rowids(values, rows, places.starts.nrows(), validate=False)
+        for name, values in found.items()
+    }
+    pieces = tf_text.ByteSplitter().split_by_offsets(text, ragged["byte_start"], ragged["byte_end"])
+    ragged["text"] = pieces.with_values(valid_utf8(pieces.values))
+    outputs = {name: tf.ensure_shape(part.to_tensor(), [None, None]) for name, part in ragged.items()}
+    return {**outputs, "count": tf.cast(ragged["start"].row_lengths(), tf.int32)}
+
+
+def best_tags(scores: tf.RaggedTensor, tags: TagSet) -> tf.RaggedTensor:
+    """Of all sequences of tags that can be, the likeliest.
+
+    Args:
+        scores: float32 (B, (L), C), log-probabilities.
+        tags: which tag may follow which.
+
+    Returns:
+        Ragged int32 (B, (L)).
+    """
+    alone = tf.argmax(scores.values, axis=1, output_type=tf.int32)  # (N,): each token by itself
+    text = scores.value_rowids()
+    begins = text != tf.pad(text, [[1, 0]], constant_values=-1)[:-1]
+    pairs = tf.stack([tf.pad(alone, [[1, 0]])[:-1], alone], axis=1)
+    possible = tf.where(begins, tf.gather(tags.may_begin, alone), tf.gather_nd(tags.may_follow, pairs))
+    faults = tf.math.unsorted_segment_sum(tf.cast(~possible, tf.int32), text, tf.cast(scores.nrows(), tf.int32))
+    faulty = tf.where(faults > 0)[:, 0]  # only these texts need a search
+    searched = tf.gather(scores, faulty)
+    lengths = tf.cast(searched.row_lengths(), tf.int32)
+    width = tf.maximum(tf.reduce_max(lengths), 1)  # without any row the maximum is the lowest integer
+    dense = searched.to_tensor(shape=tf.stack([tf.size(lengths), width, len(tags.names)]))
+    found = tf.boolean_mask(_viterbi(dense, lengths, tags), tf.sequence_mask(lengths, width))
+    tokens = tf.gather(scores.with_values(tf.range(tf.size(alone))), faulty).values
+    return scores.with_values(tf.tensor_scatter_nd_update(alone, tokens[:, tf.newaxis], found))
+
+
+def to_rows(inputs: dict[str, list[str]], outputs: dict[str, np.ndarray]) -> list[dict]:
+    """For each text `text` and a list, `entities` or `words`, of dicts with `entity` (or `tag`), `text`, `start`, `end`
+    in characters, and `score`."""
+    kind = next(kind for kind, name in NAMES.items() if name in outputs)
+    rows = []
+    for number, text in enumerate(inputs["text"]):
+        columns = [outputs[name][number, : outputs["count"][number]].tolist() for name in _ROW]
+        names = outputs[NAMES[kind]][number]
+        found = [
+            {NAMES[kind]: name.decode(), "text": words.decode(), "start": start, "end": end, "score": score}
+            for name, words, start, end, score in zip(names, *columns, strict=False)
+        ]
+        rows.append({"text": text, kind: found})
+    return rows
+
+
+def _viterbi(scores: tf.Tensor, lengths: tf.Tensor, tags: TagSet) -> tf.Tensor:
+    """The likeliest possible tags, int32 (B, L); scores float32 (B, L, C), L at least 1; lengths (B,).
+
+    Source: Viterbi 1967, doi:10.1109/TIT.1967.1054010. All tags that may follow each other are equally likely to.
+    """
+    same = tf.range(len(tags.names))
+    barred = tf.where(tags.may_follow, 0.0, _IMPOSSIBLE)  # (C, C)
+    best = scores[:, 0] + tf.where(tags.may_begin, 0.0, _IMPOSSIBLE)  # (B, C): of sequences that end in each tag
+    length = tf.shape(scores)[1]
+    previous = tf.TensorArray(tf.int32, length, element_shape=[None, len(tags.names)])
+
+    def forward(place, best, previous):
+        through = best[:, :, tf.newaxis] + barred  # (B, C, C)
+        goes_on = (place < lengths)[:, tf.newaxis]
+        came_from = tf.where(goes_on, tf.argmax(through, axis=1, output_type=tf.int32), same)
+        best = tf.where(goes_on, tf.reduce_max(through, axis=1) + scores[:, place], best)
+        return place + 1, best, previous.write(place, came_from)
+
+    def backward(place, tag, found):
+        found = found.write(place, tag)
+        return place - 1, tf.gather(previous.read(place), tag, batch_dims=1), found
+
+    _, best, previous = tf.while_loop(lambda place, *_: place < length, forward, (1, best, previous))
+    tag = tf.argmax(best, axis=1, output_type=tf.int32)
+    found = tf.TensorArray(tf.int32, length, element_shape=[None])
+    _, tag, found = tf.while_loop(lambda place, *_: place > 0, backward, (length - 1, tag, found))
+    return tf.transpose(found.write(0, tag).stack())
