@@ -20,6 +20,7 @@ _NAMES = {
     ],
     "tfllm.data": [
         "Table",
+        "classification_batches",
         "classification_dataset",
         "fold_tables",
         "masked_lm_dataset",
@@ -49,14 +50,16 @@ _NAMES = {
         "adamw",
         "choose_precision",
         "choose_strategy",
+        "fine_tune",
         "train_classifier",
         "train_masked_lm",
     ],
     "tfllm.evaluation": ["baseline_scores", "evaluate_classifier", "masked_lm_scores", "pseudo_perplexity"],
-    "tfllm.export": ["check_savedmodel", "export_savedmodel", "predict_texts"],
+    "tfllm.export": ["Predictor", "check_savedmodel", "export_savedmodel", "predict_texts"],
     "tfllm.cli.tokenizer": ["train_tokenizer"],
     "tfllm.cli.pretrain": ["pretrain"],
     "tfllm.cli.finetune": ["finetune"],
+    "tfllm.cli.import_": ["import_checkpoint"],
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

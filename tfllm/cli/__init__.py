@@ -15,6 +15,7 @@ from tfllm.cli.check import check
 from tfllm.cli.evaluate import evaluate
 from tfllm.cli.export import export
 from tfllm.cli.finetune import finetune
+from tfllm.cli.import_ import import_checkpoint
 from tfllm.cli.predict import predict
 from tfllm.cli.pretrain import pretrain
 from tfllm.cli.quickstart import quickstart
@@ -30,6 +31,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(records.app, name="records")
 for command in (pretrain, finetune, evaluate, predict, export, check):
     app.command()(command)
+app.command("import")(import_checkpoint)
 
 
 def _print_version(wanted: bool) -> None:

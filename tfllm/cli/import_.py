@@ -54,14 +54,59 @@ def import_checkpoint(
 
 def _read_folder(source: str) -> tuple["Checkpoint", "Tokenizer", int]:
     """The model and tokenizer of a directory, and the length at which its texts are cut."""
-    from tfllm.models import pretrained
+    from tfllm.models import longest_text, pretrained
+    from tfllm.tokenizers.huggingface import load_huggingface_tokenizer
 
-    if source.startswith(_HUB):
-        folder = pretrained.fetch(source.removeprefix(_HUB))
-    else:
-        folder = pretrained.open_folder(source)
+    name = source.removeprefix(_HUB)
+    folder = pretrained.open_folder(source) if name == source else pretrained.fetch(name)
     if pretrained.is_tensorflow_bert(folder):
-        checkpoint, tokenizer = pretrained.load_tensorflow_bert(folder), _plain_tokenizer(folder)
+        checkpoint, tokenizer = pretrained.load_tensorflow_bert(folder), _read_word_pieces(folder)
     else:
-        checkpoint, tokenizer = pretrained.load_checkpoint(folder), _plain_tokenizer(folder)
-    return checkpoint, tokenizer, pretrained.read_length(folder, checkpoint.model)
+        checkpoint, tokenizer = pretrained.load_checkpoint(folder), load_huggingface_tokenizer(folder.path)
+    return checkpoint, tokenizer, pretrained.read_length(folder, longest_text(checkpoint.model))
+
+
+def _read_word_pieces(folder: "Folder") -> "Tokenizer":
+    """The tokenizer of an original BERT checkpoint; its vocabulary tells whether it knows capitals."""
+    from tfllm.tokenizers import WordPieceTokenizer
+    from tfllm.tokenizers.wordpiece import VOCABULARY_FILE, read_vocabulary
+
+    vocabulary = read_vocabulary(folder.need(VOCABULARY_FILE))
+    return WordPieceTokenizer(vocabulary, lowercase="A" not in vocabulary)
+
+
+def _read_preset(source: str) -> tuple["Checkpoint", "Tokenizer", int]:
+    """The model and tokenizer of a KerasHub preset, and the length at which its texts are cut."""
+    from tfllm.models import longest_text, pretrained
+
+    preset = source.removeprefix(_KERAS_HUB)
+    checkpoint = pretrained.load_keras_hub(preset)
+    return checkpoint, _preset_tokenizer(preset), longest_text(checkpoint.model)
+
+
+def _preset_tokenizer(preset: str) -> "Tokenizer":
+    import keras_hub
+
+    from tfllm.tokenizers import WordPieceTokenizer
+
+    try:
+        theirs = keras_hub.models.Tokenizer.from_preset(preset)
+    except Exception as error:  # its own, those of three download libraries, and of Keras
+        raise InputError(f"KerasHub cannot load the tokenizer of {preset!r}: {error}") from None
+    if isinstance(theirs, keras_hub.tokenizers.WordPieceTokenizer):
+        return WordPieceTokenizer(theirs.get_vocabulary(), lowercase=theirs.lowercase)
+    raise InputError(
+        f"tfllm takes over WordPiece tokenizers from KerasHub. Received: {type(theirs).__name__}. "
+        "The same model stands on the Hugging Face Hub: import that (hf:ORG/NAME)."
+    )
+
+
+def _check_vocabulary(checkpoint: "Checkpoint", tokenizer: "Tokenizer") -> None:
+    from tfllm.models import read_encoder
+
+    tokens = read_encoder(checkpoint.model).get_layer("token_embedding").input_dim
+    if tokenizer.vocabulary_size > tokens:
+        raise InputError(
+            f"The tokenizer has {tokenizer.vocabulary_size:,} tokens, and the model has embeddings for {tokens:,}: "
+            "they do not belong together."
+        )

@@ -1,1 +1,21 @@
 """Published checkpoints: their files, the names of their tensors, and the models they become."""
+
+from tfllm.models.pretrained.files import Folder, open_folder
+from tfllm.models.pretrained.hub import fetch
+from tfllm.models.pretrained.keras_hub_preset import load_keras_hub
+from tfllm.models.pretrained.load import ARCHITECTURES, Checkpoint, load_checkpoint
+from tfllm.models.pretrained.sentences import read_length
+from tfllm.models.pretrained.tensorflow_bert import is_tensorflow_bert, load_tensorflow_bert
+
+__all__ = [
+    "ARCHITECTURES",
+    "Checkpoint",
+    "Folder",
+    "fetch",
+    "is_tensorflow_bert",
+    "load_checkpoint",
+    "load_keras_hub",
+    "load_tensorflow_bert",
+    "open_folder",
+    "read_length",
+]

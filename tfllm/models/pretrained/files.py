@@ -57,8 +57,8 @@ def open_folder(path: str | Path, root: str | Path | None = None) -> Folder:
     return Folder(path, Path(root or path))
 
 
-def read_json(file: Path) -> dict:
-    """A JSON object.
+def read_json(file: Path, kind: type = dict) -> dict | list:
+    """A JSON object, or a list.
 
     Raises:
         InputError: if the file is larger than 8 MB, is no JSON, nests too deeply, or names a thing twice.
@@ -66,10 +66,10 @@ def read_json(file: Path) -> dict:
     size = file.stat().st_size
     if size > MOST_JSON_BYTES:
         raise InputError(f"{file} has {size:,} bytes; at most {MOST_JSON_BYTES:,} are read.")
-    return parse_json(file.read_bytes(), file)
+    return parse_json(file.read_bytes(), file, kind)
 
 
-def parse_json(text: bytes, file: Path) -> dict:
+def parse_json(text: bytes, file: Path, kind: type = dict) -> dict | list:
     """As `read_json`, of bytes that stand in `file`."""
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=_without_repetition)
@@ -77,8 +77,9 @@ def parse_json(text: bytes, file: Path) -> dict:
         raise InputError(f"{file} nests its JSON too deeply.") from None
     except ValueError as error:
         raise InputError(f"{file} is not valid JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{file} must hold a JSON object. Received: {type(value).__name__}.")
+    if not isinstance(value, kind):
+        name = {dict: "object", list: "list"}[kind]
+        raise InputError(f"{file} must hold a JSON {name}. Received: {type(value).__name__}.")
     return value
 
 

@@ -20,6 +20,7 @@ from tfllm.models.pretrained.electra import ELECTRA
 from tfllm.models.pretrained.files import Folder, read_json
 from tfllm.models.pretrained.heads import Head, read_head
 from tfllm.models.pretrained.roberta import ROBERTA, XLM_ROBERTA
+from tfllm.models.pretrained.sentences import read_modules
 from tfllm.models.pretrained.tensors import Tensor, open_tensors
 from tfllm.models.pretrained.weights import encoder_shapes, tensor_names, to_keras
 from tfllm.models.saving import rebuild
@@ -40,31 +41,42 @@ class Checkpoint(NamedTuple):
 
 
 def load_checkpoint(folder: Folder) -> Checkpoint:
-    """Read a directory that `save_pretrained` of transformers wrote.
+    """Read a directory that `save_pretrained` of transformers wrote, or `save` of sentence-transformers.
+
+    A sentence-transformers directory becomes a model from `add_embedding_head`.
 
     Raises:
         InputError: if a file is missing, damaged or too large, the architecture is unknown, a tensor is missing or has
             another shape than config.json says, or a tensor is there that the model has no place for.
     """
+    sentences = read_modules(folder)
+    if sentences is not None:
+        folder = sentences.encoder
     config = Config(folder.need("config.json"), read_json(folder.need("config.json")))
     config.check_usual()
     architecture, kind = _read_class(config)
-    return fill(config, architecture, kind, open_tensors(folder))
+    if sentences is None:
+        return fill(config, architecture, kind, open_tensors(folder))
+    arguments = {"pooling": sentences.pooling, "normalize": sentences.normalize}
+    return fill(config, architecture, "Model", open_tensors(folder), Head("add_embedding_head", arguments, {}))
 
 
-def fill(config: Config, architecture: Architecture, kind: str, tensors: dict[str, Tensor]) -> Checkpoint:
+def fill(
+    config: Config, architecture: Architecture, kind: str, tensors: dict[str, Tensor], head: Head | None = None
+) -> Checkpoint:
     """Build the model that `config` describes and give it the tensors.
 
     Args:
         config: the values of config.json.
         architecture, kind: what it is, "ForMaskedLM"; see `Architecture.heads`.
         tensors: all there are, by name.
+        head: what is put on a bare encoder.
     """
     tensors, left_out = _without_unused(architecture, kind, tensors)
     tensors = _without_copies(architecture, config, tensors)
     prefix = architecture.prefix if any(name.startswith(architecture.prefix) for name in tensors) else ""
     encoder, first_position = _read_encoder(config, architecture, kind, prefix, tensors)
-    head = None if kind == "Model" else read_head(config, kind, encoder)
+    head = head if kind == "Model" else read_head(config, kind, encoder)
     shapes = {**encoder_shapes(encoder), **(head.shapes if head else {})}
     rows, width = shapes[_POSITIONS]
     shapes[_POSITIONS] = (rows + first_position, width)
@@ -74,6 +86,8 @@ def fill(config: Config, architecture: Architecture, kind: str, tensors: dict[st
         value = sources[weight.path].read()
         if weight.path == _POSITIONS:
             value = value[first_position:]
+        elif head is not None and head.order and weight.path.startswith("logits/"):
+            value = value[head.order]
         weight.assign(to_keras(weight.path, value, tuple(weight.shape)))
     return Checkpoint(model, architecture.classes + kind, left_out)
 
