@@ -4,13 +4,16 @@ from tfllm.evaluation.baselines import baseline_scores
 from tfllm.evaluation.classification import classification_scores, evaluate_classifier
 from tfllm.evaluation.masked_lm import masked_lm_scores, pseudo_perplexity
 from tfllm.evaluation.model_card import add_evaluation, model_card
+from tfllm.evaluation.question_answering import answer_scores, evaluate_question_answering
 from tfllm.evaluation.report import print_scores
 
 __all__ = [
     "add_evaluation",
+    "answer_scores",
     "baseline_scores",
     "classification_scores",
     "evaluate_classifier",
+    "evaluate_question_answering",
     "masked_lm_scores",
     "model_card",
     "print_scores",
