@@ -21,11 +21,21 @@ _MOST_ROWS = 50  # more classes or files are left to the JSON files
 _LONGEST_VALUE = 200  # characters; longer arguments are left to the manifest
 _TASKS = {
     "add_classifier_head": "text classification",
+    "add_multilabel_head": "several labels for a text",
+    "add_regression_head": "scores of texts",
+    "add_embedding_head": "vectors of texts",
+    "add_tagger_head": "tagging words and entities",
+    "add_span_head": "answering questions out of a context",
+    "add_choice_head": "multiple choice",
     "add_masked_lm_head": "masked language modelling",
     "add_pretraining_heads": "masked language modelling and next-sentence prediction",
     "add_next_sentence_head": "next-sentence prediction",
     "build_encoder": "an encoder without a head",
 }
+_WITHOUT_ANSWERS = ("add_masked_lm_head", "add_pretraining_heads", "add_next_sentence_head", "build_encoder")
+_ASKS = {"add_span_head": ["question", "context"], "add_choice_head": ["question", "choices"]}
+_QUOTED = '"a text"'
+_EXAMPLE = {"choices": '["one answer", "another"]'}
 
 
 def model_card(name: str, model: keras.Model, run: dict, *, inputs: Iterable[str | Path] = ()) -> str:
@@ -57,7 +67,7 @@ def model_card(name: str, model: keras.Model, run: dict, *, inputs: Iterable[str
         f"Labels: {', '.join(labels)}." if labels else "",
         _scores_section(_scores_of_run(run)),
         "## Use",
-        _usage(name, recipe["builder"], run),
+        _usage(name, recipe),
         "## How it was trained",
         _table(["argument", "value"], told) if told else "Not recorded.",
         "Versions: " + ", ".join(f"{package} {version}" for package, version in manifest.versions().items()) + ".",
@@ -138,24 +148,29 @@ def _markdown_scores(scores: dict) -> str:
     tables = [_table(["score", "value"], [(key.replace("_", " "), _number(singles[key])) for key in singles])]
     if "per_class" in scores:
         classes = scores["per_class"] if len(scores["per_class"]) <= _MOST_ROWS else {}
+        columns = list(next(iter(scores["per_class"].values())))
         rows = [(_cell(label), *map(_number, row.values())) for label, row in classes.items()]
-        rows += [(f"*{name}*", *map(_number, scores[name].values()), "") for name in ("macro", "micro", "weighted")]
-        tables.append(_table(["class", "precision", "recall", "F1", "examples"], rows))
+        averages = [name for name in ("macro", "micro", "weighted") if name in scores]
+        rows += [
+            (f"*{name}*", *(_number(scores[name][column]) if column in scores[name] else "" for column in columns))
+            for name in averages
+        ]
+        tables.append(_table(["class", *columns], rows))
     return "\n\n".join(tables)
 
 
-def _usage(name: str, builder: str, run: dict) -> str:
-    python = [
-        "import tfllm",
-        f'model, tokenizer = tfllm.load_model("{name}"), tfllm.load_tokenizer("{name}")',
-    ]
-    if builder == "add_classifier_head":
-        length = f", sequence_length={run['sequence_length']}" if "sequence_length" in run else ""
-        python.append(f'logits = model.predict(tfllm.text_dataset(["a text", "another one"], tokenizer{length}))')
-        shell = [f'tfllm predict {name} "a text"', f"tfllm export {name} --out savedmodels/{name}"]
-    else:
+def _usage(name: str, recipe: dict) -> str:
+    python = ["import tfllm"]
+    if recipe["builder"] in _WITHOUT_ANSWERS:
         python.append(f'encoder = tfllm.load_encoder("{name}")  # put a head on it, and fine-tune')
         shell = [f"tfllm finetune --task classify --init {name} --data train.csv --out classifier"]
+    else:
+        texts = _ASKS.get(recipe["builder"], ["text", "text_pair"] if recipe["arguments"].get("pairs") else ["text"])
+        asked = ", ".join(f"{text}=[{_EXAMPLE.get(text, _QUOTED)}]" for text in texts)
+        python.append(f'answers = tfllm.Predictor("{name}").predict({asked})')
+        shell = [f"tfllm export {name} --out savedmodels/{name}"]
+        if "choices" not in texts:
+            shell = [" ".join([f"tfllm predict {name}", *(_QUOTED for _ in texts)]), *shell]
     return "\n".join(["```python", *python, "```", "", "```sh", *shell, "```"])
 
 

@@ -12,7 +12,7 @@ _CONFUSIONS = 10
 
 
 def print_scores(scores: dict, console: Console) -> None:
-    """Print every single score; for a classifier also the averages, the classes and the confusion matrix."""
+    """Print every single score; also the classes with their averages, and the confusion matrix, where there are any."""
     overall = _table("", ["score", "value"])
     for name, value in scores.items():
         if isinstance(value, int | float):
@@ -20,18 +20,21 @@ def print_scores(scores: dict, console: Console) -> None:
     console.print(overall)
     if "per_class" in scores:
         _print_classes(scores, console)
+    if "confusion_matrix" in scores:
         _print_confusion(scores, console)
 
 
 def _print_classes(scores: dict, console: Console) -> None:
-    table = _table("Classes", ["class", "precision", "recall", "F1", "examples"])
+    columns = list(next(iter(scores["per_class"].values())))
+    table = _table("Classes", ["class", *("F1" if name == "f1" else name for name in columns)])
     for name, row in scores["per_class"].items():
         table.add_row(Text(name), *map(_number, row.values()))
     table.add_section()
-    for average in ("macro", "micro", "weighted"):
-        table.add_row(f"{average} average", *map(_number, scores[average].values()))
+    for average in (name for name in ("macro", "micro", "weighted") if name in scores):
+        cells = (_number(scores[average][name]) if name in scores[average] else "" for name in columns)
+        table.add_row(f"{average} average", *cells)
     console.print(table)
-    if scores["absent_labels"]:
+    if scores.get("absent_labels"):
         names = ", ".join(scores["absent_labels"])
         console.print(Text(f"Without an example here, so 0 in the macro average: {names}."))
 
