@@ -10,11 +10,12 @@ import pytest
 import tfllm
 
 PACKAGE = Path(tfllm.__file__).parent
-EVERYONE = {"checks", "manifest", "version", "islands"}
+EVERYONE = {"checks", "manifest", "version", "islands", "tags"}
 MAY_IMPORT = {  # besides itself and EVERYONE
     "version": set(),
     "checks": set(),
     "islands": set(),
+    "tags": set(),
     "manifest": set(),
     "tokenizers": set(),
     "models": set(),

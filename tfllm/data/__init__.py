@@ -10,6 +10,8 @@ from tfllm.data.records_dataset import check_records, read_records, records_data
 from tfllm.data.sources import expand_paths, read_texts
 from tfllm.data.splits import fold_tables, overlap_warning, split_table
 from tfllm.data.tables import Table, read_table, write_bad_rows
+from tfllm.data.tagged_texts import TaggedTexts, read_tagged_texts
+from tfllm.data.tagging import tagging_batches
 
 __all__ = [
     "FEATURES",
@@ -17,6 +19,7 @@ __all__ = [
     "GroupedBatches",
     "PackedBatches",
     "Table",
+    "TaggedTexts",
     "TextTargets",
     "TokenTargets",
     "check_data",
@@ -33,9 +36,11 @@ __all__ = [
     "read_held_out",
     "read_records",
     "read_table",
+    "read_tagged_texts",
     "read_texts",
     "records_dataset",
     "split_table",
+    "tagging_batches",
     "text_dataset",
     "write_bad_rows",
     "write_records",

@@ -6,7 +6,7 @@ from types import ModuleType
 import numpy as np
 
 # The builder that put the head on -> the task, which is the name of a file here.
-TASKS = {"add_classifier_head": "classification", "add_span_head": "question_answering"}
+TASKS = {"add_classifier_head": "classification", "add_span_head": "question_answering", "add_tagger_head": "tagging"}
 NO_HEAD = "embedding"
 
 

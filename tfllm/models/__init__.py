@@ -16,6 +16,7 @@ from tfllm.models.question_answering import add_span_head, set_null_threshold
 from tfllm.models.recipe import check_length, longest_text, read_encoder, read_recipe
 from tfllm.models.saving import load_encoder, load_model, save_model
 from tfllm.models.sizes import SIZES
+from tfllm.models.tagging import add_tagger_head
 from tfllm.models.transformer import recompute_activations
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "add_pretraining_heads",
     "add_regression_head",
     "add_span_head",
+    "add_tagger_head",
     "build_encoder",
     "check_length",
     "load_encoder",

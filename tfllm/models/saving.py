@@ -11,7 +11,7 @@ import keras
 from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.models import encoder as encoder_builders
-from tfllm.models import heads, question_answering
+from tfllm.models import heads, question_answering, tagging
 from tfllm.models.recipe import read_recipe
 
 KIND = "model"
@@ -26,6 +26,7 @@ _BUILDERS = {
         heads.add_pretraining_heads,
         heads.add_classifier_head,
         question_answering.add_span_head,
+        tagging.add_tagger_head,
         heads.add_multilabel_head,
         heads.add_regression_head,
         heads.add_embedding_head,

@@ -12,6 +12,7 @@ from tfllm.cli.tasks.base import Task
 TASKS = {
     "classify": ("classification", "ClassificationTask"),
     "pairs": ("classification", "PairClassificationTask"),
+    "tag": ("tagging", "TaggingTask"),
 }
 
 
