@@ -9,15 +9,16 @@ from tfllm.inference import build_signatures
 from tfllm.models import add_classifier_head, add_next_sentence_head, add_pretraining_heads
 
 CLASSIFIER = {"serving_default", "classify", "tokens", "tokenize", "embed"}
-EMBEDDING = {"serving_default", "tokenize", "embed"}
+EMBEDDING = {"serving_default", "tokenize", "embed", "similarity"}
+PRETRAINING = {"serving_default", "tokenize", "embed", "fill_mask", "next_sentence"}
 
 
 @pytest.mark.parametrize(
     ("head", "expected"),
     [
         (lambda encoder: encoder, EMBEDDING),
-        (add_pretraining_heads, EMBEDDING),
-        (add_next_sentence_head, EMBEDDING),
+        (add_pretraining_heads, PRETRAINING),
+        (add_next_sentence_head, PRETRAINING - {"fill_mask"}),
         (lambda encoder: add_classifier_head(encoder, ["a", "b"], pooling="cls"), CLASSIFIER),
         (lambda encoder: add_classifier_head(encoder, ["a", "b"]), CLASSIFIER),
     ],

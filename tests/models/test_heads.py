@@ -22,6 +22,8 @@ from tfllm.models import (
     add_multilabel_head,
     add_pretraining_heads,
     add_regression_head,
+    read_recipe,
+    set_thresholds,
 )
 
 LOGITS = {
@@ -253,3 +255,14 @@ def test_bad_arguments_of_a_classifier_are_input_errors(make_encoder, arguments,
 def test_bad_arguments_of_other_heads_are_input_errors(make_encoder, add, message):
     with pytest.raises(InputError, match=message):
         add(make_encoder())
+
+
+def test_thresholds_are_0_5_until_they_are_set(make_encoder):
+    model = add_multilabel_head(make_encoder(), ["a", "b"])
+    assert read_recipe(model)["arguments"]["thresholds"] == [0.5, 0.5]
+    set_thresholds(model, np.array([0.25, 0.75], "float32"))
+    assert read_recipe(model)["arguments"]["thresholds"] == [0.25, 0.75]
+    with pytest.raises(InputError, match="for each label"):
+        set_thresholds(model, [0.25])
+    with pytest.raises(InputError, match="Only a model from `add_multilabel_head`"):
+        set_thresholds(add_classifier_head(make_encoder(), ["a", "b"]), [0.5, 0.5])

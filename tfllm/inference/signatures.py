@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 
 from tfllm import checks
-from tfllm.inference.tasks import module_of, task_of
-from tfllm.models import check_length, longest_text, read_encoder, read_recipe
+from tfllm.inference.tasks import NO_HEAD, module_of, task_of
+from tfllm.models import add_embedding_head, check_length, longest_text, read_encoder, read_recipe
 from tfllm.tokenizers import Tokenizer
 
 DEFAULT_LENGTH = 128  # the data sets' default, too: positions beyond the training length are not trained
@@ -30,7 +30,8 @@ def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: 
     """The signatures that apply to a model: `serving_default` and others of its task, and for any model
 
         tokenize: text string (B,) -> token_ids int32 (B, T), num_tokens int32 (B,).
-        embed: text string (B,) -> embedding float32 (B, D), the mean of the token vectors.
+        embed: text string (B,) -> embedding float32 (B, D): what a model from `add_embedding_head` gives; of any other
+            the mean of the token vectors.
 
     Every text becomes `[CLS] text [SEP]`, cut to `sequence_length` tokens, padded to the longest of its batch.
 
@@ -40,23 +41,19 @@ def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: 
         sequence_length: T at most, at least 3.
     """
     recipe = read_recipe(model)
-    whole = read_encoder(model)
-    encoder = keras.Model(whole.input, whole.output["sequence_output"], name="token_vectors")
 
     def tokenize(text):
         inputs = encode(text, tokenizer, sequence_length)
         return {"token_ids": inputs["token_ids"], "num_tokens": tf.reduce_sum(inputs["padding_mask"], axis=1)}
 
-    def embed(text):
-        inputs = encode(text, tokenizer, sequence_length)
-        vectors = encoder(inputs, training=False)  # (B, T, D)
-        real = tf.cast(inputs["padding_mask"], tf.float32)[:, :, tf.newaxis]
-        return {"embedding": tf.reduce_sum(vectors * real, axis=1) / tf.reduce_sum(real, axis=1)}
-
-    signatures = {"tokenize": Signature(tokenize, {"text": TEXT}), "embed": Signature(embed, {"text": TEXT})}
+    signatures = {"tokenize": Signature(tokenize, {"text": TEXT})}
     task = task_of(recipe["builder"])
-    if task == "embedding":
-        return {"serving_default": signatures["embed"], **signatures}
+    if task != NO_HEAD:
+        mean = add_embedding_head(read_encoder(model), normalize=False)
+        embedding = module_of(NO_HEAD).build_signatures(mean, {}, tokenizer, sequence_length)
+        signatures["embed"] = embedding["embed"]
+    elif recipe["builder"] != "add_embedding_head":
+        model = add_embedding_head(model, normalize=False)
     return {**module_of(task).build_signatures(model, recipe["arguments"], tokenizer, sequence_length), **signatures}
 
 

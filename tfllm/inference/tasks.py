@@ -6,7 +6,17 @@ from types import ModuleType
 import numpy as np
 
 # The builder that put the head on -> the task, which is the name of a file here.
-TASKS = {"add_classifier_head": "classification", "add_span_head": "question_answering", "add_tagger_head": "tagging"}
+TASKS = {
+    "add_classifier_head": "classification",
+    "add_span_head": "question_answering",
+    "add_tagger_head": "tagging",
+    "add_multilabel_head": "multilabel",
+    "add_regression_head": "regression",
+    "add_embedding_head": "embedding",
+    "add_masked_lm_head": "fill_mask",
+    "add_pretraining_heads": "fill_mask",
+    "add_next_sentence_head": "next_sentence",
+}
 NO_HEAD = "embedding"
 
 

@@ -11,6 +11,7 @@ from tfllm.models.heads import (
     add_pretraining_heads,
     add_regression_head,
     packed_classifier,
+    set_thresholds,
 )
 from tfllm.models.question_answering import add_span_head, set_null_threshold
 from tfllm.models.recipe import check_length, longest_text, read_encoder, read_recipe
@@ -42,4 +43,5 @@ __all__ = [
     "recompute_activations",
     "save_model",
     "set_null_threshold",
+    "set_thresholds",
 ]

@@ -99,14 +99,15 @@ def add_multilabel_head(
     thresholds: Sequence[float] | None = None,
     dropout: float = 0.1,
     pooling: str = "mean",
+    pairs: bool = False,
 ) -> keras.Model:
     """Decides of every label by itself whether a text has it: none, one or several.
 
     Args:
-        encoder, dropout, pooling: as for `add_classifier_head`.
+        encoder, dropout, pooling, pairs: as for `add_classifier_head`.
         labels: C distinct names, at least one; their order is the order of the logits.
         thresholds: C probabilities, above 0 and below 1; a text has a label when the label's probability reaches its
-            threshold. Default: 0.5 for all. They change no weight and no logit.
+            threshold. Default: 0.5 for all. They change no weight and no logit; `set_thresholds` changes them.
 
     Returns:
         Functional model. Inputs: the encoder's. Output: logits float32 (B, C), the sigmoid of which are probabilities.
@@ -116,15 +117,18 @@ def add_multilabel_head(
     """
     labels = list(labels)
     checks.check_labels(labels, least=1)
-    thresholds = [0.5] * len(labels) if thresholds is None else [float(threshold) for threshold in thresholds]
-    if len(thresholds) != len(labels) or not all(0 < threshold < 1 for threshold in thresholds):
-        raise InputError(
-            "`thresholds` needs a probability above 0 and below 1 for each label. "
-            f"Received: {len(labels)} labels, thresholds={thresholds}."
-        )
+    thresholds = _checked_thresholds([0.5] * len(labels) if thresholds is None else thresholds, labels)
     model = TrainableModel(encoder.input, _pooled_logits(encoder, len(labels), dropout, pooling), name="multilabel")
-    arguments = {"labels": labels, "thresholds": thresholds, "dropout": dropout, "pooling": pooling}
+    arguments = {"labels": labels, "thresholds": thresholds, "dropout": dropout, "pooling": pooling, "pairs": pairs}
     return remember(model, "add_multilabel_head", arguments, encoder)
+
+
+def set_thresholds(model: keras.Model, thresholds: Sequence[float]) -> None:
+    """Change the `thresholds` of a model from `add_multilabel_head`, in the recipe it is saved with."""
+    recipe = read_recipe(model)
+    if recipe["builder"] != "add_multilabel_head":
+        raise InputError(f"Only a model from `add_multilabel_head` has thresholds. Received: {recipe['builder']}.")
+    recipe["arguments"]["thresholds"] = _checked_thresholds(thresholds, recipe["arguments"]["labels"])
 
 
 def add_regression_head(
@@ -135,11 +139,12 @@ def add_regression_head(
     deviation: float = 1.0,
     dropout: float = 0.1,
     pooling: str = "mean",
+    pairs: bool = False,
 ) -> keras.Model:
     """Gives a text, or a pair of texts, a score.
 
     Args:
-        encoder, dropout, pooling: as for `add_classifier_head`.
+        encoder, dropout, pooling, pairs: as for `add_classifier_head`.
         output_range: lowest and highest score there can be: a sigmoid between the two. None: any number.
         mean, deviation: of the scores in the training data, where there is no range: the last layer then learns
             numbers around 0 whatever the unit of the scores.
@@ -163,7 +168,8 @@ def add_regression_head(
     x = ScaledScore(output_range, mean, deviation, dtype="float32", name="score")(x)
     model = TrainableModel(encoder.input, x, name="regression")
     arguments = {"output_range": output_range, "mean": mean, "deviation": deviation}
-    return remember(model, "add_regression_head", {**arguments, "dropout": dropout, "pooling": pooling}, encoder)
+    arguments |= {"dropout": dropout, "pooling": pooling, "pairs": pairs}
+    return remember(model, "add_regression_head", arguments, encoder)
 
 
 def add_embedding_head(encoder: keras.Model, *, pooling: str = "mean", normalize: bool = True) -> keras.Model:
@@ -208,6 +214,16 @@ def packed_classifier(model: keras.Model, texts_per_row: int) -> keras.Model:
     for name in _AFTER_POOLING:
         x = layers[name](x) if name in layers else x
     return TrainableModel(encoder.input, x, name=f"packed_{model.name}")
+
+
+def _checked_thresholds(thresholds: Sequence[float], labels: list[str]) -> list[float]:
+    thresholds = [float(threshold) for threshold in thresholds]
+    if len(thresholds) != len(labels) or not all(0 < threshold < 1 for threshold in thresholds):
+        raise InputError(
+            "`thresholds` needs a probability above 0 and below 1 for each label. "
+            f"Received: {len(labels)} labels, thresholds={thresholds}."
+        )
+    return thresholds
 
 
 def _pooled_logits(encoder: keras.Model, units: int, dropout: float, pooling: str) -> keras.KerasTensor:
