@@ -117,7 +117,7 @@ class FineTuning:
         return fine_tune(
             model,
             batches,
-            loss=self._task.loss(run),
+            loss=self._task.loss(self._head, run),
             validate=validate,
             monitor=run["monitor"],
             better=self._task.monitors[run["monitor"]],

@@ -49,7 +49,7 @@ class Task(abc.ABC):
         """Training batches (see `tfllm.data.batches`); packed only if the encoder `packs`: keeps packed texts apart."""
 
     @abc.abstractmethod
-    def loss(self, run: dict) -> "keras.losses.Loss":
+    def loss(self, head: dict, run: dict) -> "keras.losses.Loss":
         """The loss, a mean by weights."""
 
     @abc.abstractmethod

@@ -42,7 +42,7 @@ class ClassificationTask(TableTask):
             seed=seed,
         )
 
-    def loss(self, run):
+    def loss(self, head, run):
         from tfllm.losses import ClassificationLoss
 
         return ClassificationLoss(run["label_smoothing"], reduction="mean_with_sample_weight")

@@ -55,7 +55,7 @@ class TaggingTask(Task):
             seed=seed,
         )
 
-    def loss(self, run):
+    def loss(self, head, run):
         from tfllm.losses import ClassificationLoss
 
         return ClassificationLoss(run["label_smoothing"], reduction="mean_with_sample_weight")
