@@ -15,7 +15,7 @@ from tfllm.evaluation.question_answering import _best_threshold
 from tfllm.inference import build_signatures
 from tfllm.inference.question_answering import Spans
 from tfllm.losses import SpanLoss
-from tfllm.models import add_span_head, read_recipe, set_null_threshold
+from tfllm.models import add_span_head, set_null_threshold
 
 
 def score(answer, *references, chinese=False):
@@ -144,7 +144,9 @@ def test_a_model_that_learnt_the_questions_answers_them_and_tunes_its_threshold(
     assert (scores["exact_match"], scores["f1"], scores["unanswerable_accuracy"]) == (1, 1, 1)
     assert [one["answer"] for one in scores["predictions"]] == ["tea", "tea", "book", ""]
     assert [one["id"] for one in scores["predictions"]] == rows.ids
-    assert scores["null_threshold"] == read_recipe(model)["arguments"]["null_threshold"] != 0.0
+    set_null_threshold(model, scores["null_threshold"])
+    again = evaluate_question_answering(model, tokenizer, rows, sequence_length=16, batch_size=3)
+    assert again == scores
     set_null_threshold(model, -math.inf)
     none = evaluate_question_answering(model, tokenizer, rows, sequence_length=16)
     assert (none["exact_match"], none["unanswerable_accuracy"], none["answerable_f1"]) == (0.25, 1, 0)

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tfllm.checks import InputError
 from tfllm.data.question_answering import Questions
 from tfllm.inference.question_answering import Spans, choose, decode, encode
-from tfllm.models import read_recipe, set_null_threshold
+from tfllm.models import read_recipe
 from tfllm.tokenizers import Tokenizer
 
 _CHUNK = 100  # questions whose windows are read together
@@ -92,21 +92,22 @@ def evaluate_question_answering(
         rows: the questions with their reference answers.
         sequence_length: of a window of a context.
         batch_size: windows read together.
-        tune: if the model may say that there is no answer, first set its null threshold to the one with the best F1 on
-            these rows.
+        tune: if the model may say that there is no answer, score it with the null threshold that gives the best F1 on
+            these rows; `set_null_threshold` makes it the model's own.
 
     Returns:
         `answer_scores`, by the rules for Chinese if more than half of the questions hold an ideograph;
-        `null_threshold`; and `predictions`: for each question its `id`, and the `answer`, `score`, `start` and `end`
-        that `serving_default` gives.
+        the `null_threshold` used; and `predictions`: for each question its `id`, and the `answer`, `score`, `start` and
+        `end` that `serving_default` gives.
     """
     arguments = read_recipe(model)["arguments"]
     spans = _read_spans(model, arguments, tokenizer, rows, sequence_length, batch_size)
     references = [[answer.text for answer in answers] for answers in rows.answers]
     chinese = sum(bool(re.search(f"[{_IDEOGRAPH}]", question)) for question in rows.questions) * 2 > len(rows)
-    if tune and arguments["null_threshold"] is not None:
-        set_null_threshold(model, _best_threshold(spans, references, chinese))
-    outputs = {name: tensor.numpy() for name, tensor in choose(spans, arguments["null_threshold"]).items()}
+    null_threshold = arguments["null_threshold"]
+    if tune and null_threshold is not None:
+        null_threshold = _best_threshold(spans, references, chinese)
+    outputs = {name: tensor.numpy() for name, tensor in choose(spans, null_threshold).items()}
     answers = [answer.decode() for answer in outputs["answer"]]
     predictions = [
         {"id": identity, "answer": answer, "score": float(score), "start": int(start), "end": int(end)}
@@ -116,7 +117,7 @@ def evaluate_question_answering(
     ]
     return {
         **answer_scores(answers, references, chinese=chinese),
-        "null_threshold": arguments["null_threshold"],
+        "null_threshold": null_threshold,
         "predictions": predictions,
     }
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from tfllm.tokenizers import Tokenizer, Tokens
     from tfllm.tokenizers.question_windows import Windows
 
+OUTPUTS = ("answer", "end", "score", "start")  # of serving_default
 N_BEST = 5
 NOWHERE = -1  # start and end of no answer
-_PART = 32  # windows the model reads at once: a long context takes time, not memory
 _POSSIBLE = -1e8  # what no log-probability of a possible span falls below
 _BLANK = r"^[\s\p{Z}]+"
 
@@ -54,11 +54,12 @@ def build_signatures(
             (B, 5), count int32 (B,), of real ones, no_answer_score float32 (B,). The null threshold does not matter.
         tokens: the model's inputs, int32 (B, T) -> start_logits, end_logits float32 (B, T).
     """
+    from tfllm.inference.parts import in_parts
     from tfllm.inference.signatures import TEXT, TOKENS, Signature
 
     def spans_of(question, context):
         inputs, windows, tokens = encode(question, context, tokenizer, sequence_length, arguments["stride"])
-        return decode(_logits(model, inputs), windows, tokens, context, arguments["max_answer_tokens"])
+        return decode(in_parts(model, inputs), windows, tokens, context, arguments["max_answer_tokens"])
 
     def serving_default(question, context):
         return choose(spans_of(question, context), arguments["null_threshold"])
@@ -182,19 +183,6 @@ def to_rows(inputs: dict[str, list[str]], outputs: dict[str, np.ndarray]) -> lis
         }
         for question, context, answer, score, start, end in columns
     ]
-
-
-def _logits(model: "keras.Model", inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-    """The model's logits, float32 (W, 2, T), a few windows at a time."""
-    parts = tf.maximum(-(-tf.shape(inputs["token_ids"])[0] // _PART), 1)
-    found = tf.TensorArray(tf.float32, parts, infer_shape=False, element_shape=[None, 2, None])
-
-    def read(number, found):
-        part = {name: tensor[number * _PART : (number + 1) * _PART] for name, tensor in inputs.items()}
-        return number + 1, found.write(number, model(part, training=False))
-
-    _, found = tf.while_loop(lambda number, found: number < parts, read, (0, found), parallel_iterations=1)
-    return found.concat()
 
 
 def _span_scores(log_probabilities: tf.Tensor, max_answer_tokens: int) -> tf.Tensor:

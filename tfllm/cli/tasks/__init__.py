@@ -13,6 +13,7 @@ TASKS = {
     "classify": ("classification", "ClassificationTask"),
     "pairs": ("classification", "PairClassificationTask"),
     "tag": ("tagging", "TaggingTask"),
+    "qa": ("question_answering", "QuestionAnsweringTask"),
 }
 
 

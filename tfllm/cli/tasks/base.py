@@ -67,6 +67,11 @@ class Task(abc.ABC):
 
         return validate
 
+    def finish(  # noqa: B027
+        self, model: "keras.Model", tokenizer: "Tokenizer", rows: Any, head: dict, run: dict
+    ) -> None:
+        """Choose on the validation rows what training does not learn, a threshold say, for the weights kept."""
+
     def packed(self, model: "keras.Model", batches: Any) -> "keras.Model | None":
         """The model as it trains on packed rows; None where it takes them, or rows of one text, as it is."""
         from tfllm.models import packed_classifier
