@@ -44,6 +44,10 @@ def finetune(
     label_smoothing: Annotated[float, typer.Option(help="Probability moved from the right label to all.")] = 0.0,
     class_weights: Annotated[str, typer.Option(help="none, or balanced: rare labels count more.")] = "none",
     pooling: Annotated[str, typer.Option(help="mean of the tokens, or cls.")] = "mean",
+    stride: Annotated[
+        int | None, typer.Option(help="qa: tokens between the beginnings of a long context's windows.")
+    ] = None,
+    max_answer_tokens: Annotated[int, typer.Option(help="qa: no answer is longer.")] = 30,
     monitor: Annotated[
         str | None, typer.Option(help="The score that decides the best epoch. classify: macro_f1, accuracy, ...")
     ] = None,
@@ -124,6 +128,7 @@ def finetune(
             if folds:
                 job.cross_validate(rows, folds, seed, directory)
             model, scores = job.train_seeds(train, kept, range(seed, seed + seeds), directory)
+            chosen.finish(model, job.tokenizer, kept, head, run)
     run |= {"seconds": round(time.monotonic() - started), "validation_rows": len(kept), "validation_scores": scores}
     if replicas.is_chief:
         running.save(model, out, job.tokenizer, run, files)
