@@ -3,12 +3,13 @@
 Every malformed row is found and named by file, line, column and reason before anything is trained.
 """
 
+import functools
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tfllm.checks import InputError, check_one_of, did_you_mean
 from tfllm.data.rows import BadRow, Row, check_encoding, file_kind, json_type, open_text, read_rows
@@ -23,6 +24,7 @@ from tfllm.data.sources import (
 from tfllm.data.tfds import TfdsSource, read_tfds_rows
 
 log = logging.getLogger("tfllm")
+ReadLabel = Callable[[dict[str, object], str], tuple[Any, str]]  # (cells, column) -> a label, and what is wrong with it
 
 
 @dataclass
@@ -32,14 +34,15 @@ class Table:
     Attributes:
         texts: the text (or first text of a pair); never blank.
         pairs: the second text, or None when no column was asked for.
-        labels: the label as written ('1' stays '1'), or None when there is no label column.
+        labels: the label as written ('1' stays '1'), or what `read_label` made of it, or None when there is no label
+            column.
         places: where each row starts: `reviews.csv:42`, `pos/cv003.txt`, `tfds:NAME:SPLIT:INDEX`.
         bad_rows: the rows left out under 'skip' and 'collect'.
     """
 
     texts: list[str]
     pairs: list[str] | None
-    labels: list[str] | None
+    labels: list | None
     places: list[str]
     bad_rows: list[BadRow] = field(default_factory=list)
 
@@ -67,6 +70,7 @@ def read_table(
     text_pair: str | None = None,
     label: str | None = None,
     labels: Sequence[str] | None = None,
+    read_label: ReadLabel | None = None,
     encoding: str = "utf-8",
     on_bad_rows: str = "error",
     data_dir: str | Path | None = None,
@@ -79,6 +83,7 @@ def read_table(
         text, text_pair, label: column names. Numbers ('0', '1') mean that the file has no header row. `text` defaults
             to the column `text` or another usual name if only one fits; `label` to the column `label` if there is one.
         labels: the label names allowed; None allows any.
+        read_label: makes a label of a row's cells, where it is no name: several names, a number.
         encoding: of all files.
         on_bad_rows: 'error' = raise and name the first five; 'skip' = leave them out with one warning;
             'collect' = leave them out silently. Both keep them in `bad_rows`.
@@ -90,9 +95,10 @@ def read_table(
     check_one_of("on_bad_rows", on_bad_rows, ("error", "skip", "collect"))
     check_encoding(encoding)
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    read_label = read_label or functools.partial(label_name, labels=labels)
     table, columns, wanted = Table([], [], [], []), None, _Columns(text, text_pair, label)
     for source, rows in _row_sources(paths, has_header(wanted), encoding, data_dir):
-        columns = _read_source(table, source, rows, columns, wanted, labels)
+        columns = _read_source(table, source, rows, columns, wanted, read_label)
     _check_bad_rows(table, on_bad_rows)
     if not table.texts and table.bad_rows:
         raise bad_rows_error(table.bad_rows, f"All {len(table.bad_rows)} rows are bad.")
@@ -149,7 +155,7 @@ def _read_source(
     rows: Iterator[Row | BadRow],
     columns: _Columns | None,
     wanted: _Columns,
-    labels: Sequence[str] | None,
+    read_label: ReadLabel,
 ) -> _Columns | None:
     """Append one source's rows to `table`; the columns they were read from, which the first source decides."""
     checked = False
@@ -163,7 +169,7 @@ def _read_source(
                 if name is not None:
                     check_column(name, list(row.cells), source)
             checked = True
-        bad = _append(table, row, columns, labels)
+        bad = _append(table, row, columns, read_label)
         if bad:
             table.bad_rows.append(bad)
     if not checked:
@@ -178,7 +184,7 @@ def _choose_columns(source: str, found: list[str], wanted: _Columns) -> _Columns
     return _Columns(text, wanted.pair, label)
 
 
-def _append(table: Table, row: Row, columns: _Columns, labels: Sequence[str] | None) -> BadRow | None:
+def _append(table: Table, row: Row, columns: _Columns, read_label: ReadLabel) -> BadRow | None:
     """Append a good row to `table`; a bad one comes back instead."""
     text, reason = cell_text(row.cells, columns.text)
     if reason:
@@ -189,7 +195,7 @@ def _append(table: Table, row: Row, columns: _Columns, labels: Sequence[str] | N
         if reason:
             return BadRow(row.place, columns.pair, reason)
     if columns.label:
-        label, reason = _cell_label(row.cells, columns.label, labels)
+        label, reason = read_label(row.cells, columns.label)
         if reason:
             return BadRow(row.place, columns.label, reason)
     table.texts.append(text)
@@ -199,7 +205,7 @@ def _append(table: Table, row: Row, columns: _Columns, labels: Sequence[str] | N
     return None
 
 
-def _cell_label(cells: dict[str, object], column: str, labels: Sequence[str] | None) -> tuple[str, str]:
+def label_name(cells: dict[str, object], column: str, labels: Sequence[str] | None = None) -> tuple[str, str]:
     """A label without blanks around it, and what is wrong with it ('' when it is good)."""
     value = cells.get(column)
     if isinstance(value, bool | list | dict):
