@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfllm import load_model, load_tokenizer, manifest, text_dataset
+from tfllm import export_savedmodel, load_encoder, load_model, load_tokenizer, manifest, text_dataset
 from tfllm.checks import InputError
 from tfllm.cli.finetune import finetune
 
@@ -50,6 +50,20 @@ def test_folds_and_seeds_are_summed_up(reviews, tokenizer_directory, tmp_path):
     for part in ("cross_validation", "over_seeds"):
         assert 0 <= run[part]["accuracy"]["mean"] <= 1 and run[part]["loss"]["deviation"] > 0
     assert run["seed"] in (0, 1)
+
+
+def test_an_ensemble_of_seeds_is_saved_evaluated_and_exported_as_one(reviews, tokenizer_directory, tmp_path):
+    arguments = {"tokenizer": tokenizer_directory, "seeds": 2, "learning_rate": 2e-3, **QUICK}
+    finetune(str(reviews), tmp_path / "m", ensemble=True, **arguments)
+    ensemble = load_model(tmp_path / "m")
+    assert [layer.name for layer in ensemble.layers if layer.weights] == ["member_0", "member_1"]
+    text = text_dataset(["a good warm cup"], load_tokenizer(tmp_path / "m"))
+    logits = [ensemble.get_layer(f"member_{number}").predict(text, verbose=0) for number in range(2)]
+    np.testing.assert_allclose(ensemble.predict(text, verbose=0), np.mean(logits, axis=0), atol=1e-6)
+    export_savedmodel(ensemble, load_tokenizer(tmp_path / "m"), tmp_path / "served", sequence_length=16)
+    assert load_encoder(tmp_path / "m").name == "encoder"
+    with pytest.raises(InputError, match="--seeds"):
+        finetune(str(reviews), tmp_path / "n", ensemble=True, **{**arguments, "seeds": 1})
 
 
 def test_options_against_overfitting_train(reviews, tokenizer_directory, tmp_path):

@@ -60,6 +60,9 @@ def finetune(
     ] = False,
     folds: Annotated[int, typer.Option(help="First cross-validate on this many folds; each keeps its best epoch.")] = 0,
     seeds: Annotated[int, typer.Option(help="Train with this many seeds and keep the best on validation.")] = 1,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Keep the models of all --seeds, as one that averages them.")
+    ] = False,
     seed: options.Seed = 0,
     micro_batches: options.MicroBatches = 1,
     save_minutes: options.SaveMinutes = 10.0,
@@ -84,6 +87,8 @@ def finetune(
     running.check_tensorboard(tensorboard)
     if folds:
         checks.check_at_least("folds", folds, 2)
+    if ensemble and seeds < 2:
+        raise InputError("--ensemble averages the models of several seeds: give --seeds 3, say.")
     if (init is None) == (tokenizer is None):
         raise InputError("Give --init MODEL_DIR, or --tokenizer DIR to train from random weights.")
     if not dry_run:

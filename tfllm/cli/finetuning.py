@@ -63,19 +63,25 @@ class FineTuning:
     def train_seeds(
         self, train: Any, validation: Any, seeds: Iterable[int], directory: Path
     ) -> tuple["keras.Model", dict[str, float]]:
-        """The best on validation of one training per seed; the seed that won and the spread go into the run."""
+        """One training a seed: the best on validation, or all as an ensemble; their spread goes into the run."""
         monitor = self._run["monitor"]
         sign = 1 if self._task.monitors[monitor] == "max" else -1
-        best, all_scores = None, []
-        for seed in seeds:
-            model, scores = self.train(train, validation, seed, directory / f"seed-{seed}")
-            all_scores.append(scores)
-            if best is None or sign * scores[monitor] > sign * best[1][monitor]:
-                best = model, scores
-                self._run["seed"] = seed
-        if len(all_scores) > 1:
-            self._run["over_seeds"] = spread(all_scores)
-        return best
+        trained = {seed: self.train(train, validation, seed, directory / f"seed-{seed}") for seed in seeds}
+        if len(trained) == 1:
+            return next(iter(trained.values()))
+        self._run["over_seeds"] = spread([scores for _, scores in trained.values()])
+        if self._run["ensemble"]:
+            return self._ensemble([model for model, _ in trained.values()], validation)
+        self._run["seed"] = max(trained, key=lambda seed: sign * trained[seed][1][monitor])
+        return trained[self._run["seed"]]
+
+    def _ensemble(self, models: list["keras.Model"], validation: Any) -> tuple["keras.Model", dict[str, float]]:
+        from tfllm.models import average_models
+
+        model = average_models(models)
+        scores = self._task.validator(model, self.tokenizer, validation, self._head, self._run)()
+        log.info("the %d models as one: %s", len(models), running.shown(scores))
+        return model, {name: float(value) for name, value in scores.items()}
 
     def cross_validate(self, rows: Any, folds: int, seed: int, directory: Path) -> None:
         """Train on every fold but one and score on that one; mean and deviation go into the run."""

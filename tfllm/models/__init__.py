@@ -1,6 +1,7 @@
 """Functions that return a functional `keras.Model`: encoder, heads, sizes; saving and loading."""
 
 from tfllm.models.encoder import build_encoder
+from tfllm.models.ensemble import average_models
 from tfllm.models.heads import (
     POOLINGS,
     add_classifier_head,
@@ -32,6 +33,7 @@ __all__ = [
     "add_regression_head",
     "add_span_head",
     "add_tagger_head",
+    "average_models",
     "build_encoder",
     "check_length",
     "load_encoder",

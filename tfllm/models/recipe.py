@@ -1,6 +1,7 @@
 """How a model was built, carried with it, so that a saved model is rebuilt by the same plain functions.
 
-A recipe is JSON: `{"builder": name, "arguments": {...}, "encoder": recipe or null}`.
+A recipe is JSON: `{"builder": name, "arguments": {...}, "encoder": recipe or null}`, and for an ensemble also
+`"members": how many models of this recipe it averages`.
 """
 
 import keras

@@ -12,6 +12,7 @@ from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.models import encoder as encoder_builders
 from tfllm.models import heads, question_answering, tagging
+from tfllm.models.ensemble import average_models
 from tfllm.models.recipe import read_recipe
 
 KIND = "model"
@@ -94,7 +95,11 @@ def _load(directory: str | Path, dropout: float | None = None) -> tuple[keras.Mo
 
 
 def rebuild(recipe: dict, dropout: float | None = None) -> tuple[keras.Model, keras.Model | None]:
-    """A model with new weights, made by its recipe, and the encoder under its head, if it has one."""
+    """A model with new weights, made by its recipe, and the encoder under its head if it has one."""
+    if recipe.get("members"):
+        one = {name: value for name, value in recipe.items() if name != "members"}
+        built = [rebuild(one, dropout) for _ in range(recipe["members"])]
+        return average_models([model for model, _ in built]), built[0][1]
     if recipe["builder"] == "keras":
         configuration = recipe["arguments"]
         if dropout is not None:

@@ -1,0 +1,41 @@
+"""Several models trained for the same task as one that gives the mean of their outputs."""
+
+from collections.abc import Sequence
+
+import keras
+
+from tfllm.checks import InputError
+from tfllm.models.recipe import read_encoder, read_recipe, remember
+from tfllm.models.trainable import TrainableModel
+
+
+def average_models(models: Sequence[keras.Model]) -> keras.Model:
+    """One model whose output is the mean of the outputs of `models`; it is saved, evaluated and exported as they are.
+
+    For a classifier the mean is one of logits: the geometric mean of the probabilities, scaled to sum to 1.
+
+    Args:
+        models: two or more, made by the same builders with the same arguments: trained with several seeds, say. They
+            become part of the result, and get other names.
+
+    Raises:
+        InputError: for fewer than two, or when their recipes differ.
+
+    Source: Dietterich 2000, Ensemble methods in machine learning, section 1.
+    """
+    recipes = [read_recipe(model) for model in models]
+    if len(models) < 2 or any(recipe != recipes[0] for recipe in recipes) or recipes[0]["encoder"] is None:
+        raise InputError(
+            "An ensemble needs two or more models with a head, all built alike: the same sizes and the same labels. "
+            f"Received: {len(models)} models, {len({str(recipe) for recipe in recipes})} different recipes."
+        )
+    for number, model in enumerate(models):
+        model.name = f"member_{number}"
+    inputs = {
+        name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name) for name, tensor in models[0].input.items()
+    }
+    outputs = keras.ops.stack([model(inputs) for model in models])  # (N, B, ...)
+    ensemble = TrainableModel(inputs, keras.ops.mean(outputs, axis=0), name="ensemble")
+    remember(ensemble, recipes[0]["builder"], recipes[0]["arguments"], read_encoder(models[0]))
+    read_recipe(ensemble)["members"] = len(models)
+    return ensemble
