@@ -1,12 +1,16 @@
 """Files -> batches: sources, labelled tables, splits, inspection, packing, masking, batches."""
 
+from tfllm.data.augmentation import augment_texts
 from tfllm.data.batches import Encoded, GroupedBatches, PackedBatches, TextTargets, TokenTargets
 from tfllm.data.classification import classification_batches, classification_dataset, encode_texts, text_dataset
+from tfllm.data.embedding import EmbeddingBatches, read_pair_table
 from tfllm.data.features import FEATURES, check_dataset
 from tfllm.data.inspect import check_data
+from tfllm.data.multilabel import encode_label_sets, multilabel_batches, read_multilabel_table
 from tfllm.data.pretraining import find_records, masked_lm_dataset, read_held_out
 from tfllm.data.records import write_records
 from tfllm.data.records_dataset import check_records, read_records, records_dataset
+from tfllm.data.regression import read_scored_table, regression_batches
 from tfllm.data.sources import expand_paths, read_texts
 from tfllm.data.splits import fold_tables, overlap_warning, split_table
 from tfllm.data.tables import Table, read_table, write_bad_rows
@@ -15,6 +19,7 @@ from tfllm.data.tagging import tagging_batches
 
 __all__ = [
     "FEATURES",
+    "EmbeddingBatches",
     "Encoded",
     "GroupedBatches",
     "PackedBatches",
@@ -22,23 +27,30 @@ __all__ = [
     "TaggedTexts",
     "TextTargets",
     "TokenTargets",
+    "augment_texts",
     "check_data",
     "check_dataset",
     "check_records",
     "classification_batches",
     "classification_dataset",
+    "encode_label_sets",
     "encode_texts",
     "expand_paths",
     "find_records",
     "fold_tables",
     "masked_lm_dataset",
+    "multilabel_batches",
     "overlap_warning",
     "read_held_out",
+    "read_multilabel_table",
+    "read_pair_table",
     "read_records",
+    "read_scored_table",
     "read_table",
     "read_tagged_texts",
     "read_texts",
     "records_dataset",
+    "regression_batches",
     "split_table",
     "tagging_batches",
     "text_dataset",
