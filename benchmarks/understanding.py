@@ -1,0 +1,76 @@
+"""Every understanding task, fine-tuned from one encoder and scored on its test part, beside the data's floor.
+
+    python benchmarks/understanding.py --data ../shared/data --init benchmarks/runs/en/pretrained --name scratch-en
+    python benchmarks/understanding.py --data ../shared/data --init minilm --name minilm --only stsb-en
+
+Every finished task is kept in `benchmarks/results/understanding_NAME.json` and not repeated; an unfinished one goes on.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import machine
+import typer
+from understanding_tasks import TASKS, write_task
+
+from tfllm import manifest
+from tfllm.cli.evaluate import evaluate
+from tfllm.cli.finetune import finetune
+from tfllm.cli.startup import start
+
+# What suits an encoder of this project's own benchmarks, and a published one, unless a task says otherwise.
+KINDS = {
+    "scratch": {"learning_rate": 5e-4, "epochs": 10},
+    "published": {"learning_rate": 1e-4, "epochs": 5},
+}
+COMMON = {"batch_size": 32, "sequence_length": 128, "patience": 3, "layer_decay": 0.9}
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Directory of the data sets.")],
+    init: Annotated[Path, typer.Option(help="The encoder: a model directory.")],
+    name: Annotated[str, typer.Option(help="What the result is called.")],
+    language: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    kind: Annotated[str, typer.Option(help="scratch or published: which learning rate.")] = "scratch",
+    only: Annotated[list[str] | None, typer.Option(help="These tasks.")] = None,
+    runs: Annotated[Path, typer.Option(help="Where stages are kept.")] = Path("benchmarks/runs"),
+) -> None:
+    start(quiet=False, verbose=False)
+    result = machine.load(f"understanding_{name}") or {"tasks": {}}
+    result["machine"], result["encoder"] = machine.describe(), _described(init)
+    for task in only or [task for task in TASKS if TASKS[task].language == language]:
+        if task not in result["tasks"]:
+            result["tasks"][task] = _measure(task, data, init, runs / name, KINDS[kind])
+            machine.save(f"understanding_{name}", result)
+
+
+def _measure(name: str, data: Path, init: Path, runs: Path, suited: dict) -> dict:
+    task, out = TASKS[name], runs / name
+    files = write_task(name, data, runs / "data")
+    arguments = {**COMMON, **suited, **task.arguments}
+    if not (out / manifest.FILE_NAME).is_file():
+        validation = {"validation": [str(file) for file in files.validation]} if files.validation else {}
+        finetune([str(file) for file in files.train], out, init=init, **validation, **arguments)
+    scores = evaluate(out, [str(file) for file in files.test])
+    run = manifest.read_manifest(out, "model")["arguments"]["run"]
+    found = {score: scores[score] for score in task.scores}
+    print(name, found, flush=True)
+    return {
+        "command": f"{machine.command_line()} --only {name}",
+        "scores": found,
+        "examples": scores["examples"],
+        "floor": task.floor,
+        "arguments": {key: arguments[key] for key in ("learning_rate", "epochs", "batch_size", "sequence_length")},
+        "seconds": run["seconds"],
+    }
+
+
+def _described(init: Path) -> dict:
+    arguments = manifest.read_manifest(init, "model")["arguments"]
+    encoder = arguments["recipe"]["encoder"] or arguments["recipe"]
+    sizes = ("num_layers", "hidden_dim", "vocabulary_size")
+    return {name: encoder["arguments"].get(name) for name in sizes} | {"steps": arguments["run"].get("steps")}
+
+
+if __name__ == "__main__":
+    typer.run(main)
