@@ -2,8 +2,12 @@
 
 import importlib
 
+import keras
 import numpy as np
 import pytest
+
+from tfllm.models import read_recipe
+from tfllm.tags import make_tags
 
 BERT = {
     "vocab_size": 60,
@@ -32,6 +36,7 @@ CONFIGS = {  # name -> (how its classes begin, arguments of its configuration)
     "albert": ("Albert", {**BERT, "embedding_size": 16}),
 }
 HEADS = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+TAGS = {0: "B-LOC", 1: "I-PER", 2: "O", 3: "B-PER", 4: "I-LOC"}  # in an order of their own
 
 
 @pytest.fixture(params=CONFIGS)
@@ -60,6 +65,8 @@ def make_theirs(torch):
 
     def make(name, head, **arguments):
         classes, config = CONFIGS[name]
+        if head == "ForTokenClassification":
+            arguments = {"id2label": TAGS, "label2id": {tag: number for number, tag in TAGS.items()}, **arguments}
         torch.manual_seed(3)
         model = getattr(transformers, classes + head)(getattr(transformers, f"{classes}Config")(**config, **arguments))
         with torch.no_grad():
@@ -72,7 +79,7 @@ def make_theirs(torch):
 
 @pytest.fixture
 def batch():
-    """Token ids of three rows, 5 and above, and their padding (id 1 for RoBERTa, 0 otherwise, is put in by `rows`)."""
+    """Three rows of 10, 7 and 3 tokens with ids of 5 and above."""
     random = np.random.default_rng(4)
     mask = (np.arange(10) < np.array([10, 7, 3])[:, None]).astype("int32")
     return {
@@ -80,3 +87,73 @@ def batch():
         "segment_ids": (np.arange(10) >= 4).astype("int32") * mask,
         "padding_mask": mask,
     }
+
+
+@pytest.fixture
+def ask_theirs(torch, batch):
+    """What a model of `transformers` gives for the batch, as `ask_ours` gives it."""
+
+    def ask(model):
+        ids = np.where(batch["padding_mask"], batch["token_ids"], model.config.pad_token_id)
+        inputs = {"input_ids": ids, "attention_mask": batch["padding_mask"]}
+        if getattr(model.config, "type_vocab_size", 0) > 1:
+            inputs["token_type_ids"] = batch["segment_ids"]
+        with torch.no_grad():
+            outputs = model(**{name: torch.tensor(value, dtype=torch.long) for name, value in inputs.items()})
+        kinds = {
+            "last_hidden_state": ("sequence_output", True),
+            "pooler_output": ("pooled_output", False),
+            "logits": ("logits", outputs.get("logits") is not None and outputs["logits"].ndim == 3),
+            "start_logits": ("start", True),
+            "end_logits": ("end", True),
+        }
+        found = {
+            ours: _real(outputs[name].numpy(), batch, rows) for name, (ours, rows) in kinds.items() if name in outputs
+        }
+        if type(model).__name__.endswith("ForTokenClassification"):
+            found["logits"] = _sorted(found["logits"], [tag for _, tag in sorted(model.config.id2label.items())])
+        return found
+
+    return ask
+
+
+@pytest.fixture
+def ask_ours(batch):
+    """What a model of ours gives for the batch: by name, of real tokens only; of spans, of what can be an answer."""
+
+    def ask(model):
+        positions = np.tile(np.arange(10, dtype="int32"), (3, 1))
+        inputs = {**batch, "mask_positions": positions} if "mask_positions" in model.input else batch
+        outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, model(inputs))
+        if isinstance(outputs, dict):
+            return {name: _real(value, batch, name == "sequence_output") for name, value in outputs.items()}
+        if outputs.ndim == 3 and outputs.shape[1:] == (2, 10):
+            return {"start": _real(outputs[:, 0], batch, True), "end": _real(outputs[:, 1], batch, True)}
+        logits, recipe = _real(outputs, batch, outputs.ndim == 3), read_recipe(model)
+        if recipe["builder"] == "add_tagger_head":
+            logits = _sorted(logits, make_tags(recipe["arguments"]["labels"], recipe["arguments"]["kind"]).names)
+        return {"logits": logits}
+
+    return ask
+
+
+def _real(outputs, batch, by_token):
+    return outputs[batch["padding_mask"] == 1] if by_token else outputs
+
+
+def _sorted(logits, tags):
+    return logits[..., [tags.index(tag) for tag in sorted(tags)]]
+
+
+@pytest.fixture
+def assert_equal():
+    """`assert_equal(found, expected)`: the same outputs to 1e-4, but for ends of answers our head rules out."""
+
+    def check(found, expected):
+        assert set(found) & set(expected)
+        for name in set(found) & set(expected):
+            ruled_out = found[name] < -1e8
+            assert not ruled_out.any() or name in ("start", "end")
+            np.testing.assert_allclose(found[name][~ruled_out], expected[name][~ruled_out], atol=1e-4, err_msg=name)
+
+    return check

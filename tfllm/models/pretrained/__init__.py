@@ -1,5 +1,6 @@
 """Published checkpoints: their files, the names of their tensors, and the models they become."""
 
+from tfllm.models.pretrained.describe import Description, describe
 from tfllm.models.pretrained.files import Folder, open_folder
 from tfllm.models.pretrained.hub import fetch
 from tfllm.models.pretrained.keras_hub_preset import load_keras_hub
@@ -10,7 +11,9 @@ from tfllm.models.pretrained.tensorflow_bert import is_tensorflow_bert, load_ten
 __all__ = [
     "ARCHITECTURES",
     "Checkpoint",
+    "Description",
     "Folder",
+    "describe",
     "fetch",
     "is_tensorflow_bert",
     "load_checkpoint",

@@ -29,7 +29,7 @@ ARCHITECTURES = {
     architecture.model_type: architecture for architecture in (BERT, ROBERTA, XLM_ROBERTA, DISTILBERT, ELECTRA, ALBERT)
 }
 _OTHER_POOLER = "a pooler the head does not read: it has a dense layer of its own"
-_POSITIONS = "position_embedding/embeddings"
+POSITIONS = "position_embedding/embeddings"
 
 
 class Checkpoint(NamedTuple):
@@ -78,13 +78,13 @@ def fill(
     encoder, first_position = _read_encoder(config, architecture, kind, prefix, tensors)
     head = head if kind == "Model" else read_head(config, kind, encoder)
     shapes = {**encoder_shapes(encoder), **(head.shapes if head else {})}
-    rows, width = shapes[_POSITIONS]
-    shapes[_POSITIONS] = (rows + first_position, width)
+    rows, width = shapes[POSITIONS]
+    shapes[POSITIONS] = (rows + first_position, width)
     sources = _match(config, _names(architecture, kind, prefix, shapes), shapes, tensors)
     model = _build(encoder, head)
     for weight in model.weights:
         value = sources[weight.path].read()
-        if weight.path == _POSITIONS:
+        if weight.path == POSITIONS:
             value = value[first_position:]
         elif head is not None and head.order and weight.path.startswith("logits/"):
             value = value[head.order]
