@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfllm.tokenizers import WordPieceTokenizer
 from tfllm.tokenizers.base import SPECIAL_TOKENS
+from tfllm.tokenizers.offsets import without_spaces
 
 LETTERS = WordPieceTokenizer(
     [*SPECIAL_TOKENS, "cafe", "a", "b", "中", "国", "##ᅡ", "##ᆫ", "ᄒ", "👩", "c", "ss"], lowercase=True
@@ -60,3 +61,12 @@ def test_rows_of_a_batch_do_not_disturb_each_other(tokenizer, texts):
 
 def test_offsets_are_int32(tokenizer):
     assert {field.dtype for field in tokenizer.tokenize_with_offsets("the cat")} == {tf.int32}
+
+
+def test_white_space_at_the_borders_of_spans_is_left_out():
+    texts = ["a bc\u3000 d ", "", " \t", "é"]
+    starts = tf.ragged.constant([[0, 1, 4, 4, 6, 8], [0], [0, 1], [0]], dtype=tf.int64)
+    ends = tf.ragged.constant([[1, 4, 5, 7, 7, 8], [0], [1, 2], [1]], dtype=tf.int64)
+    starts, ends = without_spaces(tf.constant(texts), starts, ends)
+    assert starts.to_list() == [[0, 2, 6, 6, 6, 8], [0], [2, 2], [0]]
+    assert ends.to_list() == [[1, 4, 4, 7, 7, 7], [0], [0, 0], [1]]

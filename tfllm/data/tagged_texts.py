@@ -115,7 +115,9 @@ def _read_file(
 
 def _column(name: str, number: str | None) -> int | None:
     if number is not None and not number.isdecimal():
-        raise InputError(f"A column of words or tags is named by its number: --{name} 0 is the first. Got: {number!r}.")
+        raise InputError(
+            f"A column of words or tags is named by its number: --{name} 0 is the first. Received: {number!r}."
+        )
     return None if number is None else int(number)
 
 
