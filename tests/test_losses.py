@@ -12,6 +12,7 @@ from tfllm.losses import (
     InBatchNegativesLoss,
     MultilabelLoss,
     RegressionLoss,
+    SpanLoss,
     masked_lm_loss,
     next_sentence_loss,
 )
@@ -176,3 +177,27 @@ def test_sentence_losses_are_rebuilt_from_their_configuration(loss):
 def test_a_scale_or_temperature_that_is_not_above_0_is_refused(make):
     with pytest.raises(InputError, match="must be above 0"):
         make()
+
+
+def test_a_span_loses_the_mean_of_both_ends_among_the_tokens_that_can_be_one():
+    # Three tokens can be an end, with logits 0, log 2, 0: probabilities 1/4, 1/2, 1/4. A fourth cannot.
+    logits = np.array([[[0, np.log(2), 0, -1e9]] * 2], "float32")
+    assert float(SpanLoss().call(np.array([[1, 2]]), logits)[0]) == pytest.approx((np.log(2) + np.log(4)) / 2)
+    # Smoothing of 0.3 puts 0.1 on each of the three: 0.8 stand on the right one.
+    first = -(0.8 * np.log(1 / 2) + 0.2 * np.log(1 / 4))
+    last = -(0.8 * np.log(1 / 4) + 0.1 * np.log(1 / 2) + 0.1 * np.log(1 / 4))
+    assert float(SpanLoss(0.3).call(np.array([[1, 2]]), logits)[0]) == pytest.approx((first + last) / 2)
+
+
+def test_a_window_of_weight_0_does_not_count():
+    loss = SpanLoss(reduction="mean_with_sample_weight")
+    logits = np.array([[[0, 0, -1e9]] * 2, [[5, 0, 0]] * 2], "float32")
+    value = loss(np.array([[0, 0], [1, 1]]), logits, sample_weight=np.array([1.0, 0.0]))
+    assert float(value) == pytest.approx(np.log(2))
+
+
+def test_a_span_loss_is_rebuilt_from_its_configuration():
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(SpanLoss(0.2)), safe_mode=True)
+    assert again.get_config() == SpanLoss(0.2).get_config()
+    with pytest.raises(InputError, match="`label_smoothing` must be between 0 and 1"):
+        SpanLoss(1.5)

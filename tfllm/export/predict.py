@@ -114,20 +114,21 @@ def _from_model(directory: Path) -> tuple[str, Callable[..., dict[str, tf.Tensor
 def _from_savedmodel(savedmodel: Path, trust: bool) -> tuple[str, Callable[..., dict[str, tf.Tensor]], list[str]]:
     if not trust:
         _check_ours(savedmodel)
-    task = _read_task(savedmodel)
+    facts = _read_facts(savedmodel)
+    task = facts.get("task", "classification")
     load_text_ops()
     loaded = tf.saved_model.load(str(savedmodel))
     function = loaded.signatures.get("serving_default")
     if not set(getattr(function, "structured_outputs", ())) >= set(module_of(task).OUTPUTS):
         raise InputError(f"{savedmodel} is no {task} model of tfllm: its serving_default gives something else.")
-    names = list(function.structured_input_signature[1])
+    names = facts.get("inputs") or list(function.structured_input_signature[1])
     return task, lambda **inputs: loaded.signatures["serving_default"](**inputs), names  # holds `loaded`: its variables
 
 
-def _read_task(savedmodel: Path) -> str:
-    """The task written beside the graph; a SavedModel without that is taken for a classifier."""
+def _read_facts(savedmodel: Path) -> dict:
+    """What is written beside the graph; a SavedModel without that is taken for a classifier."""
     file = savedmodel / FACTS_FILE
-    return json.loads(file.read_text("utf-8")).get("task", "classification") if file.is_file() else "classification"
+    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
 
 def _check_ours(savedmodel: Path) -> None:

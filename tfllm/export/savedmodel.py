@@ -82,7 +82,7 @@ def export_savedmodel(
         # One text a request: a server whose batches are smaller must be able to replay the warm-up file.
         warm_up = [request for text in (samples[0], longest) for request in _requests(signatures, [text])]
         write_warm_up(beside, version.parent.name, warm_up)
-        manifest.write_json(beside / FACTS_FILE, _facts(model, sequence_length, beside))
+        manifest.write_json(beside / FACTS_FILE, _facts(model, signatures, sequence_length, beside))
         for check in CONTENT_CHECKS.values():
             check(beside)
         requests = [request for texts in ([*samples, longest], []) for request in _requests(signatures, texts)]
@@ -143,12 +143,13 @@ def _example(text: bytes, text_pair: bytes) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def _facts(model: keras.Model, sequence_length: int, savedmodel: Path) -> dict:
+def _facts(model: keras.Model, signatures: dict[str, Signature], sequence_length: int, savedmodel: Path) -> dict:
     """What a person or a program that has only the SavedModel wants to know of it."""
     recipe = read_recipe(model)
     return {
         "format": 1,
         "task": task_of(recipe["builder"]),
+        "inputs": list(signatures["serving_default"].inputs),  # in their order, which the graph does not keep
         "labels": recipe["arguments"].get("labels"),
         "sequence_length": sequence_length,
         "parameters": model.count_params(),
