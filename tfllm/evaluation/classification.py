@@ -12,7 +12,7 @@ from sklearn import metrics as sklearn_metrics
 
 from tfllm import checks
 from tfllm.checks import InputError
-from tfllm.data.classification import text_dataset
+from tfllm.evaluation.outputs import predict_outputs
 from tfllm.metrics import expected_calibration_error
 from tfllm.tokenizers import Tokenizer
 
@@ -91,17 +91,8 @@ def evaluate_classifier(
     label_ids = _to_ids(labels, label_names)
     if not len(texts) or len(texts) != len(label_ids):
         raise InputError(f"Evaluation needs texts, and a label for each. Received: {len(texts)}, {len(label_ids)}.")
-    lengths = [sum(map(len, parts)) for parts in zip(texts, pairs or texts, strict=True)]
-    by_length = np.argsort(lengths, kind="stable")  # texts of a batch are padded to its longest
-    dataset = text_dataset(
-        [texts[index] for index in by_length],
-        tokenizer,
-        pairs=None if pairs is None else [pairs[index] for index in by_length],
-        sequence_length=sequence_length,
-        batch_size=batch_size,
-    )
-    logits = model.predict(dataset, verbose=0)[np.argsort(by_length)]  # (N, C), in the order of `texts`
-    probabilities = softmax(logits.astype(np.float64), axis=1)
+    shapes = {"pairs": pairs, "sequence_length": sequence_length, "batch_size": batch_size}
+    probabilities = softmax(predict_outputs(model, tokenizer, texts, **shapes), axis=1)
     scores = classification_scores(label_ids, probabilities, label_names)
     return {**scores, "predictions": [label_names[index] for index in probabilities.argmax(axis=1)]}
 

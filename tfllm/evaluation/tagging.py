@@ -36,7 +36,7 @@ def entity_scores(rows: TaggedTexts, predicted: Sequence[Sequence[Span]]) -> dic
         predicted: those found in each text, in order, not overlapping.
 
     Returns:
-        Dict of JSON values: `texts`, `entities` (true ones); `f1`, `precision`, `recall` over all entities, as the
+        Dict of JSON values: `examples` (texts), `entities` (true ones); `f1`, `precision`, `recall` over all entities, as the
         CoNLL shared tasks count; `strict_f1`, `strict_precision`, `strict_recall` by seqeval's strict mode (equal, as
         only sequences that can be are predicted); `accuracy` of the tags of words; `macro`, `micro`, `weighted` (dicts
         of `precision`, `recall`, `f1`); `per_class` (label -> these and `support`); `labels`.
@@ -49,7 +49,7 @@ def entity_scores(rows: TaggedTexts, predicted: Sequence[Sequence[Span]]) -> dic
     averages = {name: _row(report[f"{name} avg"]) for name in _AVERAGES}
     labels = sorted(name for name in report if not name.endswith(" avg"))
     return {
-        "texts": len(rows),
+        "examples": len(rows),
         "entities": sum(map(len, rows.spans)),
         **averages["micro"],
         **{f"strict_{name}": value for name, value in _row(strict["micro avg"]).items()},
@@ -68,7 +68,7 @@ def word_scores(rows: TaggedTexts, predicted: Sequence[Sequence[Span]]) -> dict:
         predicted: the words found in each text.
 
     Returns:
-        Dict of JSON values: `texts`, `words` (true ones); `accuracy`: the share of true words whose tag is that of the
+        Dict of JSON values: `examples` (texts), `words` (true ones); `accuracy`: the share of true words whose tag is that of the
         found word it shares most characters with; `f1`: of words found with the right borders and tag, which is how the
         CoNLL shared task of 2018 scores tags of plain text; `borders_f1`: of words found with the right borders;
         `macro` and `weighted` (dicts of `precision`, `recall`, `f1` of the tags); `per_class` (tag -> these and
@@ -83,7 +83,7 @@ def word_scores(rows: TaggedTexts, predicted: Sequence[Sequence[Span]]) -> dict:
     rows_of = zip(names, *columns, strict=True)
     per_class = {name: {**_numbers(row[:3]), "support": int(row[3])} for name, *row in rows_of}
     return {
-        "texts": len(rows),
+        "examples": len(rows),
         "words": len(truth),
         "accuracy": float(np.mean(truth == found)),
         "f1": _exact_f1(rows.spans, predicted),
