@@ -11,6 +11,7 @@ KINDS = {
     "post_norm": {},
     "pre_norm": {"normalize_first": True},
     "shared": {"embedding_dim": 8, "share_layers": True},
+    "relative": {"relative_buckets": 8},
     "plain": {"num_segments": 0, "pooler_activation": None, "activation": "gelu", "layer_norm_epsilon": 1e-5},
 }
 
@@ -153,6 +154,13 @@ def test_a_model_of_one_segment_gives_every_token_its_embedding_whatever_the_ids
     before = predict(encoder, batch)["sequence_output"]
     encoder.get_layer("segment_embedding").set_weights([np.linspace(-1, 1, 32)[None]])
     assert np.abs(predict(encoder, batch)["sequence_output"] - before).max() > 0.1
+
+
+def test_buckets_of_distances_are_refused_where_they_cannot_be(make_encoder):
+    with pytest.raises(InputError, match=r"`relative_buckets` must be divisible by `2` for before and after"):
+        make_encoder(relative_buckets=7)
+    with pytest.raises(InputError, match="`relative_buckets` needs an encoder that normalises afterwards"):
+        make_encoder(relative_buckets=8, normalize_first=True)
 
 
 def test_an_unknown_activation_is_refused(make_encoder):

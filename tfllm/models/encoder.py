@@ -9,8 +9,10 @@ from collections.abc import Callable
 import keras
 
 from tfllm import checks
+from tfllm.checks import InputError
 from tfllm.models.layers import SameText, Sinusoids, SumNormDropout, TextPositionEmbedding
 from tfllm.models.recipe import remember
+from tfllm.models.relative import RelativePositionBias, RelativeTransformerEncoder
 from tfllm.models.transformer import TransformerEncoder
 
 LAYER_NORM_EPSILON = 1e-12  # as BERT's
@@ -33,6 +35,7 @@ def build_encoder(
     embedding_dim: int | None = None,
     share_layers: bool = False,
     pooler_activation: str | None = "tanh",
+    relative_buckets: int | None = None,
 ) -> keras.Model:
     """Build a Transformer encoder.
 
@@ -53,6 +56,8 @@ def build_encoder(
         embedding_dim: width of the embeddings; a projection then widens them to `hidden_dim`. None: no projection.
         share_layers: every layer has the same weights.
         pooler_activation: of the dense layer on the first token; one of the same. None: there is no such layer.
+        relative_buckets: how many different distances between two tokens attention tells apart, an even number; None:
+            it knows positions only by their embeddings.
 
     Returns:
         Functional `keras.Model`. Inputs, all int32 (B, T): `token_ids`, `segment_ids`, `padding_mask` (0 on padding,
@@ -64,8 +69,8 @@ def build_encoder(
             unknown.
 
     Source: Devlin et al. 2019, arXiv:1810.04805, section 3; Lan et al. 2020, arXiv:1909.11942, section 3.1, for
-    `embedding_dim` and `share_layers`. Differs: GELU by its tanh approximation, as in the authors' code; positions
-    restart with every packed text.
+    `embedding_dim` and `share_layers`; Song et al. 2020, arXiv:2004.09297, for `relative_buckets`. Differs: GELU by its
+    tanh approximation, as in BERT's code; positions restart with every packed text.
     """
     arguments = dict(locals())
     _check(arguments)
@@ -94,9 +99,14 @@ def build_encoder(
     x = SumNormDropout(dropout, epsilon=layer_norm_epsilon, name="embeddings_layer_norm")(parts)  # (B, T, E)
     if embedding_dim:
         x = dense(hidden_dim, "embedding_projection")(x)  # (B, T, D)
+    if relative_buckets:
+        bias = RelativePositionBias(relative_buckets, num_heads, name="relative_position_bias")(same_text)
+        seen, kind = {"attention_bias": bias}, RelativeTransformerEncoder
+    else:
+        seen, kind = {"attention_mask": same_text}, TransformerEncoder
     for number in range(num_layers):
         if number == 0 or not share_layers:
-            layer = TransformerEncoder(
+            layer = kind(
                 intermediate_dim,
                 num_heads,
                 dropout=dropout,
@@ -106,7 +116,7 @@ def build_encoder(
                 normalize_first=normalize_first,
                 name=f"transformer_layer_{number}",
             )
-        x = layer(x, attention_mask=same_text)
+        x = layer(x, **seen)
     if normalize_first:
         x = layer_norm("final_layer_norm", layer_norm_epsilon)(x)
     pooled = x[:, 0]
@@ -125,6 +135,11 @@ def _check(arguments: dict) -> None:
     reason = "so that every head has the same width"
     checks.check_divisible("hidden_dim", arguments["hidden_dim"], "num_heads", arguments["num_heads"], reason)
     checks.check_between("dropout", arguments["dropout"], 0, 1)
+    if arguments["relative_buckets"] is not None:
+        checks.check_at_least("relative_buckets", arguments["relative_buckets"], 4)
+        checks.check_divisible("relative_buckets", arguments["relative_buckets"], "2", 2, "for before and after")
+        if arguments["normalize_first"]:
+            raise InputError("`relative_buckets` needs an encoder that normalises afterwards (normalize_first=False).")
     checks.check_one_of("activation", arguments["activation"], ACTIVATIONS)
     if arguments["pooler_activation"] is not None:
         checks.check_one_of("pooler_activation", arguments["pooler_activation"], ACTIVATIONS)

@@ -25,24 +25,24 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
     recomputes = False
 
     def call(self, inputs, padding_mask=None, attention_mask=None, training=None, return_attention_scores=False):
-        fast = (
-            training
-            and keras.backend.backend() == "tensorflow"
-            and attention_mask is not None
-            and padding_mask is None
-            and not return_attention_scores
-            and keras.src.backend.get_keras_mask(inputs) is None
-        )
-        if not fast:
-            ordinary = super().call
+        usual = attention_mask is not None and padding_mask is None and not return_attention_scores
+        if usual and self._is_fast(inputs, training):
+            return self._fast(inputs, attention_mask)
+        ordinary = super().call
 
-            def call(x):
-                return ordinary(x, padding_mask, attention_mask, training, return_attention_scores)
+        def call(x):
+            return ordinary(x, padding_mask, attention_mask, training, return_attention_scores)
 
-            return keras.remat(call)(inputs) if training and self.recomputes else call(inputs)
+        return keras.remat(call)(inputs) if training and self.recomputes else call(inputs)
+
+    def _is_fast(self, inputs, training):
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        return training and on_tensorflow and keras.src.backend.get_keras_mask(inputs) is None
+
+    def _fast(self, inputs, mask):
         drops = (self._self_attention_layer._dropout_layer, self._self_attention_dropout, self._feedforward_dropout)
         step = tf.recompute_grad(self._train) if self.recomputes else self._train
-        return tf.ensure_shape(step(inputs, attention_mask, *map(self._seed, drops)), inputs.shape)
+        return tf.ensure_shape(step(inputs, mask, *map(self._seed, drops)), inputs.shape)
 
     def _train(self, x, mask, *seeds):
         """(B, T, D), int (B, T, T), three seeds of dropout -> (B, T, D)."""
@@ -66,9 +66,12 @@ class TransformerEncoder(keras_hub.layers.TransformerEncoder):
         bias = tf.concat([tf.reshape(each.bias, (-1,)) for each in projections], axis=0)  # (3D,)
         query, key, value = split_heads(_product(x, kernel), bias, heads=self.num_heads)  # (B, H, T, K)
         scores = tf.matmul(query, key, transpose_b=True)  # (B, H, T, T)
-        weights = attention_weights(scores, mask, seed, scale=(width // self.num_heads) ** -0.5, rate=self.dropout)
+        weights = self._weights(scores, mask, seed, scale=(width // self.num_heads) ** -0.5)
         outputs = merge_heads(tf.matmul(weights, value))  # (B, T, D)
         return _product(outputs, tf.reshape(layer.output_dense.kernel, (width, width)))
+
+    def _weights(self, scores, mask, seed, scale):
+        return attention_weights(scores, mask, seed, scale=scale, rate=self.dropout)
 
     def _add(self, x, bias, residual, norm, seed):
         if self.normalize_first:

@@ -33,6 +33,7 @@ CONFIGS = {  # name -> (how its classes begin, arguments of its configuration)
     "distilbert": ("DistilBert", DISTILBERT),
     "electra_small": ("Electra", {**BERT, "embedding_size": 16}),
     "electra_base": ("Electra", {**BERT, "embedding_size": 32}),
+    "mpnet": ("MPNet", BERT),
     "albert": ("Albert", {**BERT, "embedding_size": 16}),
 }
 HEADS = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")

@@ -63,7 +63,10 @@ ALBERT = Architecture(
     read=_read,
     write=_write,
     is_made_by=lambda arguments: (
-        arguments["num_segments"] > 0 and arguments["embedding_dim"] is not None and arguments["share_layers"]
+        not arguments["relative_buckets"]
+        and arguments["num_segments"] > 0
+        and arguments["embedding_dim"] is not None
+        and arguments["share_layers"]
     ),
     copies={
         "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",

@@ -29,7 +29,10 @@ BERT = Architecture(
     read=read_bert,
     write=write_bert,
     is_made_by=lambda arguments: (
-        arguments["num_segments"] > 1 and not arguments["embedding_dim"] and not arguments["share_layers"]
+        not arguments["relative_buckets"]
+        and arguments["num_segments"] > 1
+        and not arguments["embedding_dim"]
+        and not arguments["share_layers"]
     ),
     copies={
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",

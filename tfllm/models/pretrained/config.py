@@ -50,8 +50,8 @@ class Config(NamedTuple):
         return value
 
     def identifier(self, name: str, default: int) -> int:
-        """A token id."""
-        value = self.values.get(name, default)
+        """A token id; the default where the file has null."""
+        value = default if self.values.get(name) is None else self.values[name]
         if type(value) is not int or not 0 <= value < MOST["vocabulary"]:
             raise self._error(name, "a token id")
         return value

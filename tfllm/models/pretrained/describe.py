@@ -37,7 +37,10 @@ _LEFT_OUT = {
     "next_sentence_logits": "the head of next-sentence prediction",
 }
 
-_TELLING = ("num_segments", "activation", "layer_norm_epsilon", "embedding_dim", "share_layers", "pooler_activation")
+_TELLING = (
+    *("num_segments", "activation", "layer_norm_epsilon", "embedding_dim", "share_layers"),
+    *("pooler_activation", "relative_buckets"),
+)
 
 
 class Description(NamedTuple):

@@ -69,7 +69,8 @@ DISTILBERT = Architecture(
     read=_read,
     write=_write,
     is_made_by=lambda arguments: (
-        arguments["num_segments"] == 0
+        not arguments["relative_buckets"]
+        and arguments["num_segments"] == 0
         and not arguments["embedding_dim"]
         and not arguments["share_layers"]
         and arguments["layer_norm_epsilon"] == _EPSILON

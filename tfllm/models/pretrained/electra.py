@@ -44,7 +44,8 @@ ELECTRA = Architecture(
     read=_read,
     write=_write,
     is_made_by=lambda arguments: (
-        arguments["num_segments"] > 1
+        not arguments["relative_buckets"]
+        and arguments["num_segments"] > 1
         and not arguments["share_layers"]
         and arguments["embedding_dim"] != arguments["hidden_dim"]  # they have no projection between equal widths
     ),

@@ -19,6 +19,7 @@ from tfllm.models.pretrained.distilbert import DISTILBERT
 from tfllm.models.pretrained.electra import ELECTRA
 from tfllm.models.pretrained.files import Folder, read_json
 from tfllm.models.pretrained.heads import Head, read_head
+from tfllm.models.pretrained.mpnet import MPNET
 from tfllm.models.pretrained.roberta import ROBERTA, XLM_ROBERTA
 from tfllm.models.pretrained.sentences import read_modules
 from tfllm.models.pretrained.tensors import Tensor, open_tensors
@@ -26,7 +27,8 @@ from tfllm.models.pretrained.weights import encoder_shapes, tensor_names, to_ker
 from tfllm.models.saving import rebuild
 
 ARCHITECTURES = {
-    architecture.model_type: architecture for architecture in (BERT, ROBERTA, XLM_ROBERTA, DISTILBERT, ELECTRA, ALBERT)
+    architecture.model_type: architecture
+    for architecture in (BERT, ROBERTA, XLM_ROBERTA, DISTILBERT, ELECTRA, ALBERT, MPNET)
 }
 _OTHER_POOLER = "a pooler the head does not read: it has a dense layer of its own"
 POSITIONS = "position_embedding/embeddings"
@@ -115,7 +117,7 @@ def _read_encoder(
     config: Config, architecture: Architecture, kind: str, prefix: str, tensors: dict[str, Tensor]
 ) -> tuple[dict, int]:
     """All arguments of `build_encoder`, and how many rows of the position table come before the first token's."""
-    defaults = {"normalize_first": False, "embedding_dim": None, "share_layers": False}
+    defaults = {"normalize_first": False, "embedding_dim": None, "share_layers": False, "relative_buckets": None}
     arguments = {**defaults, **architecture.read(config)}
     first_position = architecture.first_position(config.identifier("pad_token_id", 1))
     arguments["max_sequence_length"] -= first_position

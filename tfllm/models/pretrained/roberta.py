@@ -33,7 +33,10 @@ ROBERTA = Architecture(
     read=read_bert,
     write=write_bert,
     is_made_by=lambda arguments: (
-        arguments["num_segments"] == 1 and not arguments["embedding_dim"] and not arguments["share_layers"]
+        not arguments["relative_buckets"]
+        and arguments["num_segments"] == 1
+        and not arguments["embedding_dim"]
+        and not arguments["share_layers"]
     ),
     first_position=lambda pad_id: pad_id + 1,
     head_activation="gelu",

@@ -29,6 +29,8 @@ def encoder_shapes(arguments: dict) -> dict[str, tuple[int, ...]]:
         shapes["segment_embedding/embeddings"] = (arguments["num_segments"], width)
     if arguments["embedding_dim"]:
         shapes |= _dense("embedding_projection", hidden, width)
+    if arguments["relative_buckets"]:
+        shapes["relative_position_bias/embeddings"] = (arguments["relative_buckets"], arguments["num_heads"])
     for number in range(1 if arguments["share_layers"] else arguments["num_layers"]):
         layer = f"transformer_layer_{number}"
         for name in ("query", "key", "value", "attention_output"):
