@@ -72,10 +72,11 @@ def _open_shards(folder: Folder, index: Path) -> dict[str, Tensor]:
     names = sorted(set(weight_map.values()))
     if len(names) > MOST_SHARDS:
         raise InputError(f"{index} names {len(names):,} files; at most {MOST_SHARDS:,} are read.")
-    found: dict[str, Tensor] = {}
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise InputError(f"{index} may name only .safetensors files beside it. Received: {name!r}.")
+            raise InputError(f"{index} may name only .safetensors files beside it. Received: {_short(name)}.")
+    found: dict[str, Tensor] = {}
+    for name in names:
         file = folder.find(name)
         if file is None:
             raise InputError(f"{folder.path} has no {name}, which {INDEX} names.")
