@@ -124,6 +124,36 @@ class SpanLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable("tfllm")
+class ChoiceLoss(keras.losses.Loss):
+    """Cross-entropy of the right choice among those of a question, with label smoothing.
+
+    Args:
+        label_smoothing: s, 0 to 1: the target puts s evenly on all choices, and the rest on the right one.
+
+    Called with targets (B, C): 1 for the right choice, 0 for another, -1 where the question has no choice; logits float
+    (B, C, 1).
+    Example: targets 0, 1, -1, equal logits -> log(2) = 0.6931, whatever s is.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, name: str = "choice_loss", **kwargs):
+        checks.check_between("label_smoothing", label_smoothing, 0, 1)
+        super().__init__(name=name, **kwargs)
+        self.label_smoothing = label_smoothing
+
+    def call(self, targets, logits):
+        there = ops.greater_equal(targets, 0)
+        logits = ops.where(there, ops.cast(logits, "float32")[..., 0], -1e9)
+        even = ops.cast(there, "float32")
+        even /= ops.sum(even, axis=-1, keepdims=True)
+        right = ops.cast(ops.equal(targets, 1), "float32")
+        target = right * (1 - self.label_smoothing) + even * self.label_smoothing
+        return -ops.sum(target * ops.log_softmax(logits), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+@keras.saving.register_keras_serializable("tfllm")
 class MultilabelLoss(keras.losses.Loss):
     """Cross-entropy of each label's yes or no, the mean over the labels, with label smoothing.
 

@@ -7,6 +7,7 @@ from tfllm.evaluation.masked_lm import masked_lm_scores, pseudo_perplexity
 from tfllm.evaluation.model_card import add_evaluation, model_card
 from tfllm.evaluation.multilabel import choose_thresholds, evaluate_multilabel, multilabel_scores
 from tfllm.evaluation.next_sentence import evaluate_next_sentence
+from tfllm.evaluation.multiple_choice import evaluate_multiple_choice
 from tfllm.evaluation.question_answering import answer_scores, evaluate_question_answering
 from tfllm.evaluation.regression import evaluate_regression, regression_scores
 from tfllm.evaluation.report import print_scores
@@ -23,6 +24,7 @@ __all__ = [
     "evaluate_embedding",
     "evaluate_multilabel",
     "evaluate_next_sentence",
+    "evaluate_multiple_choice",
     "evaluate_question_answering",
     "evaluate_regression",
     "evaluate_tagger",

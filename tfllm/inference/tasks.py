@@ -9,6 +9,7 @@ import numpy as np
 TASKS = {
     "add_classifier_head": "classification",
     "add_span_head": "question_answering",
+    "add_choice_head": "multiple_choice",
     "add_tagger_head": "tagging",
     "add_multilabel_head": "multilabel",
     "add_regression_head": "regression",

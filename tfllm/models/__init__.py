@@ -4,6 +4,7 @@ from tfllm.models.encoder import build_encoder
 from tfllm.models.ensemble import average_models
 from tfllm.models.heads import (
     POOLINGS,
+    add_choice_head,
     add_classifier_head,
     add_embedding_head,
     add_masked_lm_head,
@@ -24,6 +25,7 @@ from tfllm.models.transformer import recompute_activations
 __all__ = [
     "POOLINGS",
     "SIZES",
+    "add_choice_head",
     "add_classifier_head",
     "add_embedding_head",
     "add_masked_lm_head",

@@ -172,6 +172,25 @@ def add_regression_head(
     return remember(model, "add_regression_head", arguments, encoder)
 
 
+def add_choice_head(encoder: keras.Model, *, dropout: float = 0.1, pooling: str = "mean") -> keras.Model:
+    """Says how well a choice answers a question; of several choices the one with the highest logit is the answer.
+
+    The row of a pair is `[CLS] question [SEP] choice [SEP]`. It is trained as `packed_classifier(model, C)` on rows
+    that hold all C choices of a question, which `multiple_choice_batches` makes, with `ChoiceLoss`.
+
+    Args:
+        encoder, dropout, pooling: as for `add_classifier_head`.
+
+    Returns:
+        Functional model. Inputs: the encoder's. Output: logits float32 (B, 1).
+
+    Source: Radford et al. 2018, Improving language understanding by generative pre-training, section 3.3; Devlin et
+    al. 2019, arXiv:1810.04805, section 4.4.
+    """
+    model = TrainableModel(encoder.input, _pooled_logits(encoder, 1, dropout, pooling), name="multiple_choice")
+    return remember(model, "add_choice_head", {"dropout": dropout, "pooling": pooling}, encoder)
+
+
 def add_embedding_head(encoder: keras.Model, *, pooling: str = "mean", normalize: bool = True) -> keras.Model:
     """Gives a text a vector: texts that mean the same lie near each other, once it is trained on pairs.
 

@@ -26,6 +26,7 @@ _BUILDERS = {
         heads.add_next_sentence_head,
         heads.add_pretraining_heads,
         heads.add_classifier_head,
+        heads.add_choice_head,
         question_answering.add_span_head,
         tagging.add_tagger_head,
         heads.add_multilabel_head,

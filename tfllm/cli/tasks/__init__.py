@@ -14,6 +14,7 @@ TASKS = {
     "pairs": ("classification", "PairClassificationTask"),
     "tag": ("tagging", "TaggingTask"),
     "qa": ("question_answering", "QuestionAnsweringTask"),
+    "choice": ("multiple_choice", "MultipleChoiceTask"),
 }
 
 
