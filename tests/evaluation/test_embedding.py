@@ -5,7 +5,7 @@ import pytest
 
 from tfllm.checks import InputError
 from tfllm.evaluation.embedding import evaluate_embedding, retrieval_scores, similarity_scores
-from tfllm.models import add_embedding_head
+from tfllm.models import add_classifier_head, add_embedding_head
 
 
 def test_similarity_is_the_correlation_of_cosines_with_the_scores():
@@ -54,3 +54,10 @@ def test_a_model_is_scored_in_both_ways(encoder, tokenizer):
     assert set(scores) == {"examples", "pearson", "spearman"}
     with pytest.raises(InputError, match="3 and 1 texts"):
         evaluate_embedding(model, tokenizer, texts, ["a"])
+
+
+def test_a_model_without_the_head_is_scored_by_the_mean_of_its_token_vectors(encoder, tokenizer):
+    texts, pairs, scores = ["good tea", "bad book", "a cup"], ["good cup", "warm", "cold rain"], [5, 1, 0]
+    expected = evaluate_embedding(add_embedding_head(encoder), tokenizer, texts, pairs, scores)
+    for model in (encoder, add_classifier_head(encoder, ["x", "y"])):
+        assert evaluate_embedding(model, tokenizer, texts, pairs, scores) == pytest.approx(expected)

@@ -42,8 +42,21 @@ def finetune(
     ] = 1.0,
     dropout: Annotated[float, typer.Option(help="Share of activations dropped.")] = 0.1,
     label_smoothing: Annotated[float, typer.Option(help="Probability moved from the right label to all.")] = 0.0,
+    augment_case: Annotated[
+        float, typer.Option(help="Share of training texts put in lower, upper or title case.")
+    ] = 0.0,
+    augment_typos: Annotated[float, typer.Option(help="Share of their characters swapped, dropped or doubled.")] = 0.0,
+    augment_word_dropout: Annotated[float, typer.Option(help="Share of their words left out.")] = 0.0,
     class_weights: Annotated[str, typer.Option(help="none, or balanced: rare labels count more.")] = "none",
     pooling: Annotated[str, typer.Option(help="mean of the tokens, or cls.")] = "mean",
+    label_separator: Annotated[str, typer.Option(help="multilabel: what joins the names in a cell.")] = "|",
+    score_range: Annotated[
+        str | None, typer.Option(help="regress, similarity: lowest and highest score: 0,5.", metavar="LOW,HIGH")
+    ] = None,
+    temperature: Annotated[
+        float,
+        typer.Option(help="embed: cosines are divided by it; the smaller, the more the nearest wrong text counts."),
+    ] = 0.05,
     stride: Annotated[
         int | None, typer.Option(help="qa: tokens between the beginnings of a long context's windows.")
     ] = None,

@@ -112,7 +112,10 @@ class FineTuning:
         from tfllm.models import read_recipe
 
         packs = read_recipe(model)["encoder"]["builder"] == "build_encoder"
-        return self._task.batches(rows, self._head, self.tokenizer, self._run, packs=packs, seed=seed)
+        rows, epochs = self._task.augmented(rows, self._run, seed)
+        batches = self._task.batches(rows, self._head, self.tokenizer, self._run, packs=packs, seed=seed)
+        batches.epoch_steps = max(1, round(batches.epoch_steps / epochs))
+        return batches
 
     def _fit(
         self, model: "keras.Model", batches, validate, epochs: int, callbacks: list, kept: "Run | None" = None

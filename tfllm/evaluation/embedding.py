@@ -11,6 +11,7 @@ import numpy as np
 from tfllm.checks import InputError
 from tfllm.evaluation.outputs import predict_outputs
 from tfllm.evaluation.regression import correlations
+from tfllm.models import add_embedding_head, read_encoder, read_recipe
 from tfllm.tokenizers import Tokenizer
 
 _CUTS = (1, 5, 10)  # k of recall@k
@@ -80,10 +81,11 @@ def evaluate_embedding(
     sequence_length: int = 128,
     batch_size: int = 32,
 ) -> dict:
-    """Let a model from `add_embedding_head` give every text its vector, and score them.
+    """Let a model give every text its vector, and score them.
 
     Args:
-        model, tokenizer: as they were trained together.
+        model, tokenizer: as they were trained together. Of a model without `add_embedding_head` the vector is the mean
+            of the token vectors.
         texts, pairs: the two texts of each pair.
         scores: how near they are; None: they belong together.
         sequence_length: longer texts are cut, and the log says how many.
@@ -94,6 +96,8 @@ def evaluate_embedding(
     """
     if len(texts) != len(pairs) or not len(texts):
         raise InputError(f"Evaluation needs pairs of texts. Received: {len(texts)} and {len(pairs)} texts.")
+    if read_recipe(model)["builder"] != "add_embedding_head":
+        model = add_embedding_head(read_encoder(model))
     unique = list(dict.fromkeys([*texts, *pairs]))
     vectors = predict_outputs(model, tokenizer, unique, sequence_length=sequence_length, batch_size=batch_size)
     index = {text: place for place, text in enumerate(unique)}

@@ -12,6 +12,10 @@ from tfllm.cli.tasks.base import Task
 TASKS = {
     "classify": ("classification", "ClassificationTask"),
     "pairs": ("classification", "PairClassificationTask"),
+    "multilabel": ("multilabel", "MultilabelTask"),
+    "regress": ("regression", "RegressionTask"),
+    "embed": ("embedding", "EmbeddingTask"),
+    "similarity": ("embedding", "SimilarityTask"),
     "tag": ("tagging", "TaggingTask"),
     "qa": ("question_answering", "QuestionAnsweringTask"),
     "choice": ("multiple_choice", "MultipleChoiceTask"),

@@ -8,11 +8,15 @@ import abc
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from tfllm.checks import InputError
+
 if TYPE_CHECKING:
     import keras
     from rich.console import Console
 
     from tfllm.tokenizers import Tokenizer
+
+AUGMENTATIONS = ("augment_case", "augment_typos", "augment_word_dropout")
 
 
 class Task(abc.ABC):
@@ -47,6 +51,16 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def batches(self, rows: Any, head: dict, tokenizer: "Tokenizer", run: dict, *, packs: bool, seed: int) -> Any:
         """Training batches (see `tfllm.data.batches`); packed only if the encoder `packs`: keeps packed texts apart."""
+
+    def augmented(self, rows: Any, run: dict, seed: int) -> tuple[Any, int]:
+        """The training rows as `--augment-...` change them, anew for every epoch; and for how many epochs they are."""
+        asked = [name for name in AUGMENTATIONS if run[name]]
+        if asked:
+            raise InputError(
+                f"--{asked[0].replace('_', '-')} changes texts at random, and this task learns of places in them. "
+                "Leave it out."
+            )
+        return rows, 1
 
     @abc.abstractmethod
     def loss(self, head: dict, run: dict) -> "keras.losses.Loss":

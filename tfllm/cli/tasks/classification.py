@@ -91,11 +91,11 @@ def _label_names(labels: list[str]) -> list[str]:
     names = set(labels)
     if len(names) < 2:
         raise InputError(f"The data has one label only, {names.pop()!r}: there is nothing to learn.")
-    _warn_of_typos(Counter(labels))
+    warn_of_typos(Counter(labels))
     return sorted(sorted(names), key=int) if all(name.isdecimal() for name in names) else sorted(names)
 
 
-def _warn_of_typos(counts: Counter) -> None:
+def warn_of_typos(counts: Counter) -> None:
     """Point out labels that are rare and look like a common one."""
     common = [name for name, rows in counts.most_common(100) if rows >= 20]
     for name, rows in counts.items():

@@ -1,7 +1,7 @@
 """What the tasks share whose rows are a `Table`: a text, perhaps a second one, and a label."""
 
 from tfllm.checks import InputError
-from tfllm.cli.tasks.base import Task
+from tfllm.cli.tasks.base import AUGMENTATIONS, Task
 
 
 class TableTask(Task):
@@ -9,17 +9,32 @@ class TableTask(Task):
 
     stratified = True
 
-    def read_columns(self, files, run, *, labels=None):
-        """A `Table` with labels; `labels` are those allowed, None = any."""
+    def read_columns(self, files, run, read=None, **reading):
+        """A `Table` with labels by `read`, `read_table` if none is named; `reading` are arguments of its own."""
         from tfllm.data import read_table
 
-        columns = {name: run.get(name) for name in ("text", "text_pair", "label")}
-        reading = {"encoding": run["encoding"], "on_bad_rows": run["on_bad_rows"]}
-        table = read_table(files, labels=labels, **columns, **reading)
+        read, columns = read or read_table, {name: run.get(name) for name in ("text", "text_pair", "label")}
+        reading |= {"encoding": run["encoding"], "on_bad_rows": run["on_bad_rows"]}
+        table = read(files, **columns, **reading)
         if table.labels is None:  # none was named, and none is called `label`: the error lists the columns there are
-            read_table(files, **{**columns, "label": "label"}, **reading)
+            read(files, **{**columns, "label": "label"}, **reading)
             raise InputError("The data has no label column. Name it with --label.")
         return table
+
+    def augmented(self, rows, run, seed):
+        from tfllm.data import Table, augment_texts
+
+        shares = {name.removeprefix("augment_"): run[name] for name in AUGMENTATIONS if run[name]}
+        if not shares:
+            return rows, 1
+        copies = run["epochs"]
+        texts, pairs = (
+            None
+            if column is None
+            else [text for epoch in range(copies) for text in augment_texts(column, seed, 2 * epoch + number, **shares)]
+            for number, column in enumerate((rows.texts, rows.pairs))
+        )
+        return Table(texts, pairs, rows.labels * copies, rows.places * copies), copies
 
     def split(self, rows, share, seed):
         from tfllm.data import split_table
