@@ -30,7 +30,7 @@ def fetch(name: str) -> Folder:
         InputError: if huggingface_hub is not installed, the name is no name, or the repository is neither in the cache
             nor to be had from the network.
     """
-    match = re.fullmatch(r"([\w.-]+(?:/[\w.-]+)?)(?:@([\w./-]+))?", name)
+    match = re.fullmatch(r"(\w[\w.-]*(?:/\w[\w.-]*)?)(?:@(\w[\w./-]*))?", name)
     if match is None:
         raise InputError(
             f"After hf: stands the name of a repository, org/name or org/name@revision. Received: {name!r}."
