@@ -31,6 +31,7 @@ def finetune(
     text: options.TextColumn = None,
     text_pair: options.TextPairColumn = None,
     label: options.LabelColumn = None,
+    choices: options.Choices = None,
     labels: Annotated[str | None, typer.Option(help="The labels there are: good,bad. Any other is a bad row.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training rows, at most.")] = 6,
     batch_size: options.BatchSize = 32,

@@ -76,6 +76,10 @@ TextPairColumn = Annotated[
     str | None, typer.Option("--text-pair", help="Column that holds the second text of a pair.", metavar="COLUMN")
 ]
 LabelColumn = Annotated[str | None, typer.Option("--label", help="Column that holds the label.", metavar="COLUMN")]
+Choices = Annotated[
+    str | None,
+    typer.Option(help="choice: a column for each, a,b,c, or one that holds a list.", metavar="COLUMN,..."),
+]
 Encoding = Annotated[str, typer.Option(help="Of all files: utf-8, latin-1, gb18030, utf-16, ...")]
 Document = Annotated[str, typer.Option(help="line: each line of a text file is a document; file: each file is.")]
 SkipBadRows = Annotated[str, typer.Option("--on-bad-rows", help="error, or skip: leave them out and say how many.")]

@@ -46,24 +46,29 @@ class Predictor:
         directory = Path(directory)
         check_exists(directory)
         if _is_model(directory):
-            self.task, self._function, self.inputs = _from_model(directory)
+            self.task, self._function, self._specs = _from_model(directory)
         else:
-            self.task, self._function, self.inputs = _from_savedmodel(find_version(directory), trust)
+            self.task, self._function, self._specs = _from_savedmodel(find_version(directory), trust)
+        self.inputs = list(self._specs)
 
     def predict(self, **inputs: Sequence[str]) -> list[dict]:
         """Ask.
 
         Args:
-            inputs: a list for every name in `inputs`, all of one length.
+            inputs: a list for every name in `inputs`, all of one length; of strings, or of lists of strings where the
+                model asks for several, `choices` say.
 
         Returns:
             For each row a dict with its texts and the answer, as `to_rows` of the task tells.
 
         Raises:
-            InputError: when a list is missing, not asked for, or shorter than another.
+            InputError: when a list is missing, not asked for, shorter than another, or does not hold what it must.
         """
         self._check(inputs)
-        columns = [list(inputs[name]) for name in self.inputs]
+        columns = [
+            list(inputs[name]) if spec.shape.rank == 1 else _string_lists(name, inputs[name])
+            for name, spec in self._specs.items()
+        ]
         results = []
         for start in range(0, len(columns[0]), _BATCH_SIZE):
             batch = {
@@ -84,9 +89,28 @@ class Predictor:
 
 
 def _strings(column: list) -> tf.Tensor:
-    """string (B,), or (B, C) of B lists of C strings; half a surrogate pair becomes "?"."""
+    """string (B,), or (B, C) of B lists, the shorter ones filled up with ""; half a surrogate pair becomes "?"."""
+    if isinstance(column[0], list):
+        longest = max(map(len, column))
+        column = [row + [""] * (longest - len(row)) for row in column]
     encode = np.vectorize(lambda text: text.encode("utf-8", "replace"), otypes=[object])
     return tf.constant(encode(np.array(column, object)))
+
+
+def _string_lists(name: str, column: Sequence) -> list[list[str]]:
+    """A list of strings for each row; a text is read as JSON."""
+    lists = []
+    for value in column:
+        try:
+            found = json.loads(value) if isinstance(value, str) else value
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, list) or not found or not all(isinstance(one, str) for one in found):
+            raise InputError(
+                f"`{name}` must be a list of strings for each row, in a text written as JSON. Received: {value!r}."
+            )
+        lists.append(found)
+    return lists
 
 
 def _is_model(directory: Path) -> bool:
@@ -97,7 +121,7 @@ def _is_model(directory: Path) -> bool:
     return True
 
 
-def _from_model(directory: Path) -> tuple[str, Callable[..., dict[str, tf.Tensor]], list[str]]:
+def _from_model(directory: Path) -> tuple[str, Callable[..., dict[str, tf.Tensor]], dict[str, tf.TensorSpec]]:
     from tfllm.inference.signatures import build_signatures, choose_length
     from tfllm.models import load_model
     from tfllm.tokenizers import load_tokenizer
@@ -108,10 +132,12 @@ def _from_model(directory: Path) -> tuple[str, Callable[..., dict[str, tf.Tensor
     signature = build_signatures(model, load_tokenizer(directory), length)["serving_default"]
     function = tf.function(lambda **inputs: signature.function(**inputs), reduce_retracing=True)
     concrete = function.get_concrete_function(**signature.inputs)
-    return task_of(arguments["recipe"]["builder"]), lambda **inputs: concrete(**inputs), list(signature.inputs)
+    return task_of(arguments["recipe"]["builder"]), lambda **inputs: concrete(**inputs), signature.inputs
 
 
-def _from_savedmodel(savedmodel: Path, trust: bool) -> tuple[str, Callable[..., dict[str, tf.Tensor]], list[str]]:
+def _from_savedmodel(
+    savedmodel: Path, trust: bool
+) -> tuple[str, Callable[..., dict[str, tf.Tensor]], dict[str, tf.TensorSpec]]:
     if not trust:
         _check_ours(savedmodel)
     facts = _read_facts(savedmodel)
@@ -121,8 +147,10 @@ def _from_savedmodel(savedmodel: Path, trust: bool) -> tuple[str, Callable[..., 
     function = loaded.signatures.get("serving_default")
     if not set(getattr(function, "structured_outputs", ())) >= set(module_of(task).OUTPUTS):
         raise InputError(f"{savedmodel} is no {task} model of tfllm: its serving_default gives something else.")
-    names = facts.get("inputs") or list(function.structured_input_signature[1])
-    return task, lambda **inputs: loaded.signatures["serving_default"](**inputs), names  # holds `loaded`: its variables
+    specs = function.structured_input_signature[1]
+    order = facts.get("inputs", ())
+    specs = {name: specs[name] for name in (order if set(order) == set(specs) else specs)}
+    return task, lambda **inputs: loaded.signatures["serving_default"](**inputs), specs  # holds `loaded`: its variables
 
 
 def _read_facts(savedmodel: Path) -> dict:

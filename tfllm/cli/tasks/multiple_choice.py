@@ -51,7 +51,7 @@ class MultipleChoiceTask(Task):
             rows, tokenizer, sequence_length=run["sequence_length"], batch_size=run["batch_size"], seed=seed
         )
 
-    def loss(self, run):
+    def loss(self, head, run):
         from tfllm.losses import ChoiceLoss
 
         return ChoiceLoss(run["label_smoothing"], reduction="mean_with_sample_weight")
