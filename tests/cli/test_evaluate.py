@@ -11,7 +11,14 @@ from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.cli.evaluate import evaluate
 from tfllm.evaluation import model_card
-from tfllm.models import add_classifier_head, add_masked_lm_head, add_pretraining_heads, build_encoder, save_model
+from tfllm.models import (
+    add_classifier_head,
+    add_masked_lm_head,
+    add_next_sentence_head,
+    add_pretraining_heads,
+    build_encoder,
+    save_model,
+)
 from tfllm.tokenizers import WordPieceTokenizer
 
 WORDS = ["good", "bad", "tea", "cup", "book", "rain", "warm", "cold", "and", "a"]
@@ -111,10 +118,22 @@ def test_a_masked_language_model_is_scored_on_a_corpus(add_head, tmp_path):
     assert "pseudo perplexity" in (directory / "README.md").read_text("utf-8")
 
 
-def test_a_bare_encoder_is_refused(tmp_path, reviews):
+def test_a_next_sentence_model_is_scored_on_a_corpus(tmp_path):
+    directory = save(tmp_path / "model", add_next_sentence_head, {"sequence_length": 16})
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("good tea and a cup. a warm book.\nbad cold rain. a good cup and tea.\n" * 4, "utf-8")
+    scores = evaluate(directory, str(corpus))
+    assert scores["pairs"] > 0 and scores["loss"] > 0
+
+
+def test_a_bare_encoder_is_scored_by_its_vectors_of_pairs(tmp_path, reviews):
     directory = save(tmp_path / "encoder", lambda encoder: encoder, {})
-    with pytest.raises(InputError, match="build_encoder"):
-        evaluate(directory, [str(reviews)])
+    with pytest.raises(InputError, match="--text-pair COLUMN"):
+        evaluate(directory, str(reviews))
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("one,other,score\ngood tea,good cup,5\nbad rain,a warm book,0\ncold,cold,4.5\n", "utf-8")
+    assert -1 <= evaluate(directory, str(pairs), text="one", text_pair="other", label="score")["spearman"] <= 1
+    assert evaluate(directory, str(pairs), text="one", text_pair="other")["pool"] == 3
 
 
 def test_a_model_directory_without_a_manifest_is_refused(tmp_path, reviews):

@@ -30,7 +30,7 @@ def evaluate(
         str | None, typer.Option("--json", help="Write the scores here; - is standard output.", metavar="FILE")
     ] = None,
 ) -> dict:
-    """Score a model: one for a task on labelled rows, a masked language model on a corpus.
+    """Score a model: one for a task on labelled rows, a language model on a corpus, an encoder on pairs of texts.
 
     The columns are those the model was trained with, unless you name others. The scores are printed, and added to the
     model's card.
@@ -48,6 +48,10 @@ def evaluate(
         scores = _score(task, model_directory, data, recipe["arguments"], run)
     elif recipe["builder"] in ("add_masked_lm_head", "add_pretraining_heads"):
         scores = _score_masked_lm(model_directory, data, run)
+    elif recipe["builder"] == "add_next_sentence_head":
+        scores = _score_next_sentence(model_directory, data, run)
+    elif recipe["builder"] == "add_causal_lm_head":
+        scores = _score_causal_lm(model_directory, data, run)
     else:
         raise InputError(f"{model_directory} was made by {recipe['builder']}: it is not a model that can be scored.")
     _show(scores, json_file)
@@ -78,8 +82,7 @@ def _score_masked_lm(model_directory: Path, data: list[str], run: dict) -> dict:
 
     model, tokenizer = load_model(model_directory), load_tokenizer(model_directory)
     sequence_length, batch_size = run["sequence_length"], run["batch_size"]
-    reading = {name: run[name] for name in ("encoding", "on_bad_rows")}
-    reading |= {"text_column": run["text"], "document": run.get("document", "line")}
+    reading = _reading(run)
     dataset = masked_lm_dataset(
         data,
         tokenizer,
@@ -96,6 +99,42 @@ def _score_masked_lm(model_directory: Path, data: list[str], run: dict) -> dict:
         **masked_lm_scores(model, dataset),
         **pseudo_perplexity(model, tokenizer, texts, sequence_length=sequence_length, batch_size=batch_size),
     }
+
+
+def _score_next_sentence(model_directory: Path, data: list[str], run: dict) -> dict:
+    from tfllm.data import read_texts
+    from tfllm.evaluation import evaluate_next_sentence
+    from tfllm.models import load_model
+    from tfllm.tokenizers import load_tokenizer
+
+    return evaluate_next_sentence(
+        load_model(model_directory),
+        load_tokenizer(model_directory),
+        list(read_texts(data, **_reading(run))),
+        sequence_length=run["sequence_length"],
+        batch_size=run["batch_size"],
+    )
+
+
+def _score_causal_lm(model_directory: Path, data: list[str], run: dict) -> dict:
+    from tfllm.data import read_texts
+    from tfllm.evaluation import evaluate_causal_lm
+    from tfllm.models import load_model
+    from tfllm.tokenizers import load_tokenizer
+
+    return evaluate_causal_lm(
+        load_model(model_directory),
+        load_tokenizer(model_directory),
+        read_texts(data, **_reading(run)),
+        sequence_length=run["sequence_length"],
+        batch_size=run["batch_size"],
+    )
+
+
+def _reading(run: dict) -> dict:
+    """How text is read, as `read_texts` takes it."""
+    reading = {name: run[name] for name in ("encoding", "on_bad_rows")}
+    return reading | {"text_column": run["text"], "document": run.get("document", "line")}
 
 
 def _show(scores: dict, json_file: str | None) -> None:

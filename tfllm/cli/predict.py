@@ -10,8 +10,7 @@ from rich.console import Console
 
 from tfllm.checks import InputError
 from tfllm.cli.startup import load_tensorflow
-from tfllm.cli.tasks import find_task_of_kind
-from tfllm.cli.tasks.base import show_table
+from tfllm.cli.tasks import find_show
 
 if TYPE_CHECKING:
     from tfllm.export import Predictor
@@ -61,8 +60,7 @@ def predict(
         for result in results:
             console.out(json.dumps(result, ensure_ascii=False))
     else:
-        task = find_task_of_kind(predictor.task)
-        (task.show if task else show_table)(results, console)
+        find_show(predictor.task)(results, console)
 
 
 def _columns(predictor: "Predictor", texts: list[str], file: Path | None) -> dict[str, list]:

@@ -4,9 +4,14 @@ Each file has a class derived from `base.Task`; the table here names it.
 """
 
 import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tfllm import checks
-from tfllm.cli.tasks.base import Task
+from tfllm.cli.tasks.base import Task, show_table
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # --task -> the file here, and the class in it.
 TASKS = {
@@ -39,3 +44,11 @@ def find_task_of_model(recipe: dict, run: dict) -> Task | None:
 def find_task_of_kind(kind: str) -> Task | None:
     """The first task of a file of this package; None if there is no such file."""
     return next((find_task(name) for name, (module, _) in TASKS.items() if module == kind), None)
+
+
+def find_show(kind: str) -> Callable[[list[dict], "Console"], None]:
+    """What prints the answers of a model of this kind, a file of `tfllm.inference`."""
+    if kind == "fill_mask":
+        return importlib.import_module("tfllm.cli.tasks.fill_mask").show
+    task = find_task_of_kind(kind)
+    return task.show if task else show_table
