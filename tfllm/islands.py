@@ -98,6 +98,15 @@ def standardized(x, epsilon):
 
 
 @tf.custom_gradient
+def scaled_to_unit(x, epsilon):
+    """A float32 tensor with mean square 1 over the last axis."""
+    width = tf.cast(tf.shape(x)[-1], tf.float32)
+    scale = tf.math.rsqrt(_row_sum(x * x) / width + epsilon)
+    y = x * scale
+    return y, lambda upstream: ((upstream - y * (_row_sum(upstream * y) / width)) * scale, None)
+
+
+@tf.custom_gradient
 def plus_vector(x, vector):
     """(..., D) + (D,) in float32."""
     return x + vector, lambda upstream: (upstream, _column_sum(upstream))

@@ -20,6 +20,17 @@ def masked_lm_loss() -> keras.losses.Loss:
     return VocabularyCrossEntropy(reduction="mean_with_sample_weight", name="masked_lm_loss")
 
 
+def causal_lm_loss() -> keras.losses.Loss:
+    """Mean cross-entropy of the next token, in nats per token.
+
+    Called with next_ids int32 (B, T), logits float (B, T, V), and `next_weights` float (B, T) as sample weights: the
+    sum of weight times cross-entropy, divided by the sum of the weights. 0.0 if that is zero.
+
+    Example: uniform logits over V=4 -> log(4) = 1.3863.
+    """
+    return VocabularyCrossEntropy(reduction="mean_with_sample_weight", name="causal_lm_loss")
+
+
 @keras.saving.register_keras_serializable("tfllm")
 class VocabularyCrossEntropy(keras.losses.Loss):
     """Cross-entropy over many classes: on TensorFlow two compiled passes, its own operation takes four times as long.

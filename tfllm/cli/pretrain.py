@@ -1,4 +1,4 @@
-"""`tfllm pretrain`: raw text or records and a tokenizer -> a pretrained encoder."""
+"""`tfllm pretrain`: raw text or records and a tokenizer -> a pretrained encoder or decoder."""
 
 import time
 from pathlib import Path
@@ -9,20 +9,20 @@ import typer
 from tfllm import checks, manifest
 from tfllm.checks import InputError
 from tfllm.cli import options, running
+from tfllm.cli.objectives import OBJECTIVES, check_objective
 from tfllm.cli.startup import load_tensorflow, log
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-OBJECTIVES = ("mlm", "mlm-nsp")
-_PSEUDO_PERPLEXITY_TEXTS = 32
 
 
 def pretrain(
     data: options.Data,
     out: options.RunOut,
     tokenizer: Annotated[Path | None, typer.Option(help="Tokenizer directory.", metavar="DIR")] = None,
-    objective: Annotated[str, typer.Option(help="mlm, or mlm-nsp with next-sentence prediction.")] = "mlm",
+    objective: Annotated[
+        str, typer.Option(help="mlm; mlm-nsp: with next-sentence prediction; causal: a model that writes.")
+    ] = "mlm",
     size: options.Size = "mini",
     pre_norm: options.PreNorm = False,
     init: Annotated[Path | None, typer.Option(help="Go on from this model instead of random weights.")] = None,
@@ -58,10 +58,10 @@ def pretrain(
     dry_run: options.DryRun = False,
     config: options.Config = None,
 ) -> dict:
-    """Pretrain an encoder on raw text by masked-language modelling."""
+    """Pretrain on raw text: an encoder by masked-language modelling, or a decoder that predicts the next token."""
     run = running.record(locals())
     data, out = running.as_list(data), Path(out)
-    checks.check_one_of("objective", objective, OBJECTIVES)
+    check_objective(run)
     checks.check_between("warmup_share", warmup_share, 0, 1)
     checks.check_between("seed", seed, 0, 2**31 - 1)
     running.check_tensorboard(tensorboard)
@@ -78,11 +78,9 @@ def pretrain(
 
     keras.utils.set_random_seed(seed)  # before the pipeline is built, whose shuffling it also decides
 
-    from tfllm.data import find_records, masked_lm_dataset, read_held_out
-    from tfllm.evaluation import masked_lm_scores, pseudo_perplexity
-    from tfllm.models import add_masked_lm_head, add_pretraining_heads
+    from tfllm.data import find_records
     from tfllm.tokenizers import load_tokenizer
-    from tfllm.training import Run, adamw, choose_precision, choose_strategy, train_masked_lm
+    from tfllm.training import Run, adamw, choose_precision, choose_strategy
 
     replicas = choose_strategy(strategy)
     replicas.check_batch_size(batch_size)
@@ -92,38 +90,27 @@ def pretrain(
     defaults = {"sequence_length": 128, "held_out": 0.01} if records is None else records._asdict()
     for name in ("sequence_length", "held_out"):
         run[name] = defaults[name] if run[name] is None else run[name]
-    sequence_length, held_out = run["sequence_length"], run["held_out"]
     if records is None:
-        _check_parts(data, held_out, reading)
-    batches = {
-        "batch_size": batch_size,
-        "sequence_length": sequence_length,
-        "mask_rate": mask_rate,
-        "whole_word": whole_word,
-        "next_sentence": objective == "mlm-nsp",
-        "held_out": held_out,
-        "seed": seed,
-        **reading,
-    }
+        _check_parts(data, run["held_out"], reading)
+    task = OBJECTIVES[objective](data, run, reading, is_text=records is None)
 
     def train(start: int) -> "tf.data.Dataset":
-        return masked_lm_dataset(data, vocabulary, part="train", start_batch=start, **batches)
+        return task.batches(vocabulary, "train", start_batch=start)
 
-    once = masked_lm_dataset(data, vocabulary, part="train", repeat=False, **batches)
+    once = task.batches(vocabulary, "train", repeat=False)
     steps = steps or _count_steps(once, 1.0 if epochs is None else epochs)
     warmup_steps = int(steps * warmup_share)
     with replicas, running.precision_policy(choose_precision(precision)):
         optimizer = adamw(
             learning_rate, total_steps=steps, warmup_steps=warmup_steps, decay=decay, weight_decay=weight_decay
         )
-        encoder = running.make_encoder(run, vocabulary.vocabulary_size)
-        model = add_masked_lm_head(encoder) if objective == "mlm" else add_pretraining_heads(encoder)
+        model = task.build(vocabulary)
         if dry_run:
             return running.dry_run(
                 model,
                 train(0),
                 steps,
-                lambda few, callbacks: train_masked_lm(
+                lambda few, callbacks: task.train(
                     model, train, optimizer, steps=few, micro_batches=micro_batches, callbacks=callbacks
                 ),
             )
@@ -133,7 +120,7 @@ def pretrain(
         with running.unfinished_run(
             out, "pretrain", run, data, replicas=replicas.num_replicas, writes=replicas.is_chief
         ) as directory:
-            trained = train_masked_lm(
+            trained = task.train(
                 model,
                 train,
                 optimizer,
@@ -151,14 +138,8 @@ def pretrain(
     if not replicas.is_chief:
         replicas.wait()
         return run
-    if held_out:
-        kept = masked_lm_dataset(data, vocabulary, part="held-out", repeat=False, **batches)
-        run["held_out_scores"] = masked_lm_scores(model, kept)
-        if records is None:  # records keep no text
-            texts = read_held_out(data, held_out, **reading)
-            run["held_out_scores"] |= pseudo_perplexity(
-                model, vocabulary, texts, sequence_length=sequence_length, max_texts=_PSEUDO_PERPLEXITY_TEXTS
-            )
+    if run["held_out"]:
+        run["held_out_scores"] = task.held_out_scores(model, vocabulary)
         log.info("held-out text: %s", running.shown(run["held_out_scores"]))
     running.save(model, out, vocabulary, run, data)
     replicas.wait()

@@ -2,6 +2,7 @@
 
 from tfllm.data.augmentation import augment_texts
 from tfllm.data.batches import Encoded, GroupedBatches, PackedBatches, TextTargets, TokenTargets
+from tfllm.data.causal import causal_lm_dataset
 from tfllm.data.classification import classification_batches, classification_dataset, encode_texts, text_dataset
 from tfllm.data.embedding import EmbeddingBatches, read_pair_table
 from tfllm.data.features import FEATURES, check_dataset
@@ -28,6 +29,7 @@ __all__ = [
     "TextTargets",
     "TokenTargets",
     "augment_texts",
+    "causal_lm_dataset",
     "check_data",
     "check_dataset",
     "check_records",

@@ -9,6 +9,11 @@ packed into one row of eight, with `b` masked (ids: [PAD] 0, [CLS] 2, [SEP] 3, [
     mask_positions  2   0
     mask_ids       11   0
     mask_weights    1   0
+
+The same row, nothing masked, for a model that predicts the next token (the row's `token_ids` are 2 10 11 3 2 12 3 0):
+
+    next_ids       10  11   3   2  12   3   0   0
+    next_weights    1   1   1   0   1   1   0   0
 """
 
 from collections.abc import Sequence
@@ -38,12 +43,17 @@ FEATURES = {
     "mask_positions": Feature("int32", 2, "(B, M) places in the row that are to be predicted; 0 where unused"),
     "mask_ids": Feature("int32", 2, "(B, M) the original ids at those places; 0 where unused"),
     "mask_weights": Feature("float32", 2, "(B, M) 1 where a place is to be predicted, 0 where unused"),
+    "next_ids": Feature("int32", 2, "(B, T) the token after each token of the row; 0 after the last"),
+    "next_weights": Feature(
+        "float32", 2, "(B, T) 1 where the next token is to be predicted, 0 where it is another text's"
+    ),
     "label_ids": Feature("int32", 1, "(B,) the position of the text's label in the list of labels"),
     "row_label_ids": Feature("int32", 2, "(B, S) those of the texts of a packed row, in their order; 0 where unused"),
     "row_label_weights": Feature("float32", 2, "(B, S) what each text of a packed row counts; 0 where unused"),
 }
 ENCODER_INPUTS = ("token_ids", "segment_ids", "padding_mask")
 MASKED_LM_INPUTS = (*ENCODER_INPUTS, "mask_positions")
+DECODER_INPUTS = ("token_ids", "padding_mask")
 
 
 def check_dataset(dataset: tf.data.Dataset, *parts: Sequence[str]) -> tf.data.Dataset:

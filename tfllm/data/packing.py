@@ -33,16 +33,19 @@ def pack(
     Example: documents of 3 and 1 tokens, T=8 -> one row: [CLS] a b c [SEP] [CLS] d [SEP], mask 1 1 1 1 1 2 2 2.
     """
     pieces = [piece for document in documents for piece in cut(document, length - 2)]
-    rows = best_fit([len(piece) + 2 for piece in pieces], length)
+    return fill_rows([np.concatenate([[cls_id], piece, [sep_id]]) for piece in pieces], length, pad_id)
+
+
+def fill_rows(pieces: Sequence[np.ndarray], length: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """Place pieces of at most `length` tokens in rows, as `best_fit` says; token_ids, padding_mask: int32 (rows, T)."""
+    rows = best_fit([len(piece) for piece in pieces], length)
     token_ids = np.full((len(rows), length), pad_id, np.int32)
     padding_mask = np.zeros((len(rows), length), np.int32)
     for row, members in enumerate(rows):
         start = 0
         for number, member in enumerate(members, start=1):
-            end = start + len(pieces[member]) + 2
-            token_ids[row, start] = cls_id
-            token_ids[row, start + 1 : end - 1] = pieces[member]
-            token_ids[row, end - 1] = sep_id
+            end = start + len(pieces[member])
+            token_ids[row, start:end] = pieces[member]
             padding_mask[row, start:end] = number
             start = end
     return token_ids, padding_mask

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfllm import checks
 from tfllm.checks import InputError
-from tfllm.data.features import ENCODER_INPUTS, MASKED_LM_INPUTS, check_dataset
+from tfllm.data.features import ENCODER_INPUTS, FEATURES, MASKED_LM_INPUTS, check_dataset
 from tfllm.data.masking import masked_lm_masker
 from tfllm.data.next_sentence import sentence_pairs
 from tfllm.data.records_dataset import Records, is_records, read_records, records_dataset
@@ -72,46 +72,82 @@ def masked_lm_dataset(
         InputError: for a bad argument, a file that is not there, or a corpus whose first text cannot be read. A
             malformed text further on ends the iteration with a `tf.errors.InvalidArgumentError` that quotes it.
     """
+    mask = masked_lm_masker(tokenizer, rate=mask_rate, whole_word=whole_word, seed=seed)
+    if next_sentence and (records := find_records(corpus)):
+        raise InputError(f"{records.directory}: rows of records are packed and hold no sentence pairs. Give the text.")
+    rows = read_rows(
+        corpus,
+        tokenizer,
+        sentence_pairs if next_sentence else _packed,
+        (*ENCODER_INPUTS, "label_ids") if next_sentence else ENCODER_INPUTS,
+        sequence_length=sequence_length,
+        batch_size=batch_size,
+        reading={"text_column": text_column, "document": document, "encoding": encoding, "on_bad_rows": on_bad_rows},
+        part=part,
+        held_out=held_out,
+        repeat=repeat,
+        seed=seed,
+        start_batch=start_batch,
+    )
+    return _masked(rows, start_batch, mask)
+
+
+def read_rows(
+    corpus: str | Path | Sequence[str | Path],
+    tokenizer: Tokenizer,
+    pack: Callable[[list[str], Tokenizer, int, np.random.Generator], dict[str, np.ndarray]],
+    features: Sequence[str],
+    *,
+    sequence_length: int | None,
+    batch_size: int,
+    reading: dict,
+    part: str,
+    held_out: float | None,
+    repeat: bool,
+    seed: int,
+    start_batch: int,
+) -> tf.data.Dataset:
+    """Batches of rows as they are before an objective makes inputs and targets of them; see `masked_lm_dataset`.
+
+    Args:
+        pack: texts, tokenizer, T and random numbers that follow from the seed, the epoch and the texts' place -> rows
+            with `features`. Records are packed already.
+        features: names of `data.features`.
+        reading: how text is read, see `read_texts`.
+    """
     checks.check_at_least("batch_size", batch_size, 1)
     checks.check_one_of("part", part, PARTS)
     checks.check_at_least("start_batch", start_batch, 0)
-    mask = masked_lm_masker(tokenizer, rate=mask_rate, whole_word=whole_word, seed=seed)
     records = find_records(corpus)
     if records is not None:
-        _check_fits(records, sequence_length, held_out, next_sentence)
+        _check_fits(records, sequence_length, held_out)
         rows = {"batch_size": batch_size, "part": part, "repeat": repeat, "seed": seed, "start_batch": start_batch}
-        return _masked(records_dataset(records.directory, tokenizer, **rows), start_batch, mask)
+        return records_dataset(records.directory, tokenizer, **rows)
     sequence_length = 128 if sequence_length is None else sequence_length
     held_out = 0.01 if held_out is None else held_out
     checks.check_at_least("sequence_length", sequence_length, 8)
     checks.check_between("held_out", held_out, 0, 1)
-    reading = {"document": document, "encoding": encoding, "on_bad_rows": on_bad_rows}
-    next(read_texts(corpus, text_column, **reading))
-    epochs = itertools.count()  # every pass over the corpus draws other pairs
+    next(read_texts(corpus, **reading))
+    epochs = itertools.count()  # every pass over the corpus draws other random numbers
 
     def rows() -> Iterator[dict[str, np.ndarray]]:
         texts = (
             text
-            for text in read_texts(corpus, text_column, **reading)
+            for text in read_texts(corpus, **reading)
             if part == "all" or is_held_out(text, held_out) == (part == "held-out")
         )
         epoch = next(epochs) if repeat else 0
         for number, chunk in enumerate(_chunks(texts)):
-            if next_sentence:
-                yield sentence_pairs(chunk, tokenizer, sequence_length, np.random.default_rng((seed, epoch, number)))
-            else:
-                yield _packed(chunk, tokenizer, sequence_length)
+            yield pack(chunk, tokenizer, sequence_length, np.random.default_rng((seed, epoch, number)))
 
-    row = tf.TensorSpec((None, sequence_length), tf.int32)
+    lengths = {1: (None,), 2: (None, sequence_length)}  # by the rank of a feature
     signature = {
-        **dict.fromkeys(ENCODER_INPUTS, row),
-        **({"label_ids": tf.TensorSpec((None,), tf.int32)} if next_sentence else {}),
+        name: tf.TensorSpec(lengths[FEATURES[name].rank], tf.as_dtype(FEATURES[name].dtype)) for name in features
     }
     dataset = tf.data.Dataset.from_generator(rows, output_signature=signature).unbatch()
     if repeat:
         dataset = dataset.shuffle(_SHUFFLE_ROWS, seed=seed).repeat()
-    dataset = dataset.batch(batch_size, drop_remainder=repeat).skip(start_batch)
-    return _masked(dataset, start_batch, mask)
+    return dataset.batch(batch_size, drop_remainder=repeat).skip(start_batch)
 
 
 def _masked(dataset: tf.data.Dataset, start_batch: int, mask: Callable) -> tf.data.Dataset:
@@ -133,10 +169,8 @@ def find_records(corpus: str | Path | Sequence[str | Path]) -> Records | None:
     return read_records(paths[0])
 
 
-def _check_fits(records: Records, sequence_length: int | None, held_out: float | None, next_sentence: bool) -> None:
+def _check_fits(records: Records, sequence_length: int | None, held_out: float | None) -> None:
     """Raise InputError if records are asked for what was decided otherwise when they were written."""
-    if next_sentence:
-        raise InputError(f"{records.directory}: rows of records are packed and hold no sentence pairs. Give the text.")
     for name, wanted in (("sequence_length", sequence_length), ("held_out", held_out)):
         written = getattr(records, name)
         if wanted not in (None, written):
@@ -163,7 +197,7 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _packed(texts: list[str], tokenizer: Tokenizer, length: int) -> dict[str, np.ndarray]:
+def _packed(texts: list[str], tokenizer: Tokenizer, length: int, random: np.random.Generator) -> dict[str, np.ndarray]:
     token_ids, padding_mask = tokenize_and_pack(texts, tokenizer, length)
     return {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids), "padding_mask": padding_mask}
 

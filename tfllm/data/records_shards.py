@@ -51,11 +51,16 @@ def tokenizer_hash(tokenizer: Tokenizer) -> str:
 
 def tokenize_and_pack(texts: list[str], tokenizer: Tokenizer, length: int) -> tuple[np.ndarray, np.ndarray]:
     """token_ids and padding_mask, int32 (rows, T), of texts packed into rows; see `packing.pack`."""
+    return pack(tokenize_texts(texts, tokenizer), length, tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id)
+
+
+def tokenize_texts(texts: list[str], tokenizer: Tokenizer) -> list[np.ndarray]:
+    """Token ids of each text, without special tokens."""
     documents = []
     for start in range(0, len(texts), _TEXTS):
         ids = tokenizer.tokenize(texts[start : start + _TEXTS])
         documents += np.split(ids.values.numpy(), ids.row_splits.numpy()[1:-1])
-    return pack(documents, length, tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id)
+    return documents
 
 
 def padding_mask_of(token_ids: tf.Tensor, cls_id: int, pad_id: int) -> tf.Tensor:

@@ -30,7 +30,9 @@ _TASKS = {
     "add_masked_lm_head": "masked language modelling",
     "add_pretraining_heads": "masked language modelling and next-sentence prediction",
     "add_next_sentence_head": "next-sentence prediction",
+    "add_causal_lm_head": "writing text",
     "build_encoder": "an encoder without a head",
+    "build_decoder": "a decoder without a head",
 }
 _WITHOUT_ANSWERS = ("add_masked_lm_head", "add_pretraining_heads", "add_next_sentence_head", "build_encoder")
 _ASKS = {"add_span_head": ["question", "context"], "add_choice_head": ["question", "choices"]}
@@ -164,6 +166,9 @@ def _usage(name: str, recipe: dict) -> str:
     if recipe["builder"] in _WITHOUT_ANSWERS:
         python.append(f'encoder = tfllm.load_encoder("{name}")  # put a head on it, and fine-tune')
         shell = [f"tfllm finetune --task classify --init {name} --data train.csv --out classifier"]
+    elif recipe["builder"] in ("add_causal_lm_head", "build_decoder"):
+        python.append(f'texts = tfllm.TextGenerator.load("{name}").generate(["how a text begins"])')
+        shell = [f'tfllm generate {name} "how a text begins"', f"tfllm export {name} --out savedmodels/{name}"]
     else:
         texts = _ASKS.get(recipe["builder"], ["text", "text_pair"] if recipe["arguments"].get("pairs") else ["text"])
         asked = ", ".join(f"{text}=[{_EXAMPLE.get(text, _QUOTED)}]" for text in texts)

@@ -1,5 +1,7 @@
 """Functions that return a functional `keras.Model`: encoder, heads, sizes; saving and loading."""
 
+from tfllm.models.causal import add_causal_lm_head
+from tfllm.models.decoder import build_decoder
 from tfllm.models.encoder import build_encoder
 from tfllm.models.ensemble import average_models
 from tfllm.models.heads import (
@@ -18,13 +20,15 @@ from tfllm.models.heads import (
 from tfllm.models.question_answering import add_span_head, set_null_threshold
 from tfllm.models.recipe import check_length, longest_text, read_encoder, read_recipe
 from tfllm.models.saving import load_encoder, load_model, save_model
-from tfllm.models.sizes import SIZES
+from tfllm.models.sizes import DECODER_SIZES, SIZES
 from tfllm.models.tagging import add_tagger_head
 from tfllm.models.transformer import recompute_activations
 
 __all__ = [
+    "DECODER_SIZES",
     "POOLINGS",
     "SIZES",
+    "add_causal_lm_head",
     "add_choice_head",
     "add_classifier_head",
     "add_embedding_head",
@@ -36,6 +40,7 @@ __all__ = [
     "add_span_head",
     "add_tagger_head",
     "average_models",
+    "build_decoder",
     "build_encoder",
     "check_length",
     "load_encoder",

@@ -10,8 +10,8 @@ import keras
 
 from tfllm import manifest
 from tfllm.checks import InputError
+from tfllm.models import causal, decoder, heads, question_answering, tagging
 from tfllm.models import encoder as encoder_builders
-from tfllm.models import heads, question_answering, tagging
 from tfllm.models.ensemble import average_models
 from tfllm.models.recipe import read_recipe
 
@@ -22,6 +22,8 @@ _BUILDERS = {
     builder.__name__: builder
     for builder in (
         encoder_builders.build_encoder,
+        decoder.build_decoder,
+        causal.add_causal_lm_head,
         heads.add_masked_lm_head,
         heads.add_next_sentence_head,
         heads.add_pretraining_heads,

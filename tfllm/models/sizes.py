@@ -1,4 +1,4 @@
-"""Named encoder sizes, as BERT's papers give them.
+"""Named sizes, as BERT's papers give them for encoders.
 
 Source: Devlin et al. 2019, arXiv:1810.04805 (base); Turc et al. 2019, arXiv:1908.08962, table 1 (tiny to medium).
 """
@@ -20,4 +20,10 @@ SIZES = {
     "small": _size(4, 512),
     "medium": _size(8, 512),
     "base": _size(12, 768),
+}
+
+# A gated feed-forward part has three matrices instead of two: two thirds of the width, in steps of 32, make the same
+# number of weights. Source: Shazeer 2020, arXiv:2002.05202, section 3.
+DECODER_SIZES = {
+    name: {**size, "intermediate_dim": -(-size["intermediate_dim"] * 2 // 96) * 32} for name, size in SIZES.items()
 }

@@ -1,5 +1,6 @@
 """Training: optimizer, precision, progress, pretraining, fine-tuning. It is given built models and built datasets."""
 
+from tfllm.training.causal import train_causal_lm
 from tfllm.training.classification import (
     MONITORS,
     balanced_class_weights,
@@ -29,6 +30,7 @@ __all__ = [
     "choose_strategy",
     "classification_monitors",
     "fine_tune",
+    "train_causal_lm",
     "train_classifier",
     "train_masked_lm",
 ]

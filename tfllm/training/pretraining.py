@@ -43,6 +43,19 @@ def train_masked_lm(
         InputError: when the loss becomes NaN or infinite; training stops at that step.
     """
     compile_masked_lm(model, optimizer)
+    return train_compiled(model, batches, steps=steps, micro_batches=micro_batches, run=run, callbacks=callbacks)
+
+
+def train_compiled(
+    model: keras.Model,
+    batches: tf.data.Dataset | Callable[[int], tf.data.Dataset],
+    *,
+    steps: int,
+    micro_batches: int = 1,
+    run: Run | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> dict[str, float]:
+    """`train_masked_lm` for a model that is compiled already, whatever its objective."""
     model.micro_batches = micro_batches
     memory, found = Memory(), run.read() if run else None
     if found:

@@ -1,0 +1,146 @@
+"""What stands between the matrix products of a decoder block, each part written once and run in two ways.
+
+In training on TensorFlow a part is a compiled island with the arithmetic of `tfllm.islands`; everywhere else it is
+`keras.ops`. The numbers are the same; dropout differs, which the islands take from a hash.
+Shapes: B batch, T tokens, S tokens seen, D hidden_dim, H heads, G heads of keys and values, K head width.
+"""
+
+import functools
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tfllm import islands
+from tfllm.models.encoder import ACTIVATIONS
+
+NORMS = ("layer", "rms")
+GATED = {"swiglu": keras.activations.silu, "geglu": ACTIVATIONS["gelu_tanh"]}
+
+
+def _float32(x):
+    return ops.cast(x, "float32")
+
+
+def _standardized(x, epsilon):
+    x = x - ops.mean(x, axis=-1, keepdims=True)
+    return x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + epsilon)
+
+
+def _scaled_to_unit(x, epsilon):
+    return x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + epsilon)
+
+
+def _dropout(x, seed, rate):
+    return keras.random.dropout(x, rate, seed=seed) if rate and seed is not None else x
+
+
+_PLAIN = SimpleNamespace(  # the names of `tfllm.islands`
+    float32=_float32,
+    softmax=ops.softmax,
+    standardized=_standardized,
+    scaled_to_unit=_scaled_to_unit,
+    plus_vector=ops.add,
+    times_vector=ops.multiply,
+    dropout=_dropout,
+)
+
+
+def _part(function):
+    """`function(arithmetic, *tensors, **settings)` -> the same without arithmetic, and with `compiled`: a bool."""
+    island = islands.island(functools.partial(function, islands))
+
+    @functools.wraps(function)
+    def call(*tensors, compiled, **settings):
+        return island(*tensors, **settings) if compiled else function(_PLAIN, *tensors, **settings)
+
+    return call
+
+
+def dot(x, y):
+    """x times y transposed: (..., M, I), (..., N, I) -> (..., M, N)."""
+    if keras.backend.backend() == "tensorflow":
+        return tf.matmul(x, y, transpose_b=True)  # without a copy of y
+    return ops.matmul(x, ops.swapaxes(y, -1, -2))
+
+
+@_part
+def normalized(m, x, gamma, *beta, kind, epsilon):
+    """(..., D), (D,)[, (D,)] -> (..., D): mean 0 and variance 1 with "layer", mean square 1 with "rms", then scaled."""
+    y = m.float32(x)
+    y = m.standardized(y, epsilon) if kind == "layer" else m.scaled_to_unit(y, epsilon)
+    y = m.times_vector(y, m.float32(gamma))
+    return ops.cast(m.plus_vector(y, m.float32(beta[0])) if beta else y, x.dtype)
+
+
+@_part
+def split_heads(m, x, positions, *bias, heads, groups, rotary_base):
+    """(B, T, (H + 2G) K), int (B, T)[, ((H + 2G) K,)] -> query (B, H, T, K), key and value (B, G, T, K).
+
+    With a `rotary_base`, queries and keys are turned by their positions.
+    """
+    rows, length, width = ops.shape(x)
+    y = m.float32(x)
+    if bias:
+        y = m.plus_vector(y, m.float32(bias[0]))
+    parts = heads + 2 * groups
+    y = ops.transpose(ops.reshape(y, (rows, length, parts, width // parts)), (0, 2, 1, 3))  # (B, H + 2G, T, K)
+    if rotary_base:
+        turning, value = ops.split(y, [heads + groups], axis=1)
+        query, key = ops.split(_turned(turning, positions, rotary_base), [heads], axis=1)
+    else:
+        query, key, value = ops.split(y, [heads, heads + groups], axis=1)
+    return tuple(ops.cast(part, x.dtype) for part in (query, key, value))
+
+
+def _turned(x, positions, base):
+    """Rotary positions: float32 (B, N, T, K), int (B, T) -> (B, N, T, K).
+
+    Source: Su et al. 2021, arXiv:2104.09864, section 3.4.2. Differs: a pair is (i, i + K/2), as published checkpoints
+    have it.
+    """
+    half = x.shape[-1] // 2
+    rates = np.asarray(base ** -(np.arange(half) / half), "float32")
+    angles = ops.cast(positions, "float32")[:, None, :, None] * rates  # (B, 1, T, K/2)
+    cosines, sines = ops.cos(angles), ops.sin(angles)
+    first, second = ops.split(x, 2, axis=-1)
+    return ops.concatenate([first * cosines - second * sines, second * cosines + first * sines], axis=-1)
+
+
+@_part
+def attention_weights(m, scores, visible, seed, *, scale, rate):
+    """Softmax over the keys that are visible, with dropout; (B, H, T, S), int (B, T, S) -> (B, H, T, S)."""
+    logits = ops.where(visible[:, None] != 0, m.float32(scores) * scale, -1e30)
+    return ops.cast(m.dropout(m.softmax(logits), seed, rate), scores.dtype)
+
+
+@_part
+def merge_heads(m, x):
+    """(B, H, T, K) -> (B, T, HK)."""
+    rows, heads, length, width = ops.shape(x)
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (rows, length, heads * width))
+
+
+@_part
+def activated(m, x, *bias, activation):
+    """(B, T, F)[, (F,)] -> (B, T, F); of a gated activation (B, T, 2F), gates first, -> (B, T, F)."""
+    y = m.float32(x)
+    if bias:
+        y = m.plus_vector(y, m.float32(bias[0]))
+    if activation in GATED:
+        gate, y = ops.split(y, 2, axis=-1)
+        y = GATED[activation](gate) * y
+    else:
+        y = ACTIVATIONS[activation](y)
+    return ops.cast(y, x.dtype)
+
+
+@_part
+def added(m, x, residual, seed, *bias, rate):
+    """The residual plus x with dropout: (B, T, D), (B, T, D), seed[, (D,)] -> (B, T, D)."""
+    y = m.float32(x)
+    if bias:
+        y = m.plus_vector(y, m.float32(bias[0]))
+    return ops.cast(m.dropout(y, seed, rate) + m.float32(residual), x.dtype)
