@@ -1,6 +1,7 @@
-"""Text <-> token ids by TensorFlow ops: WordPiece, SentencePiece, and the training of their vocabularies."""
+"""Text <-> token ids by TensorFlow ops: WordPiece, SentencePiece, byte-level BPE, and their training."""
 
 from tfllm.tokenizers.base import SPECIAL_TOKENS, Tokenizer, Tokens
+from tfllm.tokenizers.byte_bpe import ByteBpeTokenizer
 from tfllm.tokenizers.load import load_tokenizer
 from tfllm.tokenizers.report import report
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
@@ -10,6 +11,7 @@ from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
 __all__ = [
     "SPECIAL_TOKENS",
+    "ByteBpeTokenizer",
     "SentencePieceTokenizer",
     "Tokenizer",
     "Tokens",

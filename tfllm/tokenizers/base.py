@@ -1,22 +1,25 @@
-"""What every tokenizer shares: text made safe, special tokens, offsets, `save`.
+"""What every tokenizer shares: text made safe, special tokens, pairs, offsets, `save`.
 
 In: strings. Out: ragged int32 token ids, and where in the text each token stands.
 B texts, T tokens of a text.
 """
 
 import abc
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfllm.checks import InputError
+from tfllm.checks import InputError, check_between, check_one_of
 from tfllm.manifest import write_directory
 from tfllm.tokenizers.offsets import character_boundaries, pick
 
+SPECIAL_NAMES = ("pad", "unk", "cls", "sep", "mask")
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+BERT_SPECIAL_TOKENS = MappingProxyType(dict(zip(SPECIAL_NAMES, SPECIAL_TOKENS, strict=True)))
 NO_TEXT = "The corpus has no text to train on: every text is empty, white space or invisible characters."
 
 
@@ -42,23 +45,35 @@ class Tokenizer(tf.Module, abc.ABC):
     resources are saved with it.
 
     Attributes:
-        kind: "wordpiece" or "sentencepiece".
+        kind: "wordpiece", "sentencepiece" or "byte-bpe".
         vocabulary: the tokens; the position is the id.
-        pad_id, unk_id, cls_id, sep_id, mask_id: ids of [PAD] [UNK] [CLS] [SEP] [MASK]. Text never becomes
-            one of them except [UNK]: a typed "[SEP]" is ordinary text.
+        special_tokens: name -> token of the special tokens it has: pad, and any of unk, cls, sep, mask. Text never
+            becomes one of them except unk: a typed "[SEP]" is ordinary text. [PAD] stands for its pad token below,
+            whatever its vocabulary calls it, and so do the others.
+        pad_id, unk_id, cls_id, sep_id, mask_id: their ids; an `InputError` where it has none.
+        pair_separators: 1 = `[CLS] a [SEP] b [SEP]` with segments 0 and 1, as BERT has it; 2 = `[CLS] a [SEP] [SEP] b
+            [SEP]` in one segment, as RoBERTa has it.
     """
 
     kind: str
 
-    def __init__(self, vocabulary: list[str], word_starts: list[bool]):
-        """Args: `word_starts` says of each vocabulary entry whether it begins a word."""
+    def __init__(
+        self,
+        vocabulary: list[str],
+        word_starts: list[bool],
+        special_tokens: Mapping[str, str] | None = None,
+        pair_separators: int = 1,
+    ):
+        """Args: `word_starts` says of each vocabulary entry whether it begins a word. None = BERT's special tokens."""
         super().__init__()
-        missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
-        if missing:
-            raise InputError(f"The vocabulary lacks {' '.join(missing)}; every tokenizer needs {SPECIAL_TOKENS}.")
+        special_tokens = BERT_SPECIAL_TOKENS if special_tokens is None else special_tokens
+        _check_special_tokens(special_tokens, vocabulary)
+        check_between("pair_separators", pair_separators, 1, 2)
         self._vocabulary = np.array(vocabulary, object)  # a list would be tracked entry by entry by tf.Module
-        ids = [vocabulary.index(token) for token in SPECIAL_TOKENS]
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = ids
+        self._special_ids = MappingProxyType(  # so would a dict
+            {name: vocabulary.index(special_tokens[name]) for name in SPECIAL_NAMES if name in special_tokens}
+        )
+        self.pair_separators = pair_separators
         self._word_starts = tf.constant(word_starts, tf.int32)
 
     @property
@@ -72,9 +87,44 @@ class Tokenizer(tf.Module, abc.ABC):
         return len(self._vocabulary)
 
     @property
+    def special_tokens(self) -> dict[str, str]:
+        """Name -> token, in the order pad, unk, cls, sep, mask; those it has."""
+        return {name: self._vocabulary[token_id] for name, token_id in self._special_ids.items()}
+
+    @property
     def special_ids(self) -> list[int]:
-        """Ids of [PAD] [UNK] [CLS] [SEP] [MASK], in this order."""
-        return [self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id]
+        """Distinct ids of the special tokens, in the order pad, unk, cls, sep, mask."""
+        return list(dict.fromkeys(self._special_ids.values()))
+
+    @property
+    def pad_id(self) -> int:
+        """Id of the token that fills up rows."""
+        return self._special_id("pad")
+
+    @property
+    def unk_id(self) -> int:
+        """Id of what stands for text that has no token."""
+        return self._special_id("unk")
+
+    @property
+    def cls_id(self) -> int:
+        """Id of the token rows begin with."""
+        return self._special_id("cls")
+
+    @property
+    def sep_id(self) -> int:
+        """Id of the token that ends a text."""
+        return self._special_id("sep")
+
+    @property
+    def mask_id(self) -> int:
+        """Id of the token that hides another."""
+        return self._special_id("mask")
+
+    def _special_id(self, name: str) -> int:
+        if name not in self._special_ids:
+            raise InputError(f"This needs a tokenizer with a {name} token. Received: one with {self.special_tokens}.")
+        return self._special_ids[name]
 
     def tokenize(self, text) -> tf.RaggedTensor:
         """Token ids of each text, without special tokens.
@@ -119,24 +169,28 @@ class Tokenizer(tf.Module, abc.ABC):
     ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """`[CLS] first [SEP] second [SEP]` of each row, the longer text cut first until the row fits.
 
+        With `pair_separators` 2 it is `[CLS] first [SEP] [SEP] second [SEP]`, all of it in segment 0.
+
         Args:
             first_ids, second_ids: int32 (B, (T)), what `tokenize` returned for each text of the pairs.
-            sequence_length: at least 5, so that a token of each text has room.
+            sequence_length: at least 4 + `pair_separators`, so that a token of each text has room.
 
         Returns:
             token_ids and segment_ids, both RaggedTensor int32 (B, (T)); segment 0 goes up to the first [SEP].
 
         Example: room for 5 tokens, texts of 9 and 2 -> 3 and 2 stay; texts of 9 and 9 -> 3 and 2.
         """
-        room = sequence_length - 3
+        room = sequence_length - 2 - self.pair_separators
         first, second = (tf.cast(ids.row_lengths(), tf.int32) for ids in (first_ids, second_ids))
         first_kept = tf.minimum(first, tf.maximum(room - second, -(-room // 2)))
         first_ids, second_ids = _row_starts(first_ids, first_kept), _row_starts(second_ids, room - first_kept)
         column = tf.fill([first_ids.nrows(), 1], 0)
-        parts = [column + self.cls_id, first_ids, column + self.sep_id], [second_ids, column + self.sep_id]
+        separator = column + self.sep_id
+        parts = [column + self.cls_id, first_ids, *[separator] * self.pair_separators], [second_ids, separator]
         first_ids, second_ids = (tf.concat(part, axis=1) for part in parts)
         segments = [first_ids.with_flat_values(tf.zeros_like(first_ids.flat_values))]
-        segments += [second_ids.with_flat_values(tf.ones_like(second_ids.flat_values))]
+        second_segment = 1 if self.pair_separators == 1 else 0
+        segments += [second_ids.with_flat_values(tf.fill(tf.shape(second_ids.flat_values), second_segment))]
         return tf.concat([first_ids, second_ids], axis=1), tf.concat(segments, axis=1)
 
     def detokenize(self, token_ids) -> tf.Tensor:
@@ -179,7 +233,13 @@ class Tokenizer(tf.Module, abc.ABC):
         Raises:
             InputError: if `directory` is taken.
         """
-        arguments = {"kind": self.kind, "vocabulary_size": self.vocabulary_size, **self._arguments()}
+        arguments = {
+            "kind": self.kind,
+            "vocabulary_size": self.vocabulary_size,
+            "special_tokens": self.special_tokens,
+            "pair_separators": self.pair_separators,
+            **self._arguments(),
+        }
         with write_directory(directory, "tokenizer", arguments, inputs=inputs) as unfinished:
             self._write(unfinished)
 
@@ -209,6 +269,16 @@ def valid_utf8(text: tf.Tensor) -> tf.Tensor:
     return tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
 
 
+def check_vocabulary(vocabulary: list[str]) -> None:
+    """Raise InputError for an empty or repeated token."""
+    seen = set()
+    for position, token in enumerate(vocabulary):
+        if not token or token in seen:
+            reason = "repeats an earlier token" if token else "is empty"
+            raise InputError(f"Vocabulary entry {position} {reason}; tokens must be distinct. Received: {token!r}.")
+        seen.add(token)
+
+
 def _row_starts(ids: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:
     """The first `lengths[b]` ids of row b, or all if it has fewer: int32 (B, (T)).
 
@@ -217,6 +287,21 @@ def _row_starts(ids: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:
     lengths = tf.minimum(tf.cast(lengths, ids.row_splits.dtype), ids.row_lengths())
     places = tf.ragged.range(ids.row_starts(), ids.row_starts() + lengths)
     return places.with_flat_values(tf.gather(ids.flat_values, places.flat_values))
+
+
+def _check_special_tokens(special_tokens: Mapping[str, str], vocabulary: list[str]) -> None:
+    for name in special_tokens:
+        check_one_of("special_tokens", name, SPECIAL_NAMES)
+    if "pad" not in special_tokens:
+        raise InputError(
+            f"`special_tokens` must name a pad token: rows are filled up with it. Received: {special_tokens}."
+        )
+    known = set(vocabulary)
+    missing = [token for token in special_tokens.values() if token not in known]
+    if missing:
+        raise InputError(
+            f"The vocabulary lacks {' '.join(missing)}; a tokenizer needs {list(special_tokens.values())}."
+        )
 
 
 def _as_batch(text) -> tf.Tensor:

@@ -5,8 +5,11 @@ from pathlib import Path
 from tfllm.checks import InputError, check_one_of
 from tfllm.manifest import check_files, read_manifest
 from tfllm.tokenizers.base import Tokenizer
+from tfllm.tokenizers.byte_bpe import ByteBpeTokenizer, read_byte_bpe
 from tfllm.tokenizers.sentencepiece import MODEL_FILE, SentencePieceTokenizer
 from tfllm.tokenizers.wordpiece import VOCABULARY_FILE, WordPieceTokenizer, read_vocabulary
+
+KINDS = ("wordpiece", "sentencepiece", "byte-bpe")
 
 
 def load_tokenizer(directory: str | Path) -> Tokenizer:
@@ -21,11 +24,14 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
     manifest = read_manifest(directory, "tokenizer")
     check_files(directory, manifest)
     try:
-        arguments = manifest["arguments"]
-        kind = arguments["kind"]
-        check_one_of("kind", kind, ["wordpiece", "sentencepiece"])
+        arguments = dict(manifest["arguments"])
+        kind = arguments.pop("kind")
+        check_one_of("kind", kind, KINDS)
+        del arguments["vocabulary_size"]
         if kind == "wordpiece":
-            return WordPieceTokenizer(read_vocabulary(directory / VOCABULARY_FILE), lowercase=arguments["lowercase"])
-        return SentencePieceTokenizer((directory / MODEL_FILE).read_bytes())
-    except (KeyError, TypeError, FileNotFoundError) as error:
+            return WordPieceTokenizer(read_vocabulary(directory / VOCABULARY_FILE), **arguments)
+        if kind == "sentencepiece":
+            return SentencePieceTokenizer((directory / MODEL_FILE).read_bytes(), **arguments)
+        return ByteBpeTokenizer(*read_byte_bpe(directory), **arguments)
+    except (KeyError, TypeError, AttributeError, FileNotFoundError) as error:
         raise InputError(f"{directory} is not a complete tokenizer: {error!r}.") from None

@@ -23,7 +23,7 @@ def report(tokenizer: Tokenizer, texts: Iterable[str]) -> dict:
 
     Returns:
         `texts`, `tokens`: how many. `bytes_per_token`, `characters_per_token`: UTF-8 bytes and characters of the texts
-        per token; more means shorter sequences. `unknown_rate`: part of the tokens that are [UNK].
+        per token; more means shorter sequences. `unknown_rate`: part of the tokens that are the unk token.
         `round_trip_failures`: texts whose ids, turned into text and tokenized again, are other ids.
         `round_trip_examples`: up to five of them, as `{"text", "decoded"}`, cut to 200 characters.
 
@@ -39,7 +39,8 @@ def report(tokenizer: Tokenizer, texts: Iterable[str]) -> dict:
         totals["characters"] += sum(map(len, batch))
         totals["bytes"] += int(tf.reduce_sum(tf.strings.length(batch)))
         totals["tokens"] += ids.flat_values.shape[0]
-        totals["unknown"] += int(np.count_nonzero(ids.flat_values == tokenizer.unk_id))
+        if "unk" in tokenizer.special_tokens:
+            totals["unknown"] += int(np.count_nonzero(ids.flat_values == tokenizer.unk_id))
         totals["failures"] += len(failed)
         for row in failed[: EXAMPLES - len(examples)]:
             text = decoded[row].numpy().decode()

@@ -4,6 +4,7 @@ In: a serialized model. Out: a `Tokenizer`. On disk: `sentencepiece.model`.
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import sentencepiece
@@ -12,7 +13,7 @@ import tensorflow_text as tf_text
 from tensorflow_text.python.ops import sentencepiece_tokenizer as tf_text_sentencepiece
 
 from tfllm.checks import InputError
-from tfllm.tokenizers.base import SPECIAL_TOKENS, Tokenizer, valid_utf8
+from tfllm.tokenizers.base import BERT_SPECIAL_TOKENS, Tokenizer, valid_utf8
 from tfllm.tokenizers.characters import is_cjk
 from tfllm.tokenizers.offsets import character_boundaries, to_characters
 
@@ -36,9 +37,11 @@ class SentencePieceTokenizer(Tokenizer):
 
     kind = "sentencepiece"
 
-    def __init__(self, model: bytes):
+    def __init__(self, model: bytes, special_tokens: Mapping[str, str] | None = None, pair_separators: int = 1):
         vocabulary = _read_pieces(model)
-        super().__init__(vocabulary, [_begins_word(piece) for piece in vocabulary])
+        special = set((special_tokens or BERT_SPECIAL_TOKENS).values())
+        word_starts = [piece in special or _begins_word(piece) for piece in vocabulary]
+        super().__init__(vocabulary, word_starts, special_tokens, pair_separators)
         self._model = model
         self._pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
         self._pieces._model_resource = _LastingResource(model, None)
@@ -83,4 +86,4 @@ def _read_pieces(model: bytes) -> list[str]:
 
 
 def _begins_word(piece: str) -> bool:
-    return piece in SPECIAL_TOKENS or piece.startswith(SPACE) or is_cjk(piece[0])
+    return piece.startswith(SPACE) or is_cjk(piece[0])

@@ -3,13 +3,14 @@
 In: a list of tokens, continuations marked with "##". Out: a `Tokenizer`. On disk: `vocab.txt`, one token a line.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tfllm.checks import InputError
-from tfllm.tokenizers.base import Tokenizer
+from tfllm.tokenizers.base import Tokenizer, check_vocabulary
 from tfllm.tokenizers.normalize import BertNormalizer
 from tfllm.tokenizers.offsets import character_boundaries, pick, to_characters
 
@@ -34,9 +35,16 @@ class WordPieceTokenizer(Tokenizer):
 
     kind = "wordpiece"
 
-    def __init__(self, vocabulary: list[str], lowercase: bool = True):
-        _check_vocabulary(vocabulary)
-        super().__init__(vocabulary, [not _is_continuation(token) for token in vocabulary])
+    def __init__(
+        self,
+        vocabulary: list[str],
+        lowercase: bool = True,
+        special_tokens: Mapping[str, str] | None = None,
+        pair_separators: int = 1,
+    ):
+        check_vocabulary(vocabulary)
+        word_starts = [not _is_continuation(token) for token in vocabulary]
+        super().__init__(vocabulary, word_starts, special_tokens, pair_separators)
         self.lowercase = lowercase
         self._normalizer = BertNormalizer(lowercase)
         try:
@@ -44,7 +52,7 @@ class WordPieceTokenizer(Tokenizer):
                 vocabulary,
                 max_bytes_per_word=MAX_BYTES_PER_WORD,
                 token_out_type=tf.int32,
-                unknown_token="[UNK]",
+                unknown_token=vocabulary[self.unk_id],
                 support_detokenization=True,
             )
         except RuntimeError as error:
@@ -101,12 +109,3 @@ def _encode(code_points: tf.RaggedTensor) -> tf.Tensor:
 
 def _is_continuation(token: str) -> bool:
     return token.startswith("##") and len(token) > 2
-
-
-def _check_vocabulary(vocabulary: list[str]) -> None:
-    seen = set()
-    for position, token in enumerate(vocabulary):
-        if not token or token in seen:
-            reason = "repeats an earlier token" if token else "is empty"
-            raise InputError(f"Vocabulary entry {position} {reason}; tokens must be distinct. Received: {token!r}.")
-        seen.add(token)

@@ -1,0 +1,23 @@
+"""What stands beside each of a sequence of values, and in which row each stands."""
+
+import tensorflow as tf
+
+
+def before(values: tf.Tensor, places: int, nothing) -> tf.Tensor:
+    """The value `places` before each of (N,); `nothing` at the beginning. Example: 5 6 7 -> nothing 5 6."""
+    return tf.concat([tf.fill([places], nothing), values], axis=0)[: tf.size(values)]
+
+
+def after(values: tf.Tensor, places: int, nothing) -> tf.Tensor:
+    """The value `places` after each of (N,); `nothing` at the end. Example: 5 6 7 -> 6 7 nothing."""
+    return tf.concat([values, tf.fill([places], nothing)], axis=0)[places:]
+
+
+def row_numbers(ragged: tf.RaggedTensor) -> tf.Tensor:
+    """The row of each value: int64 (N,).
+
+    `RaggedTensor.value_rowids` needs memory for rows times the longest row; this one for the values only.
+    """
+    size = tf.size(ragged.flat_values, tf.int64)
+    begins = tf.scatter_nd(ragged.row_starts()[:, tf.newaxis], tf.ones_like(ragged.row_starts()), [size + 1])
+    return tf.cumsum(begins[:-1]) - 1
