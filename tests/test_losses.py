@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfllm.checks import InputError
 from tfllm.losses import (
+    ChoiceLoss,
     ClassificationLoss,
     CosineLoss,
     InBatchNegativesLoss,
@@ -201,3 +202,14 @@ def test_a_span_loss_is_rebuilt_from_its_configuration():
     assert again.get_config() == SpanLoss(0.2).get_config()
     with pytest.raises(InputError, match="`label_smoothing` must be between 0 and 1"):
         SpanLoss(1.5)
+
+
+def test_the_right_choice_is_told_from_those_that_are_there():
+    targets = np.array([[0, 1, -1], [1, 0, 0]])
+    logits = np.array([[[0.0], [0.0], [50.0]], [[np.log(2)], [0.0], [0.0]]])
+    np.testing.assert_allclose(ChoiceLoss().call(targets, logits), [np.log(2), np.log(2)], rtol=1e-6)
+    # Smoothing of 0.3 puts 0.15 on each of two choices, or 0.1 on each of three: the right one has 0.85, or 0.8.
+    second = -(0.8 * np.log(1 / 2) + 0.2 * np.log(1 / 4))
+    np.testing.assert_allclose(ChoiceLoss(0.3).call(targets, logits), [np.log(2), second], rtol=1e-6)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(ChoiceLoss(0.3)), safe_mode=True)
+    assert again.get_config() == ChoiceLoss(0.3).get_config()
