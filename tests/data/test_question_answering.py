@@ -206,6 +206,17 @@ def test_a_long_question_is_cut_to_a_third_and_a_large_stride_skips_nothing():
     assert (default_stride(8), default_stride(128), default_stride(512)) == (2, 42, 128)
 
 
+def test_two_separators_leave_the_context_in_segment_1():
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
+    tokenizer = WordPieceTokenizer(vocabulary)
+    tokenizer.pair_separators = 2
+    windows = cut_windows(tokenizer, tokenizer.tokenize("a a"), tokenizer.tokenize("b " * 5), 10, stride=2)
+    cls, sep, a, b = tokenizer.cls_id, tokenizer.sep_id, 5, 6
+    assert windows.token_ids.to_list() == [[cls, a, a, sep, sep, b, b, b, b, sep]] * 2
+    assert windows.segment_ids.to_list() == [[0] * 5 + [1] * 5] * 2
+    assert (windows.starts.numpy().tolist(), windows.places.numpy().tolist()) == ([0, 1], [5, 5])
+
+
 @pytest.mark.parametrize(("length", "stride"), [(7, 2), (16, 0)])
 def test_windows_without_room_or_step_are_refused(length, stride):
     tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])

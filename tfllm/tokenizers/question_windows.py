@@ -13,7 +13,6 @@ from tfllm import checks
 from tfllm.tokenizers.base import Tokenizer
 
 LARGEST_STRIDE = 128
-_SPECIAL = 3  # [CLS], [SEP], [SEP]
 _QUESTION_SHARE = 3  # a question keeps a third of a window's room at most
 
 
@@ -21,7 +20,9 @@ class Windows(NamedTuple):
     """W windows, those of a question after one another.
 
     Attributes:
-        token_ids, segment_ids: ragged int32 (W, (T)); segment 0 up to the first [SEP].
+        token_ids: ragged int32 (W, (T)).
+        segment_ids: ragged int32 (W, (T)), 1 from the context on; also where pairs are one segment: it is how
+            the span head knows the context, and encoders without segments do not look at it.
         questions: int32 (W,), which of the B questions the window belongs to.
         starts: int32 (W,), the context token the window's part begins with.
         places: int32 (W,), where in the window that token stands.
@@ -65,10 +66,11 @@ def cut_windows(
     checks.check_at_least("sequence_length", sequence_length, 8)
     stride = default_stride(sequence_length) if stride is None else stride
     checks.check_at_least("stride", stride, 1)
-    question_ids = question_ids[:, : (sequence_length - _SPECIAL) // _QUESTION_SHARE]
+    whole_room = sequence_length - 2 - tokenizer.pair_separators
+    question_ids = question_ids[:, : whole_room // _QUESTION_SHARE]
     question_lengths = tf.cast(question_ids.row_lengths(), tf.int32)  # (B,)
     context_lengths = tf.cast(context_ids.row_lengths(), tf.int32)
-    room = sequence_length - _SPECIAL - question_lengths
+    room = whole_room - question_lengths
     step = tf.minimum(stride, room)
     beyond = tf.maximum(context_lengths - room, 0)  # tokens that do not fit into the first window
     counts = 1 - (-beyond // step)  # (B,)
@@ -79,6 +81,8 @@ def cut_windows(
     first = tf.gather(tf.cast(context_ids.row_starts(), tf.int32), questions) + starts
     parts = tf.ragged.range(first, first + lengths, row_splits_dtype=tf.int64)
     parts = parts.with_flat_values(tf.gather(context_ids.flat_values, parts.flat_values))
-    token_ids, segment_ids = tokenizer.wrap_pair(tf.gather(question_ids, questions), parts, sequence_length)
-    places = tf.gather(question_lengths, questions) + 2
-    return Windows(token_ids, segment_ids, questions, starts, places, lengths)
+    token_ids, _ = tokenizer.wrap_pair(tf.gather(question_ids, questions), parts, sequence_length)
+    places = tf.gather(question_lengths, questions) + 1 + tokenizer.pair_separators
+    positions = tf.ragged.range(tf.cast(token_ids.row_lengths(), tf.int32), row_splits_dtype=tf.int64)
+    second = positions.flat_values >= tf.gather(places, token_ids.value_rowids())
+    return Windows(token_ids, token_ids.with_flat_values(tf.cast(second, tf.int32)), questions, starts, places, lengths)
