@@ -8,7 +8,9 @@ from tfllm.data.embedding import EmbeddingBatches, read_pair_table
 from tfllm.data.features import FEATURES, check_dataset
 from tfllm.data.inspect import check_data
 from tfllm.data.multilabel import encode_label_sets, multilabel_batches, read_multilabel_table
+from tfllm.data.multiple_choice import Choices, multiple_choice_batches, read_choices
 from tfllm.data.pretraining import find_records, masked_lm_dataset, read_held_out
+from tfllm.data.question_answering import Questions, fold_questions, question_batches, read_questions, split_questions
 from tfllm.data.records import write_records
 from tfllm.data.records_dataset import check_records, read_records, records_dataset
 from tfllm.data.regression import read_scored_table, regression_batches
@@ -20,10 +22,12 @@ from tfllm.data.tagging import tagging_batches
 
 __all__ = [
     "FEATURES",
+    "Choices",
     "EmbeddingBatches",
     "Encoded",
     "GroupedBatches",
     "PackedBatches",
+    "Questions",
     "Table",
     "TaggedTexts",
     "TextTargets",
@@ -39,13 +43,18 @@ __all__ = [
     "encode_texts",
     "expand_paths",
     "find_records",
+    "fold_questions",
     "fold_tables",
     "masked_lm_dataset",
     "multilabel_batches",
+    "multiple_choice_batches",
     "overlap_warning",
+    "question_batches",
+    "read_choices",
     "read_held_out",
     "read_multilabel_table",
     "read_pair_table",
+    "read_questions",
     "read_records",
     "read_scored_table",
     "read_table",
@@ -53,6 +62,7 @@ __all__ = [
     "read_texts",
     "records_dataset",
     "regression_batches",
+    "split_questions",
     "split_table",
     "tagging_batches",
     "text_dataset",
