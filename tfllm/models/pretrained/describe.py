@@ -37,6 +37,7 @@ _LEFT_OUT = {
     "next_sentence_logits": "the head of next-sentence prediction",
 }
 
+_TOKENIZED = {"roberta": False, "xlm-roberta": True}  # by SentencePiece; otherwise the two are one
 _TELLING = (
     *("num_segments", "activation", "layer_norm_epsilon", "embedding_dim", "share_layers"),
     *("pooler_activation", "relative_buckets"),
@@ -116,27 +117,18 @@ def _encoder_arguments(recipe: dict) -> dict:
 
 
 def _choose(arguments: dict, kind: str, sentencepiece: bool) -> Architecture:
-    """The first architecture that has exactly these weights, or all but a pooler nobody reads."""
-    fitting = [
-        architecture
-        for architecture in ARCHITECTURES.values()
-        if architecture.is_made_by(arguments)
-        and (kind != "ForMaskedLM" or architecture.head_activation in (None, arguments["activation"]))
-        and (architecture.model_type != "xlm-roberta" or sentencepiece)
-        and (architecture.model_type != "roberta" or not sentencepiece)
-    ]
-    ours = arguments["pooler_activation"]
-    poolers = [_pooler(architecture, kind) for architecture in fitting]
-    exact = [each for each, pooler in zip(fitting, poolers, strict=True) if pooler == ours]
-    without = [each for each, pooler in zip(fitting, poolers, strict=True) if pooler is None]
-    untrained = fitting if kind == "Model" and ours is None else []  # transformers fills in a pooler nobody asked for
-    chosen = [*exact, *without, *untrained]
-    if not chosen:
-        differing = {name: value for name, value in arguments.items() if name in _TELLING}
-        raise InputError(
-            f"transformers has no encoder with this combination and a head like this one ({kind}): {differing}."
-        )
-    return chosen[0]
+    """The first architecture that computes the same."""
+    for architecture in ARCHITECTURES.values():
+        theirs, ours = _pooler(architecture, kind), arguments["pooler_activation"]
+        if (
+            architecture.is_made_by(arguments)
+            and (kind != "ForMaskedLM" or architecture.head_activation in (None, arguments["activation"]))
+            and (theirs in (None, ours) or (kind == "Model" and ours is None))
+            and (architecture.model_type not in _TOKENIZED or _TOKENIZED[architecture.model_type] == sentencepiece)
+        ):
+            return architecture
+    telling = {name: arguments[name] for name in _TELLING}
+    raise InputError(f"transformers has no encoder with this combination and a head like this one ({kind}): {telling}.")
 
 
 def _pooler(architecture: Architecture, kind: str) -> str | None:

@@ -30,7 +30,7 @@ ARCHITECTURES = {
     architecture.model_type: architecture
     for architecture in (BERT, ROBERTA, XLM_ROBERTA, DISTILBERT, ELECTRA, ALBERT, MPNET)
 }
-_OTHER_POOLER = "a pooler the head does not read: it has a dense layer of its own"
+_UNREAD_POOLER = "a pooler that this head does not read"
 POSITIONS = "position_embedding/embeddings"
 
 
@@ -74,7 +74,7 @@ def fill(
         tensors: all there are, by name.
         head: what is put on a bare encoder.
     """
-    tensors, left_out = _without_unused(architecture, kind, tensors)
+    tensors, left_out = _without_unused(architecture, kind, head, tensors)
     tensors = _without_copies(architecture, config, tensors)
     prefix = architecture.prefix if any(name.startswith(architecture.prefix) for name in tensors) else ""
     encoder, first_position = _read_encoder(config, architecture, kind, prefix, tensors)
@@ -139,13 +139,13 @@ def _read_encoder(
 
 
 def _without_unused(
-    architecture: Architecture, kind: str, tensors: dict[str, Tensor]
+    architecture: Architecture, kind: str, head: Head | None, tensors: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    patterns = dict(architecture.unused)
-    if "pooled_dense" in architecture.heads[kind] and "pooled_dense" in architecture.names:
-        patterns[f"({re.escape(architecture.prefix)})?{re.escape(architecture.names['pooled_dense'])}\\..*"] = (
-            _OTHER_POOLER
-        )
+    patterns, pooler = dict(architecture.unused), architecture.names.get("pooled_dense")
+    own = "pooled_dense" in architecture.heads[kind]
+    reads_pooler = (kind == "Model" and head is None) or (kind == "ForSequenceClassification" and not own)
+    if pooler and not reads_pooler:
+        patterns[rf"({re.escape(architecture.prefix)})?{re.escape(pooler)}\..*"] = _UNREAD_POOLER
     left_out = {name: reason for name in tensors for pattern, reason in patterns.items() if re.fullmatch(pattern, name)}
     return {name: tensor for name, tensor in tensors.items() if name not in left_out}, left_out
 
