@@ -52,6 +52,16 @@ def test_lowercase_is_the_default_of_wordpiece_only(corpus, tmp_path):
     assert pieces.tokenize("The").to_list() != pieces.tokenize("the").to_list()
 
 
+def test_byte_bpe_gives_every_text_back(corpus, tmp_path):
+    out = run("train", corpus, "--out", tmp_path / "t", "--kind", "byte-bpe", "--vocabulary-size", 280)
+    assert "byte-bpe, 280 tokens" in out
+    tokenizer = load_tokenizer(tmp_path / "t")
+    texts = ["The KETTLE\r\n  sang\0 🙂", "没见过的字"]
+    assert [text.decode() for text in tokenizer.detokenize(tokenizer.tokenize(texts)).numpy()] == texts
+    with pytest.raises(InputError, match="`lowercase` is for the other kinds"):
+        train_tokenizer(corpus, kind="byte-bpe", lowercase=True)
+
+
 def test_train_reads_a_column_of_a_gzipped_table(tmp_path):
     with gzip.open(tmp_path / "reviews.csv.gz", "wt", encoding="utf-8") as stream:
         stream.write("label,review\n" + "".join(f"zzz,{line}\n" for line in LINES))

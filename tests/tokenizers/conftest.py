@@ -1,8 +1,8 @@
-"""Small tokenizers of both kinds, trained once on text written here."""
+"""Small tokenizers of all kinds, trained once on text written here."""
 
 import pytest
 
-from tfllm.tokenizers import train_sentencepiece, train_wordpiece
+from tfllm.tokenizers import train_byte_bpe, train_sentencepiece, train_wordpiece
 
 TEXTS = [
     "The kettle was still warm when Ms. O'Neill came home, and the cat had eaten the fish.",
@@ -32,6 +32,11 @@ def sentencepiece():
     return train_sentencepiece(TEXTS * 3, vocabulary_size=500)
 
 
-@pytest.fixture(scope="session", params=["wordpiece", "sentencepiece"])
+@pytest.fixture(scope="session")
+def byte_bpe():
+    return train_byte_bpe(TEXTS * 3, vocabulary_size=500)
+
+
+@pytest.fixture(scope="session", params=["wordpiece", "sentencepiece", "byte_bpe"])
 def tokenizer(request):
     return request.getfixturevalue(request.param)

@@ -1,13 +1,12 @@
 """`tfllm tokenizer`: train a tokenizer, see what it does to a text, measure it on a corpus."""
 
-import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfllm.checks import check_one_of
+from tfllm.checks import InputError, check_one_of
 from tfllm.cli import options
 from tfllm.cli.startup import load_tensorflow
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from tfllm.tokenizers import Tokenizer
 
-KINDS = ("wordpiece", "sentencepiece")
+KINDS = ("wordpiece", "sentencepiece", "byte-bpe")
 MODEL_TYPES = ("unigram", "bpe")
 
 app = typer.Typer(no_args_is_help=True, help="Train, try and measure tokenizers.")
@@ -44,28 +43,34 @@ def train_tokenizer(
     Args:
         corpus: a file, glob, directory or `tfds:NAME`, or a list of them; read as a stream.
         out: directory to write; it must not exist.
-        kind: "wordpiece" or "sentencepiece".
+        kind: "wordpiece", "sentencepiece" or "byte-bpe".
         model_type: of SentencePiece: "unigram" or "bpe".
         vocabulary_size: most tokens wanted; a small corpus gives fewer.
-        lowercase: default True for WordPiece (with accents stripped), False for SentencePiece.
+        lowercase: default True for WordPiece (with accents stripped), False for the others; byte-bpe has no True.
         text: column that holds the text, in tables and JSON lines.
         encoding, on_bad_rows: see `read_texts`.
 
     Raises:
-        InputError: if the corpus cannot be read or has no text, or `out` is taken.
+        InputError: if the corpus cannot be read or has no text, `out` is taken, or `lowercase` is asked of byte-bpe.
     """
     from tfllm.data.sources import expand_paths, read_texts
     from tfllm.manifest import check_free
-    from tfllm.tokenizers import train_sentencepiece, train_wordpiece
+    from tfllm.tokenizers import train_byte_bpe, train_sentencepiece, train_wordpiece
 
     check_one_of("kind", kind, KINDS)
     check_one_of("model_type", model_type, MODEL_TYPES)
     if out is not None:
         check_free(out)
-    train = train_wordpiece if kind == "wordpiece" else functools.partial(train_sentencepiece, model_type=model_type)
-    lowercase = kind == "wordpiece" if lowercase is None else lowercase
+    if lowercase and kind == "byte-bpe":
+        raise InputError("byte-bpe gives every text back as it was: `lowercase` is for the other kinds.")
     texts = read_texts(corpus, text, encoding=encoding, on_bad_rows=on_bad_rows)
-    tokenizer = train(texts, vocabulary_size=vocabulary_size, lowercase=lowercase)
+    if kind == "byte-bpe":
+        tokenizer = train_byte_bpe(texts, vocabulary_size=vocabulary_size)
+    elif kind == "sentencepiece":
+        options = {"lowercase": bool(lowercase), "model_type": model_type}
+        tokenizer = train_sentencepiece(texts, vocabulary_size=vocabulary_size, **options)
+    else:
+        tokenizer = train_wordpiece(texts, vocabulary_size=vocabulary_size, lowercase=lowercase is not False)
     if out is not None:
         tokenizer.save(out, inputs=[source for source in expand_paths(corpus) if isinstance(source, Path)])
     return tokenizer
@@ -75,14 +80,14 @@ def train_tokenizer(
 def train(
     corpus: Corpus,
     out: Annotated[Path, typer.Option(help="Directory to write.")],
-    kind: Annotated[str, typer.Option(help="wordpiece or sentencepiece.")] = "wordpiece",
+    kind: Annotated[str, typer.Option(help="wordpiece, sentencepiece or byte-bpe.")] = "wordpiece",
     model_type: Annotated[str, typer.Option(help="Of SentencePiece: unigram or bpe.")] = "unigram",
     vocabulary_size: Annotated[int, typer.Option(help="Most tokens wanted; a small corpus gives fewer.")] = 8000,
     lowercase: Annotated[
         bool | None,
         typer.Option(
             "--lowercase/--no-lowercase",
-            help="Lower-case; WordPiece also strips accents. Default: yes for WordPiece, no for SentencePiece.",
+            help="Lower-case; WordPiece also strips accents. Default: yes for WordPiece, no for the others.",
         ),
     ] = None,
     text: Column = None,

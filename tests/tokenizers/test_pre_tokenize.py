@@ -1,0 +1,63 @@
+"""GPT-2's words against the regular expression of the reference, on every character and on random strings."""
+
+import random
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tokenizers import pre_tokenizers
+
+from tfllm.tokenizers.pre_tokenize import Gpt2Words
+
+REFERENCE = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+PIECES = [
+    *["a", "Wort", "é", "e\u0301", "中", "한", "ǅ", "ª", "ʼ", "א", "ا", "1", "²", "Ⅷ", "½", "٣", "〇", "𝟘", "१"],
+    *[" ", "  ", "   ", "\n", "\r\n", "\t", "\u00a0", "\u0085", "\u2028", "\u3000", "\u200b", "\ufeff", "\x1c", "\0"],
+    *["'", "''", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'S", "'RE", "'l", "'r", "'v", "’s", "s", "ll", "e"],
+    *[".", "...", "!?", "-", "_", "$", "👨‍👩‍👧", "🏳️‍🌈", "\ufffd", "\ue000", "\u0301", "\u202e", "\U0010ffff"],
+]
+
+
+@pytest.fixture(scope="module")
+def words():
+    return Gpt2Words()
+
+
+def begins(words, texts):
+    found = words(tf.strings.unicode_decode(texts, "UTF-8"))
+    return [np.flatnonzero(row).tolist() for row in found.to_list()]
+
+
+def expected(texts):
+    return [[first for _, (first, _) in REFERENCE.pre_tokenize_str(text)] for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Hello world", ["Hello", " world"]),
+        ("a  b \n", ["a", " ", " b", " \n"]),
+        ("a\n b", ["a", "\n", " b"]),
+        ("don't 's '  'd'll", ["don", "'t", " '", "s", " '", " ", " '", "d", "'ll"]),
+        ("we're'respect DON'T", ["we", "'re", "'re", "spect", " DON", "'", "T"]),
+        ("x²3 Ⅷ,;", ["x", "²3", " Ⅷ", ",;"]),
+        ("", []),
+    ],
+)
+def test_words_are_those_of_the_expression(words, text, parts):
+    limits = [*begins(words, [text])[0], len(text)]
+    assert [text[first:after] for first, after in pairwise(limits)] == parts
+
+
+def test_random_strings_are_split_as_the_reference_does(words):
+    generator = random.Random(0)
+    texts = ["".join(generator.choices(PIECES, k=generator.randrange(12))) for _ in range(20_000)]
+    assert begins(words, texts) == expected(texts)
+
+
+def test_every_character_is_of_the_class_the_reference_has_it_in(words):
+    # Where a word begins in "a?1?." tells letters, numbers, white space and the rest apart.
+    for first in [*range(0, 0x40000, 0x4000), 0xE0000, 0xF0000, 0x10C000]:
+        text = "".join(f"a{chr(c)}1{chr(c)}." for c in range(first, first + 0x4000) if not 0xD800 <= c < 0xE000)
+        assert begins(words, [text]) == expected([text])
