@@ -5,7 +5,7 @@ values.
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import numpy as np
@@ -23,6 +23,7 @@ from tfllm.tokenizers import Tokenizer
 
 _AVERAGES = ("macro", "micro", "weighted")
 _STRINGS = tf.TensorSpec([None], tf.string)
+_LOGITS = tf.TensorSpec([None, None, None], tf.float32)
 _COLUMNS = ("precision", "recall", "f1")
 
 
@@ -36,10 +37,10 @@ def entity_scores(rows: TaggedTexts, predicted: Sequence[Sequence[Span]]) -> dic
         predicted: those found in each text, in order, not overlapping.
 
     Returns:
-        Dict of JSON values: `examples` (texts), `entities` (true ones); `f1`, `precision`, `recall` over all entities, as the
-        CoNLL shared tasks count; `strict_f1`, `strict_precision`, `strict_recall` by seqeval's strict mode (equal, as
-        only sequences that can be are predicted); `accuracy` of the tags of words; `macro`, `micro`, `weighted` (dicts
-        of `precision`, `recall`, `f1`); `per_class` (label -> these and `support`); `labels`.
+        Dict of JSON values: `examples` (texts), `entities` (true ones); `f1`, `precision`, `recall` over all entities,
+        as the CoNLL shared tasks count; `strict_f1`, `strict_precision`, `strict_recall` by seqeval's strict mode
+        (equal, as only sequences that can be are predicted); `accuracy` of the tags of words; `macro`, `micro`,
+        `weighted` (dicts of `precision`, `recall`, `f1`); `per_class` (label -> these and `support`); `labels`.
     """
     truth, found = (_iob2(rows, spans) for spans in (rows.spans, predicted))
     report = seqeval_metrics.classification_report(truth, found, output_dict=True, zero_division=0)
@@ -68,9 +69,9 @@ def word_scores(rows: TaggedTexts, predicted: Sequence[Sequence[Span]]) -> dict:
         predicted: the words found in each text.
 
     Returns:
-        Dict of JSON values: `examples` (texts), `words` (true ones); `accuracy`: the share of true words whose tag is that of the
-        found word it shares most characters with; `f1`: of words found with the right borders and tag, which is how the
-        CoNLL shared task of 2018 scores tags of plain text; `borders_f1`: of words found with the right borders;
+        Dict of JSON values: `examples` (texts), `words` (true ones); `accuracy`: the share of true words whose tag is
+        that of the found word it shares most characters with; `f1`: of words found with the right borders and tag,
+        which is how the CoNLL shared task of 2018 scores tags of plain text; `borders_f1`: with the right borders;
         `macro` and `weighted` (dicts of `precision`, `recall`, `f1` of the tags); `per_class` (tag -> these and
         `support`); `labels`.
     """
@@ -124,36 +125,58 @@ def evaluate_tagger(
     Raises:
         InputError: if the data holds entities and the model tags words, or the other way round.
     """
+    predicted = span_finder(model, tokenizer, sequence_length=sequence_length, batch_size=batch_size)(rows.texts)
+    return {**tagging_scores(model, rows, predicted), "predictions": [list(map(list, spans)) for spans in predicted]}
+
+
+def tagging_scores(model: keras.Model, rows: TaggedTexts, predicted: Sequence[Sequence[Span]]) -> dict:
+    """`entity_scores` or `word_scores`, as the model from `add_tagger_head` is for the one or the other.
+
+    Raises:
+        InputError: if `rows` are of the other kind.
+    """
     kind = read_recipe(model)["arguments"]["kind"]
     if rows.kind != kind:
         raise InputError(f"The model was trained on {kind}, and the data holds {rows.kind}: {rows.places[0]}.")
-    predicted = predict_spans(model, tokenizer, rows.texts, sequence_length=sequence_length, batch_size=batch_size)
-    scores = (entity_scores if kind == "entities" else word_scores)(rows, predicted)
-    return {**scores, "predictions": [[list(span) for span in spans] for spans in predicted]}
+    return (entity_scores if kind == "entities" else word_scores)(rows, predicted)
 
 
-def predict_spans(
-    model: keras.Model, tokenizer: Tokenizer, texts: Sequence[str], *, sequence_length: int, batch_size: int
-) -> list[list[Span]]:
-    """The spans a tagger finds in each text, on any backend of Keras: only the model itself runs there."""
+def span_finder(
+    model: keras.Model, tokenizer: Tokenizer, *, sequence_length: int, batch_size: int
+) -> Callable[[Sequence[str]], list[list[Span]]]:
+    """A function from texts to the spans that the model, as it is then, finds in each; arguments: `evaluate_tagger`.
+
+    Whatever backend of Keras the model is on, all but the model itself is what a SavedModel holds.
+    """
     check_length(model, sequence_length)
     arguments = read_recipe(model)["arguments"]
     kind, labels = arguments["kind"], arguments["labels"]
     read = tf.function(lambda text: encode(text, tokenizer, sequence_length), input_signature=[_STRINGS])
-    choose = tf.function(lambda *given: decode(*given, labels, kind), reduce_retracing=True)
-    found = [[] for _ in texts]
-    by_length = np.argsort([len(text) for text in texts], kind="stable")  # texts of a batch are padded to its longest
-    for start in range(0, len(texts), batch_size):
-        batch = by_length[start : start + batch_size]
-        text = tf.constant([texts[number].encode("utf-8", "replace") for number in batch])
-        inputs, places = read(text)
-        outputs = choose(_logits(model, inputs, batch_size), places, text)
-        columns = [outputs[name].numpy() for name in ("start", "end", NAMES[kind])]
-        for row, number in enumerate(batch):
-            count = int(outputs["count"][row])
-            starts, ends, names = (column[row, :count].tolist() for column in columns)
-            found[number] = [Span(*span, name.decode()) for *span, name in zip(starts, ends, names, strict=True)]
-    return found
+    _, places = read.get_concrete_function().structured_outputs
+    given = [_LOGITS, tf.nest.map_structure(tf.type_spec_from_value, places), _STRINGS]
+    choose = tf.function(lambda logits, *rest: decode(logits, *rest, labels, kind), input_signature=given)
+
+    def find(texts):
+        found = [[] for _ in texts]
+        by_length = np.argsort([len(text) for text in texts], kind="stable")  # a batch is padded to its longest text
+        for start in range(0, len(texts), batch_size):
+            batch = by_length[start : start + batch_size]
+            text = tf.constant([texts[number].encode("utf-8", "replace") for number in batch])
+            inputs, places = read(text)
+            outputs = choose(_logits(model, inputs, batch_size), places, text)
+            for number, spans in zip(batch, _spans(outputs, NAMES[kind]), strict=True):
+                found[number] = spans
+        return found
+
+    return find
+
+
+def _spans(outputs: dict[str, tf.Tensor], name: str) -> list[list[Span]]:
+    columns = [outputs[name].numpy().tolist() for name in ("start", "end", name)]
+    return [
+        [Span(start, end, label.decode()) for start, end, label in zip(*(part[:count] for part in row), strict=True)]
+        for count, *row in zip(outputs["count"].numpy(), *columns, strict=True)
+    ]
 
 
 def _logits(model: keras.Model, inputs: dict[str, tf.Tensor], batch_size: int) -> tf.Tensor:

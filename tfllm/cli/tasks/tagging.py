@@ -60,6 +60,17 @@ class TaggingTask(Task):
 
         return ClassificationLoss(run["label_smoothing"], reduction="mean_with_sample_weight")
 
+    def validator(self, model, tokenizer, rows, head, run):
+        from tfllm.evaluation.tagging import span_finder, tagging_scores
+
+        find = span_finder(model, tokenizer, sequence_length=run["sequence_length"], batch_size=run["batch_size"])
+
+        def validate():
+            scores = tagging_scores(model, rows, find(rows.texts))
+            return {name: scores[name] for name in self.monitors}
+
+        return validate
+
     def scores(self, model, tokenizer, rows, head, run):
         from tfllm.evaluation import evaluate_tagger
 
