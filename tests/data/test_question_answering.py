@@ -264,6 +264,13 @@ def test_targets_point_at_the_tokens_that_cover_the_answer(chinese_bert, context
     assert context[begin:end] in covered and answer in context[begin:end]
 
 
+def test_questions_that_are_cut_are_counted(chinese_bert, caplog):
+    rows = questions(["甲乙", "丙"])
+    rows.questions[1] = "什么" * 10
+    question_batches(rows, chinese_bert, sequence_length=16)
+    assert "1 of 2 questions are longer than 4 tokens and were cut." in caplog.text
+
+
 def test_a_window_without_the_whole_answer_points_at_cls(chinese_bert):
     context, answer = "甲" * 20 + "答案很长" + "乙" * 20, "答案很长"
     rows = questions([context], [[(answer, 20)]])

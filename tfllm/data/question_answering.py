@@ -25,7 +25,7 @@ from tfllm.data.splits import normal_form
 from tfllm.data.squad import is_squad, squad_rows
 from tfllm.data.tfds import TfdsSource
 from tfllm.tokenizers import Tokenizer, Tokens
-from tfllm.tokenizers.question_windows import Windows, cut_windows
+from tfllm.tokenizers.question_windows import Windows, cut_windows, longest_question
 
 log = logging.getLogger("tfllm")
 _CHUNK = 500  # questions tokenized together
@@ -262,11 +262,13 @@ def question_batches(
         Batches whose values are int32 (B, 2), places in the window; 0, that of [CLS], where the window does not hold
         the whole answer.
     """
-    token_ids, segment_ids, values, weights = [], [], [], []
+    token_ids, segment_ids, values, weights, cut = [], [], [], [], 0
+    longest = longest_question(tokenizer, sequence_length)
     for start in range(0, len(rows), _CHUNK):
         chunk = slice(start, start + _CHUNK)
         contexts = tokenizer.tokenize_with_offsets(rows.contexts[chunk])
         questions = tokenizer.tokenize(rows.questions[chunk])
+        cut += int(tf.math.count_nonzero(questions.row_lengths() > longest))
         windows = cut_windows(tokenizer, questions, contexts.ids, sequence_length, stride)
         token_ids.append(windows.token_ids)
         segment_ids.append(windows.segment_ids)
@@ -275,6 +277,8 @@ def question_batches(
         weights.append(known[windows.questions.numpy()])
     encoded, weights = Encoded(tf.concat(token_ids, axis=0), tf.concat(segment_ids, axis=0)), np.concatenate(weights)
     log.info("%d questions make %d windows of at most %d tokens", len(rows), len(weights), sequence_length)
+    if cut:
+        log.warning("%d of %d questions are longer than %d tokens and were cut.", cut, len(rows), longest)
     if not weights.all():
         log.warning("%d windows are not learnt from: no token covers their answer.", int((weights == 0).sum()))
     targets = TextTargets(np.concatenate(values), weights)

@@ -44,6 +44,11 @@ def default_stride(sequence_length: int) -> int:
     return min(LARGEST_STRIDE, max(1, sequence_length // 3))
 
 
+def longest_question(tokenizer: Tokenizer, sequence_length: int) -> int:
+    """How many tokens of a question are kept: a third of the room for text."""
+    return (sequence_length - 2 - tokenizer.pair_separators) // _QUESTION_SHARE
+
+
 def cut_windows(
     tokenizer: Tokenizer,
     question_ids: tf.RaggedTensor,
@@ -55,8 +60,8 @@ def cut_windows(
 
     Args:
         tokenizer: what made the ids.
-        question_ids, context_ids: int32 (B, (Q)) and (B, (C)), what `tokenize` returned. A question longer than a third
-            of a window is cut.
+        question_ids, context_ids: int32 (B, (Q)) and (B, (C)), what `tokenize` returned. Questions are cut to
+            `longest_question`.
         sequence_length: T at most; at least 8.
         stride: how many tokens apart windows begin; the last one begins earlier, so that it is full. None =
             `default_stride`.
@@ -66,11 +71,10 @@ def cut_windows(
     checks.check_at_least("sequence_length", sequence_length, 8)
     stride = default_stride(sequence_length) if stride is None else stride
     checks.check_at_least("stride", stride, 1)
-    whole_room = sequence_length - 2 - tokenizer.pair_separators
-    question_ids = question_ids[:, : whole_room // _QUESTION_SHARE]
+    question_ids = question_ids[:, : longest_question(tokenizer, sequence_length)]
     question_lengths = tf.cast(question_ids.row_lengths(), tf.int32)  # (B,)
     context_lengths = tf.cast(context_ids.row_lengths(), tf.int32)
-    room = whole_room - question_lengths
+    room = sequence_length - 2 - tokenizer.pair_separators - question_lengths
     step = tf.minimum(stride, room)
     beyond = tf.maximum(context_lengths - room, 0)  # tokens that do not fit into the first window
     counts = 1 - (-beyond // step)  # (B,)
