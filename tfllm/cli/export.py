@@ -1,4 +1,4 @@
-"""`tfllm export`: a model directory becomes a SavedModel that TF Serving serves."""
+"""`tfllm export`: a model directory becomes a SavedModel that TF Serving serves, or a directory for transformers."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,17 +9,48 @@ from rich.console import Console
 from tfllm.checks import check_one_of
 from tfllm.cli.startup import load_tensorflow
 
-FORMATS = ("savedmodel",)
+FORMATS = ("savedmodel", "huggingface")
 
 
 def export(
     model: Annotated[Path, typer.Argument(help="Model directory.", metavar="MODEL_DIR", show_default=False)],
-    out: Annotated[Path, typer.Option(help="savedmodels/NAME; the version number is added.", show_default=False)],
-    format: Annotated[str, typer.Option(help="savedmodel.")] = "savedmodel",
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="savedmodels/NAME; the version number is added. For huggingface the directory itself.",
+            show_default=False,
+        ),
+    ],
+    format: Annotated[str, typer.Option(help="savedmodel, or huggingface: what transformers loads.")] = "savedmodel",
 ) -> None:
-    """Write a SavedModel that takes plain strings, and check it in a process without Keras."""
+    """Write a SavedModel that takes plain strings, and check it in a process without Keras; or another format."""
     check_one_of("format", format, FORMATS)
     load_tensorflow()
+    {"savedmodel": _export_savedmodel, "huggingface": _export_huggingface}[format](Path(model), Path(out))
+
+
+def _export_huggingface(model: Path, out: Path) -> None:
+    from tfllm import manifest
+    from tfllm.export import export_huggingface
+    from tfllm.models import load_model
+    from tfllm.tokenizers import load_tokenizer
+
+    run = manifest.read_manifest(model, "model")["arguments"]["run"]
+    left_out = export_huggingface(
+        load_model(model),
+        load_tokenizer(model),
+        out,
+        sequence_length=run.get("sequence_length"),
+        card=(model / manifest.CARD).read_text("utf-8"),
+    )
+    console = Console(highlight=False)
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    console.out(f"{out}: {size / 1e6:.1f} MB, for transformers")
+    for what in left_out.values():
+        console.out(f"Left out: {what}.")
+
+
+def _export_savedmodel(model: Path, out: Path) -> None:
     from tfllm.export import export_savedmodel
     from tfllm.export.check import read_signatures
     from tfllm.manifest import read_manifest

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tfllm.tokenizers import Tokenizer
 
 _HUB, _KERAS_HUB = "hf:", "keras-hub:"
+_ROBERTA_SPECIAL_TOKENS = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
 
 
 def import_checkpoint(
@@ -88,6 +89,7 @@ def _preset_tokenizer(preset: str) -> "Tokenizer":
     import keras_hub
 
     from tfllm.tokenizers import WordPieceTokenizer
+    from tfllm.tokenizers.byte_bpe import ByteBpeTokenizer
 
     try:
         theirs = keras_hub.models.Tokenizer.from_preset(preset)
@@ -95,8 +97,11 @@ def _preset_tokenizer(preset: str) -> "Tokenizer":
         raise InputError(f"KerasHub cannot load the tokenizer of {preset!r}: {error}") from None
     if isinstance(theirs, keras_hub.tokenizers.WordPieceTokenizer):
         return WordPieceTokenizer(theirs.get_vocabulary(), lowercase=theirs.lowercase)
+    if isinstance(theirs, keras_hub.models.RobertaTokenizer):
+        merges = [tuple(merge.split(" ")) for merge in theirs.merges]
+        return ByteBpeTokenizer(theirs.get_vocabulary(), merges, _ROBERTA_SPECIAL_TOKENS, pair_separators=2)
     raise InputError(
-        f"tfllm takes over WordPiece tokenizers from KerasHub. Received: {type(theirs).__name__}. "
+        f"tfllm takes over WordPiece and byte-level BPE tokenizers from KerasHub. Received: {type(theirs).__name__}. "
         "The same model stands on the Hugging Face Hub: import that (hf:ORG/NAME)."
     )
 

@@ -1,4 +1,4 @@
-"""SavedModels for TF Serving: written, checked in a clean process, asked from Python.
+"""SavedModels for TF Serving: written, checked in a clean process, asked from Python; directories for transformers.
 
 The names are imported when they are used: asking a SavedModel must not import Keras.
 """
@@ -8,6 +8,7 @@ import importlib
 _MODULES = {
     "Predictor": "predict",
     "check_savedmodel": "check",
+    "export_huggingface": "huggingface",
     "export_savedmodel": "savedmodel",
     "predict_texts": "predict",
 }
