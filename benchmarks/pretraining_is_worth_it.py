@@ -28,15 +28,19 @@ from tfllm.evaluation import baseline_scores
 TASKS = {"en": corpora.ENGLISH_TASKS, "zh": corpora.CHINESE_TASKS}
 TOKENIZER = {"kind": "wordpiece", "vocabulary_size": 8000}  # Chinese: characters
 SEQUENCE_LENGTHS = {"en": 64, "zh": 128}  # tokens: what most texts of the tasks need
-TOKENS_PER_STEP = 2048
-PRETRAINING = {"size": "tiny", "pre_norm": True, "learning_rate": 2e-3, "dropout": 0.0, "warmup_share": 0.02}
+PRETRAINING = {
+    "en": {"size": "mini", "learning_rate": 1e-3, "steps": 12000, "tokens_per_step": 4096},
+    "zh": {"size": "tiny", "learning_rate": 2e-3, "steps": 8000, "tokens_per_step": 2048},
+}
 FINETUNING = {
-    "size": "tiny",
+    "en": {"size": "mini", "learning_rate": 5e-4},
+    "zh": {"size": "tiny", "learning_rate": 1e-3},
+}
+FOR_ALL = {
     "pre_norm": True,
     "epochs": 6,
     "batch_size": 32,
     "sequence_length": 128,
-    "learning_rate": 1e-3,
     "monitor": "accuracy",
     "patience": 6,
 }
@@ -46,7 +50,6 @@ SEEDS = (0, 1, 2)
 def main(
     data: Annotated[Path, typer.Option(help="Directory of the data sets.")],
     language: Annotated[str, typer.Option(help="en or zh.")] = "en",
-    steps: Annotated[int, typer.Option(help="Pretraining steps on the raw text.")] = 12000,
     runs: Annotated[Path, typer.Option(help="Where stages are kept.")] = Path("benchmarks/runs"),
 ) -> None:
     start(quiet=False, verbose=False)
@@ -54,21 +57,21 @@ def main(
     result = machine.load(f"pretraining_{language}") or {"command": machine.command_line(), "tasks": {}}
     result["machine"] = machine.describe()
     parts = {task: corpora.write_task(task, data, runs / task) for task in TASKS[language]}
-    result["pretraining"] = _pretrain(language, data, runs, steps, [test for _, test in parts.values()])
+    result["pretraining"] = _pretrain(language, data, runs, [test for _, test in parts.values()])
     machine.save(f"pretraining_{language}", result)
     for task, (train, test) in parts.items():
         rows = result["tasks"].setdefault(task, {"baselines": _baselines(train, test), "runs": []})
         for seed in SEEDS:
             for init in ("pretrained", "random"):
                 if not any(run["init"] == init and run["seed"] == seed for run in rows["runs"]):
-                    rows["runs"].append(_finetune(runs, task, init, seed, train, test))
+                    rows["runs"].append(_finetune(language, runs, task, init, seed, train, test))
                     machine.save(f"pretraining_{language}", result)
         for init in ("pretrained", "random"):
             accuracies = [run["accuracy"] for run in rows["runs"] if run["init"] == init]
             print(f"{task} {init}: {statistics.mean(accuracies):.4f} {accuracies}")
 
 
-def _pretrain(language: str, data: Path, runs: Path, steps: int, tests: list[Path]) -> dict:
+def _pretrain(language: str, data: Path, runs: Path, tests: list[Path]) -> dict:
     corpus, length = runs / "corpus.txt", SEQUENCE_LENGTHS[language]
     if not corpus.is_file():
         runs.mkdir(parents=True, exist_ok=True)
@@ -79,23 +82,26 @@ def _pretrain(language: str, data: Path, runs: Path, steps: int, tests: list[Pat
         cleaning = {"deduplicate": "exact", "remove_texts_of": [str(test) for test in tests]}
         write_records(corpus, runs / "tokenizer", runs / "records", sequence_length=length, **cleaning)
     if not (runs / "pretrained" / manifest.FILE_NAME).is_file():
+        chosen = dict(PRETRAINING[language])
         pretrain(
             [str(runs / "records")],
             runs / "pretrained",
             tokenizer=runs / "tokenizer",
-            steps=steps,
-            batch_size=TOKENS_PER_STEP // length,
-            **PRETRAINING,
+            batch_size=chosen.pop("tokens_per_step") // length,
+            pre_norm=True,
+            dropout=0.0,
+            warmup_share=0.02,
+            **chosen,
         )
     run = manifest.read_manifest(runs / "pretrained", "model")["arguments"]["run"]
     return {"corpus_bytes": corpus.stat().st_size, "tokenizer": TOKENIZER, "sequence_length": length, "run": run}
 
 
-def _finetune(runs: Path, task: str, init: str, seed: int, train: Path, test: Path) -> dict:
+def _finetune(language: str, runs: Path, task: str, init: str, seed: int, train: Path, test: Path) -> dict:
     out = runs / f"{task}-{init}-{seed}"
     if not (out / manifest.FILE_NAME).is_file():
         source = {"init": runs / "pretrained"} if init == "pretrained" else {"tokenizer": runs / "tokenizer"}
-        finetune([str(train)], out, seed=seed, **source, **FINETUNING)
+        finetune([str(train)], out, seed=seed, **source, **FINETUNING[language], **FOR_ALL)
     scores = evaluate(out, [str(test)])
     return {
         "init": init,
