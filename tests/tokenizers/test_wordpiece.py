@@ -3,7 +3,7 @@
 import pytest
 
 from tfllm.checks import InputError
-from tfllm.tokenizers import WordPieceTokenizer
+from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
 from tfllm.tokenizers.base import SPECIAL_TOKENS
 from tfllm.tokenizers.wordpiece import read_vocabulary
 
@@ -56,6 +56,28 @@ def test_words_of_a_hundred_characters_are_tokenized_in_every_script():
     for letter in letters[::2]:
         assert len(tokenizer.tokenize(letter * 100).to_list()[0]) == 100
     assert tokens(tokenizer, "a" * 401) == ["[UNK]"]
+
+
+def test_options_are_remembered(tmp_path):
+    options = {"strip_accents": False, "clean_text": False, "split_on_cjk": False, "max_characters_per_word": 3}
+    WordPieceTokenizer([*VOCABULARY, "中国", "é"], **options).save(tmp_path / "tokenizer")
+    tokenizer = load_tokenizer(tmp_path / "tokenizer")
+    assert {name: getattr(tokenizer, name) for name in options} == options
+    assert tokens(tokenizer, "THE中国 中国 É theee, un") == ["[UNK]", "中国", "é", "[UNK]", ",", "un"]
+
+
+def test_offsets_of_words_that_are_split_here():
+    tokenizer = WordPieceTokenizer(VOCABULARY, max_characters_per_word=12)
+    found = tokenizer.tokenize_with_offsets(["\0 The unbelievable", "E\u0301, unbelievableness the中"])
+    spans = [field.to_list() for field in (found.character_starts, found.character_ends)]
+    assert spans == [[[2, 6, 8, 14], [0, 2, 4, 21, 24]], [[5, 8, 14, 18], [2, 3, 20, 24, 25]]]
+
+
+def test_a_word_can_never_be_a_special_token():
+    names = {"pad": "pad", "unk": "unk", "cls": "un", "sep": "中"}
+    for options in ({}, {"max_characters_per_word": 100}):
+        tokenizer = WordPieceTokenizer(["pad", "unk", "un", "中", "a"], special_tokens=names, **options)
+        assert tokens(tokenizer, "a pad un 中 unk") == ["a", *["unk"] * 4]
 
 
 def test_word_starts_are_not_continuations():

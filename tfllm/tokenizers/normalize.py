@@ -15,12 +15,12 @@ import numpy as np
 import tensorflow as tf
 from tokenizers import normalizers
 
-CODE_POINTS = 0x110000
-SURROGATES = slice(0xD800, 0xE000)
-PLANE = 0x10000
-PAGE = 256
-NOTHING = -CODE_POINTS - 1
-SEPARATOR = "|"  # a character that is left alone and joins with nothing
+from tfllm.tokenizers.code_points import CODE_POINTS, CodePointTable, every_character
+from tfllm.tokenizers.neighbours import row_numbers
+
+_PLANE = 0x10000
+_NOTHING = -CODE_POINTS - 1
+_SEPARATOR = "|"  # a character that is left alone and joins with nothing
 
 
 class Normalized(NamedTuple):
@@ -31,59 +31,52 @@ class Normalized(NamedTuple):
 
 
 class BertNormalizer(tf.Module):
-    """Control characters removed, white space made spaces; with `lowercase`, lower case, NFD, no combining marks.
+    """BERT's three normalizations, each if asked. A code point becomes 0 to 3 others, whatever stands beside it.
 
-    A code point becomes 0 to 3 others, whatever stands beside it.
+    Args:
+        lowercase: make letters small.
+        strip_accents: NFD, and remove the combining marks. None = as `lowercase`.
+        clean_text: remove control characters, and make white space spaces.
     """
 
-    def __init__(self, lowercase: bool):
+    def __init__(self, lowercase: bool, strip_accents: bool | None = None, clean_text: bool = True):
         super().__init__()
-        self._pages, self._differences = (tf.constant(table) for table in _tables(lowercase))
+        strip_accents = lowercase if strip_accents is None else strip_accents
+        self._differences = CodePointTable(_differences(lowercase, strip_accents, clean_text))
 
     def __call__(self, code_points: tf.RaggedTensor) -> Normalized:
         """Normalize int32 (B, (C))."""
         flat = code_points.flat_values
-        entries = tf.gather(self._pages, flat // PAGE) * PAGE + flat % PAGE
-        replaced = flat[:, tf.newaxis] + tf.gather(self._differences, entries)  # (characters, 3)
+        replaced = flat[:, tf.newaxis] + self._differences(flat)  # (characters, 3)
         kept = tf.where(replaced >= 0)
         sources = kept[:, 0]  # among the characters of all texts laid end to end
         splits = tf.searchsorted(sources, code_points.row_splits, out_type=tf.int64)
         normalized = tf.RaggedTensor.from_row_splits(tf.gather_nd(replaced, kept), splits, validate=False)
-        row_firsts = tf.gather(code_points.row_starts(), normalized.value_rowids())
+        row_firsts = tf.gather(code_points.row_starts(), row_numbers(normalized))
         return Normalized(normalized, normalized.with_flat_values(sources - row_firsts))
 
 
 @functools.cache
-def _tables(lowercase: bool) -> tuple[np.ndarray, np.ndarray]:
-    """`pages` (4352,) and `differences` (pages kept * 256, 3).
-
-    Code point c becomes those of c + `differences[pages[c // 256] * 256 + c % 256]` that are not negative.
-    Most pages hold nothing but characters that stay as they are; equal pages are kept once.
-    """
-    differences = np.full((CODE_POINTS, 3), NOTHING, np.int32)
+def _differences(lowercase: bool, strip_accents: bool, clean_text: bool) -> np.ndarray:
+    """Code point c becomes those of c + `differences[c]` that are not negative: int32 (1114112, 3)."""
+    differences = np.full((CODE_POINTS, 3), _NOTHING, np.int32)
     differences[:, 0] = 0
-    for code_point, replacement in enumerate(_replacements(lowercase)):
+    reference = normalizers.BertNormalizer(
+        clean_text=clean_text, handle_chinese_chars=False, strip_accents=strip_accents, lowercase=lowercase
+    )
+    for code_point, replacement in enumerate(replacements(reference)):
         if replacement != chr(code_point):
             row = [ord(character) - code_point for character in replacement]
-            differences[code_point] = row + [NOTHING] * (3 - len(row))
-    places = {}  # of each page that was kept
-    pages = [
-        places.setdefault(page.tobytes(), len(places)) for page in differences.reshape(CODE_POINTS // PAGE, PAGE * 3)
-    ]
-    return np.array(pages, np.int32), np.frombuffer(b"".join(places), np.int32).reshape(-1, 3)
+            differences[code_point] = row + [_NOTHING] * (3 - len(row))
+    return differences
 
 
-def _replacements(lowercase: bool) -> Iterator[str]:
-    """What the reference makes of each code point. The WordPiece op splits CJK characters itself."""
-    reference = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=False, strip_accents=lowercase, lowercase=lowercase
-    )
-    for first in range(0, CODE_POINTS, PLANE):
-        characters = [chr(code_point) for code_point in range(first, first + PLANE)]
+def replacements(reference: normalizers.Normalizer) -> Iterator[str]:
+    """What the reference makes of each code point; surrogates are taken for U+FFFD."""
+    characters = every_character()
+    characters[ord(_SEPARATOR)] = ""
+    for first in range(0, CODE_POINTS, _PLANE):
+        plane = reference.normalize_str(_SEPARATOR.join(characters[first : first + _PLANE])).split(_SEPARATOR)
         if first == 0:
-            characters[SURROGATES] = ["\ufffd"] * (SURROGATES.stop - SURROGATES.start)
-            characters[ord(SEPARATOR)] = ""
-        replacements = reference.normalize_str(SEPARATOR.join(characters)).split(SEPARATOR)
-        if first == 0:
-            replacements[ord(SEPARATOR)] = SEPARATOR
-        yield from replacements
+            plane[ord(_SEPARATOR)] = _SEPARATOR
+        yield from plane

@@ -6,6 +6,8 @@ B texts, C characters of a text, T tokens of a text.
 
 import tensorflow as tf
 
+from tfllm.tokenizers.neighbours import row_numbers
+
 _WHITE_SPACE = [code_point for code_point in range(0x3001) if chr(code_point).isspace()]
 
 
@@ -26,8 +28,8 @@ def to_characters(boundaries: tf.RaggedTensor, starts: tf.RaggedTensor, ends: tf
     """
     # Laid end to end, the boundaries of all texts are one increasing sequence: one binary search serves the batch.
     row_bytes = tf.cumsum(tf.reduce_max(boundaries, axis=1) + 1, exclusive=True)  # (B,)
-    sequence = boundaries.flat_values + tf.gather(row_bytes, boundaries.value_rowids())
-    rows = starts.value_rowids()
+    sequence = boundaries.flat_values + tf.gather(row_bytes, row_numbers(boundaries))
+    rows = row_numbers(starts)
     token_bytes, token_boundaries = tf.gather(row_bytes, rows), tf.gather(boundaries.row_starts(), rows)
     start_bytes, end_bytes = (tf.cast(offsets.flat_values, tf.int64) + token_bytes for offsets in (starts, ends))
     first = tf.searchsorted(sequence, start_bytes, side="right", out_type=tf.int64) - 1
@@ -38,7 +40,7 @@ def to_characters(boundaries: tf.RaggedTensor, starts: tf.RaggedTensor, ends: tf
 def pick(values: tf.RaggedTensor, positions: tf.RaggedTensor) -> tf.RaggedTensor:
     """`values[b, positions[b, t]]` for every b and t: (B, (T))."""
     return positions.with_flat_values(
-        tf.gather(values.flat_values, positions.flat_values + tf.gather(values.row_starts(), positions.value_rowids()))
+        tf.gather(values.flat_values, positions.flat_values + tf.gather(values.row_starts(), row_numbers(positions)))
     )
 
 
@@ -59,7 +61,7 @@ def without_spaces(text: tf.Tensor, starts: tf.RaggedTensor, ends: tf.RaggedTens
     blank = tf.reduce_any(characters.flat_values[:, tf.newaxis] == _WHITE_SPACE, axis=1)
     solid = tf.where(~blank)[:, 0]  # of all texts laid end to end
     padded = tf.concat([[-1], solid, [tf.int64.max]], axis=0)
-    rows = starts.value_rowids()
+    rows = row_numbers(starts)
     firsts, limits = tf.gather(characters.row_starts(), rows), tf.gather(characters.row_limits(), rows)
     start_places, end_places = (tf.cast(part.flat_values, tf.int64) + firsts for part in (starts, ends))
     following = tf.gather(padded, tf.searchsorted(solid, start_places, out_type=tf.int64) + 1)

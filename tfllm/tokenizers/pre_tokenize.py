@@ -1,33 +1,37 @@
-"""Where words begin, as GPT-2's regular expression splits text, without a regular expression.
+"""Where words begin, as GPT-2 and BERT split text, without a regular expression.
 
 In: code points of B texts. Out: for each whether a word begins there. C code points of a text.
 
-The expression is `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+`. TensorFlow's RE2
-has no look-ahead, and its Unicode changes with its version. But whether a word begins at a character depends on its
-neighbours only:
+GPT-2's regular expression is `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+`.
+TensorFlow's RE2 has no look-ahead, and its Unicode changes with its version. But whether a word begins at a character
+depends on its neighbours only:
 
 - a letter, a number, or one of the rest begins a word where another class stands before; but a space (U+0020) before
   it belongs to its word;
 - white space begins a word where something else stands before, and where a word follows (this may be that space);
 - an apostrophe that begins a word and s, t, m, d, re, ve or ll after it are a word of their own.
 
-Source: Radford et al. 2019, the published GPT-2 code, `encoder.py`.
+BERT drops white space, and makes each punctuation mark and each CJK character a word.
+
+Sources: Radford et al. 2019, the published GPT-2 code, `encoder.py`; Devlin et al. 2019, the published BERT code,
+`tokenization.py`. Classes of characters are read off the reference (Rust `tokenizers`).
 """
 
 import functools
 
 import numpy as np
 import tensorflow as tf
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Regex, normalizers, pre_tokenizers
 
 from tfllm.tokenizers.code_points import CODE_POINTS, CodePointTable, every_character
 from tfllm.tokenizers.neighbours import after, before
+from tfllm.tokenizers.normalize import replacements
 
-_REST, _LETTER, _NUMBER, _SPACE, _END = range(5)
+_REST, _LETTER, _NUMBER, _SPACE, _ALONE, _END = range(6)
 _EXPRESSIONS = {_LETTER: r"\p{L}", _NUMBER: r"\p{N}", _SPACE: r"\s"}
 _SHORT, _LONG = "stmd", ("re", "ve", "ll")  # in lower case only
 _NO_CHARACTER = -1
-_PLANES = (range(0x40000), range(0xE0000, 0xF0000))  # the others have no letter, number or white space
+_PLANES = (range(0x40000), range(0xE0000, 0xF0000))  # the others have no letter, number, mark or white space
 
 
 class Gpt2Words(tf.Module):
@@ -35,14 +39,11 @@ class Gpt2Words(tf.Module):
 
     def __init__(self):
         super().__init__()
-        self._classes = CodePointTable(_classes())
+        self._classes = CodePointTable(_gpt2_classes())
 
     def __call__(self, code_points: tf.RaggedTensor) -> tf.RaggedTensor:
         """bool (B, (C)) of int32 (B, (C)): True where a word begins."""
-        ends = tf.fill([code_points.nrows(), 1], _NO_CHARACTER)
-        flat = tf.concat([code_points, ends], axis=1).flat_values  # no neighbour is of another text
-        is_character = flat != _NO_CHARACTER
-        classes = tf.where(is_character, self._classes(tf.maximum(flat, 0)), _END)
+        flat, classes = _with_ends(code_points, self._classes)
         class_before, class_after = before(classes, 1, _END), after(classes, 1, _END)
         joined = before(flat, 1, _NO_CHARACTER) == ord(" ")
         changes = classes != class_before
@@ -53,7 +54,34 @@ class Gpt2Words(tf.Module):
         short, long = short & apart, long & apart
         inside = before(short | long, 1, False) | before(long, 2, False)
         behind = before(short, 2, False) | before(long, 3, False)
-        return code_points.with_flat_values(tf.boolean_mask((starts & ~inside) | behind, is_character))
+        return code_points.with_flat_values(tf.boolean_mask((starts & ~inside) | behind, classes != _END))
+
+
+class BertWords(tf.Module):
+    """Finds where BERT's words begin, and what is none.
+
+    Args:
+        split_on_cjk: each CJK ideograph is a word.
+    """
+
+    def __init__(self, split_on_cjk: bool):
+        super().__init__()
+        self._classes = CodePointTable(_bert_classes(split_on_cjk))
+
+    def __call__(self, code_points: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Of int32 (B, (C)), laid end to end: where a word begins, and what is not white space. Both bool."""
+        _, classes = _with_ends(code_points, self._classes)
+        in_word = classes != _SPACE
+        begins = in_word & ((classes == _ALONE) | (before(classes, 1, _END) != _REST))
+        is_character = classes != _END
+        return tf.boolean_mask(begins, is_character), tf.boolean_mask(in_word, is_character)
+
+
+def _with_ends(code_points: tf.RaggedTensor, classes: CodePointTable) -> tuple[tf.Tensor, tf.Tensor]:
+    """The texts laid end to end, with an end after each so that no neighbour is of another text; and their classes."""
+    ends = tf.fill([code_points.nrows(), 1], _NO_CHARACTER)
+    flat = tf.concat([code_points, ends], axis=1).flat_values
+    return flat, tf.where(flat == _NO_CHARACTER, _END, classes(tf.maximum(flat, 0)))
 
 
 def _contractions(flat: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -65,8 +93,8 @@ def _contractions(flat: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 @functools.cache
-def _classes() -> np.ndarray:
-    """Class of each code point, int32 (1114112,), by the regular expressions of the reference (Rust `tokenizers`)."""
+def _gpt2_classes() -> np.ndarray:
+    """Class of each code point, int32 (1114112,), by the regular expressions of the reference."""
     characters = every_character()
     classes = np.full(CODE_POINTS, _REST, np.int32)
     runs = _splitter("|".join(f"{expression}+" for expression in _EXPRESSIONS.values()), "isolated")
@@ -76,6 +104,27 @@ def _classes() -> np.ndarray:
             for number, test in tests.items():
                 if not test.pre_tokenize_str(run[0]):
                     classes[planes.start + first : planes.start + end] = number
+    return classes
+
+
+@functools.cache
+def _bert_classes(split_on_cjk: bool) -> np.ndarray:
+    """Class of each code point, int32 (1114112,), by BERT's splitter and normalizer in the reference."""
+    classes = np.full(CODE_POINTS, _REST, np.int32)
+    if split_on_cjk:
+        spaced = normalizers.BertNormalizer(
+            clean_text=False, handle_chinese_chars=True, strip_accents=False, lowercase=False
+        )
+        classes[[len(one) == 3 for one in replacements(spaced)]] = _ALONE
+    characters = every_character()
+    for planes in _PLANES:
+        text = "".join(f"a{character}" for character in characters[planes.start : planes.stop])
+        is_space = np.ones(len(text), bool)
+        for word, (first, end) in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(text):
+            is_space[first:end] = False
+            if word != "a" and end - first == 1:
+                classes[planes.start + first // 2] = _ALONE
+        classes[planes.start : planes.stop][is_space[1::2]] = _SPACE
     return classes
 
 
