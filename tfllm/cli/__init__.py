@@ -15,6 +15,7 @@ from tfllm.cli.check import check
 from tfllm.cli.evaluate import evaluate
 from tfllm.cli.export import export
 from tfllm.cli.finetune import finetune
+from tfllm.cli.generate import generate
 from tfllm.cli.import_ import import_checkpoint
 from tfllm.cli.predict import predict
 from tfllm.cli.pretrain import pretrain
@@ -29,7 +30,7 @@ app.command()(quickstart)
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(data.app, name="data")
 app.add_typer(records.app, name="records")
-for command in (pretrain, finetune, evaluate, predict, export, check):
+for command in (pretrain, finetune, evaluate, predict, generate, export, check):
     app.command()(command)
 app.command("import")(import_checkpoint)
 

@@ -42,7 +42,7 @@ def predict(
     """Answer texts: labels, scores, entities, answers, vectors, whatever the model is for."""
     if texts == ["-"]:
         texts, file = [], Path("-")
-    texts = [_printable(text) for text in texts or []]
+    texts = [printable(text) for text in texts or []]
     if file is not None and str(file) != "-" and not file.is_file():
         raise InputError(f"{file}: no such file.")
     if not texts and file is None:
@@ -69,7 +69,7 @@ def _columns(predictor: "Predictor", texts: list[str], file: Path | None) -> dic
     if file is not None and "".join(file.suffixes).removesuffix(".gz").endswith(_TABLES):
         table = _read_columns(file, names)
     else:
-        lines = _read_lines(file) if file else []
+        lines = read_lines(file) if file else []
         if lines and len(names) > 1:
             raise InputError(f"{file}: this model asks for {' and '.join(names)}: give a .csv, .tsv or .jsonl file.")
         table = {name: list(lines) for name in names}
@@ -93,12 +93,15 @@ def _read_columns(file: Path, names: list[str]) -> dict[str, list]:
     return columns
 
 
-def _read_lines(file: Path) -> list[str]:
+def read_lines(file: Path) -> list[str]:
+    """The lines of a file, or of standard input for "-"."""
+    if str(file) != "-" and not file.is_file():
+        raise InputError(f"{file}: no such file.")
     content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     lines = content.decode("utf-8-sig", "replace").split("\n")
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """An argument that is not valid UTF-8 reaches Python with surrogates, which nothing can print."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -7,9 +7,11 @@ import importlib
 
 _MODULES = {
     "Predictor": "predict",
+    "SavedGenerator": "generate",
     "check_savedmodel": "check",
     "export_huggingface": "huggingface",
     "export_savedmodel": "savedmodel",
+    "load_generator": "generate",
     "predict_texts": "predict",
 }
 __all__ = list(_MODULES)

@@ -45,7 +45,7 @@ class Predictor:
     def __init__(self, directory: str | Path, *, trust: bool = False):
         directory = Path(directory)
         check_exists(directory)
-        if _is_model(directory):
+        if is_model(directory):
             self.task, self._function, self._specs = _from_model(directory)
         else:
             self.task, self._function, self._specs = _from_savedmodel(find_version(directory), trust)
@@ -113,14 +113,6 @@ def _string_lists(name: str, column: Sequence) -> list[list[str]]:
     return lists
 
 
-def _is_model(directory: Path) -> bool:
-    try:
-        manifest.read_manifest(directory, "model")
-    except InputError:
-        return False
-    return True
-
-
 def _from_model(directory: Path) -> tuple[str, Callable[..., dict[str, tf.Tensor]], dict[str, tf.TensorSpec]]:
     from tfllm.inference.signatures import build_signatures, choose_length
     from tfllm.models import load_model
@@ -138,12 +130,8 @@ def _from_model(directory: Path) -> tuple[str, Callable[..., dict[str, tf.Tensor
 def _from_savedmodel(
     savedmodel: Path, trust: bool
 ) -> tuple[str, Callable[..., dict[str, tf.Tensor]], dict[str, tf.TensorSpec]]:
-    if not trust:
-        _check_ours(savedmodel)
-    facts = _read_facts(savedmodel)
+    loaded, facts = open_savedmodel(savedmodel, trust=trust)
     task = facts.get("task", "classification")
-    load_text_ops()
-    loaded = tf.saved_model.load(str(savedmodel))
     function = loaded.signatures.get("serving_default")
     if not set(getattr(function, "structured_outputs", ())) >= set(module_of(task).OUTPUTS):
         raise InputError(f"{savedmodel} is no {task} model of tfllm: its serving_default gives something else.")
@@ -151,6 +139,28 @@ def _from_savedmodel(
     order = facts.get("inputs", ())
     specs = {name: specs[name] for name in (order if set(order) == set(specs) else specs)}
     return task, lambda **inputs: loaded.signatures["serving_default"](**inputs), specs  # holds `loaded`: its variables
+
+
+def open_savedmodel(savedmodel: Path, *, trust: bool = False) -> tuple[tf.Module, dict]:
+    """A SavedModel, which must be held as long as its signatures are used, and what is written beside its graph.
+
+    Raises:
+        InputError: unless it is tfllm's and as it was written, or trusted.
+    """
+    if not trust:
+        _check_ours(savedmodel)
+    facts = _read_facts(savedmodel)
+    load_text_ops()
+    return tf.saved_model.load(str(savedmodel)), facts
+
+
+def is_model(directory: str | Path) -> bool:
+    """Whether a path is a finished model directory."""
+    try:
+        manifest.read_manifest(directory, "model")
+    except InputError:
+        return False
+    return True
 
 
 def _read_facts(savedmodel: Path) -> dict:

@@ -113,8 +113,12 @@ def _requests(signatures: dict[str, Signature], texts: list[bytes]) -> list[Requ
         ids = signatures["tokenize"].function(text=tf.constant(texts, tf.string, [len(texts)]))
         requests = []
         for name, signature in signatures.items():
-            specs = enumerate(signature.inputs.items())
-            inputs = {argument: _argument(place, argument, spec, texts, ids) for place, (argument, spec) in specs}
+            inputs = {
+                argument: tf.fill([len(texts)], tf.cast(value, signature.inputs[argument].dtype))
+                for argument, value in signature.examples.items()
+            }
+            others = enumerate((name, spec) for name, spec in signature.inputs.items() if name not in inputs)
+            inputs |= {argument: _argument(place, argument, spec, texts, ids) for place, (argument, spec) in others}
             requests.append(make_request(name, inputs, signature.function(**inputs)))
         return requests
 

@@ -3,13 +3,15 @@
 B texts, T tokens, D hidden_dim. Every input and output has B as its first dimension, 0 included.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tfllm import checks
+from tfllm.checks import InputError
 from tfllm.inference.tasks import NO_HEAD, module_of, task_of
 from tfllm.models import add_embedding_head, check_length, longest_text, read_encoder, read_recipe
 from tfllm.tokenizers import Tokenizer
@@ -20,10 +22,15 @@ TOKENS = tf.TensorSpec([None, None], tf.int32)
 
 
 class Signature(NamedTuple):
-    """One entry point: `function(**inputs)` returns a dict of tensors."""
+    """One entry point: `function(**inputs)` returns a dict of tensors.
+
+    Attributes:
+        examples: a value to ask with, for each input that is neither text nor tokens.
+    """
 
     function: Callable[..., dict[str, tf.Tensor]]
     inputs: dict[str, tf.TensorSpec]
+    examples: Mapping[str, float] = MappingProxyType({})
 
 
 def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: int) -> dict[str, Signature]:
@@ -31,16 +38,21 @@ def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: 
 
         tokenize: text string (B,) -> token_ids int32 (B, T), num_tokens int32 (B,).
         embed: text string (B,) -> embedding float32 (B, D): what a model from `add_embedding_head` gives; of any other
-            the mean of the token vectors.
+            the mean of the token vectors. A decoder has none.
 
     Every text becomes `[CLS] text [SEP]`, cut to `sequence_length` tokens, padded to the longest of its batch.
 
     Args:
-        model: an encoder, or an encoder with a head.
+        model: an encoder, an encoder with a head, or a decoder with a head.
         tokenizer: the one the model was trained with.
         sequence_length: T at most, at least 3.
+
+    Raises:
+        InputError: for a decoder without a head.
     """
     recipe = read_recipe(model)
+    if recipe["builder"] == "build_decoder":
+        raise InputError("A decoder without a head answers nothing: put one on it, `add_causal_lm_head` say.")
 
     def tokenize(text):
         inputs = encode(text, tokenizer, sequence_length)
@@ -48,7 +60,9 @@ def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: 
 
     signatures = {"tokenize": Signature(tokenize, {"text": TEXT})}
     task = task_of(recipe["builder"])
-    if task != NO_HEAD:
+    if task == "generation":
+        pass  # a token of a decoder knows only those before it: their mean says little
+    elif task != NO_HEAD:
         mean = add_embedding_head(read_encoder(model), normalize=False)
         embedding = module_of(NO_HEAD).build_signatures(mean, {}, tokenizer, sequence_length)
         signatures["embed"] = embedding["embed"]

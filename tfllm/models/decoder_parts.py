@@ -33,13 +33,19 @@ def _scaled_to_unit(x, epsilon):
     return x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + epsilon)
 
 
+def _softmax(x):
+    if keras.backend.backend() == "tensorflow":
+        return tf.nn.softmax(x)  # Keras's own warns of rows of one token
+    return ops.softmax(x)
+
+
 def _dropout(x, seed, rate):
     return keras.random.dropout(x, rate, seed=seed) if rate and seed is not None else x
 
 
 _PLAIN = SimpleNamespace(  # the names of `tfllm.islands`
     float32=_float32,
-    softmax=ops.softmax,
+    softmax=_softmax,
     standardized=_standardized,
     scaled_to_unit=_scaled_to_unit,
     plus_vector=ops.add,

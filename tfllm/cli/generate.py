@@ -1,0 +1,97 @@
+"""`tfllm generate`: a model writes on after prompts."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from tfllm.checks import InputError
+from tfllm.cli.predict import printable, read_lines
+from tfllm.cli.startup import load_tensorflow
+
+if TYPE_CHECKING:
+    from tfllm.export import SavedGenerator
+    from tfllm.generation import TextGenerator
+
+
+def generate(
+    model: Annotated[
+        Path,
+        typer.Argument(help="Model directory, savedmodels/NAME or savedmodels/NAME/VERSION.", show_default=False),
+    ],
+    prompts: Annotated[
+        list[str] | None, typer.Argument(metavar="[PROMPT]...", show_default=False, help="How a text begins.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Prompts, one a line; - reads standard input.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="How many tokens at most.", show_default=False)] = None,
+    min_new_tokens: Annotated[int | None, typer.Option(help="No text ends before.", show_default=False)] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0: always the most probable token; 1: as probable as the model says.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw from so many tokens only, the most probable.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw from the most probable tokens that reach this probability together.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Draw from tokens at least so probable, as a share of the most probable.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Above 1: tokens that came before become less probable.")
+    ] = None,
+    no_repeat_ngram: Annotated[int | None, typer.Option(help="No sequence of so many tokens comes twice.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="A string that ends the text. May be repeated.")] = None,
+    num_beams: Annotated[int | None, typer.Option(help="Follow so many texts at a time and keep the best.")] = None,
+    length_penalty: Annotated[float | None, typer.Option(help="With beams: above 0 favours longer texts.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides what is drawn.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Show the text while it is written.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Run a SavedModel that tfllm cannot vouch for.")] = False,
+) -> None:
+    """Write on after prompts. What no option says is as the model was saved with."""
+    settings = {
+        "max_new_tokens": max_new_tokens,
+        "min_new_tokens": min_new_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "no_repeat_ngram": no_repeat_ngram,
+        "stop": stop or None,
+        "num_beams": num_beams,
+        "length_penalty": length_penalty,
+        "seed": seed,
+    }
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if stream and as_json:
+        raise InputError("Give --stream or --json, not both.")
+    prompts = [printable(prompt) for prompt in prompts or []] + (read_lines(file) if file else [])
+    if not prompts:
+        raise InputError("Nothing to write on. Give prompts as arguments, or --file with one a line.")
+
+    load_tensorflow()
+    from tfllm.export import load_generator
+
+    generator = load_generator(model, trust=trust)
+    console = Console(highlight=False, soft_wrap=True)
+    if stream:
+        _stream(generator, prompts, settings)
+        return
+    for number, row in enumerate(generator.generate(prompts, **settings)):
+        if as_json:
+            console.out(json.dumps(row, ensure_ascii=False))
+        else:
+            console.print(*([""] if number else []), Text.assemble((row["prompt"], "dim"), row["text"]), sep="\n")
+
+
+def _stream(generator: "TextGenerator | SavedGenerator", prompts: list[str], settings: dict) -> None:
+    for number, prompt in enumerate(prompts):
+        sys.stdout.write(("\n" if number else "") + prompt)
+        for piece in generator.stream(prompt, **settings):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")

@@ -1,0 +1,68 @@
+"""Texts written by a tfllm model directory or by a SavedModel; the latter without importing Keras."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfllm import manifest
+from tfllm.checks import InputError, check_exists
+from tfllm.export.check import KIND
+from tfllm.export.predict import is_model, open_savedmodel
+from tfllm.export.versions import find_version
+from tfllm.generation.batches import as_strings, in_batches, scores_of
+from tfllm.writing import RowSettings, read_settings
+
+if TYPE_CHECKING:
+    from tfllm.generation import TextGenerator
+
+
+def load_generator(directory: str | Path, *, trust: bool = False) -> "TextGenerator | SavedGenerator":
+    """What writes text: a model directory, or `savedmodels/NAME`, or `savedmodels/NAME/VERSION`.
+
+    Args:
+        directory: where it is.
+        trust: True also runs a SavedModel that tfllm did not write or whose files have changed. A SavedModel is code.
+    """
+    check_exists(directory)
+    if is_model(directory):
+        from tfllm.generation import TextGenerator
+
+        return TextGenerator.load(directory)
+    return SavedGenerator(directory, trust=trust)
+
+
+class SavedGenerator:
+    """A SavedModel that writes, with the methods of `TextGenerator` that it can do."""
+
+    def __init__(self, directory: str | Path, *, trust: bool = False):
+        savedmodel = find_version(directory)
+        self._loaded, _ = open_savedmodel(savedmodel, trust=trust)
+        if not {"generate", "score"} <= set(self._loaded.signatures):
+            raise InputError(f"{savedmodel} does not write text: it has no signature `generate`.")
+        self._defaults = _stored_settings(savedmodel)
+
+    def generate(self, prompts: Sequence[str], **settings) -> list[dict]:
+        """As `TextGenerator.generate`, with the settings that a text may have of its own; the others are stored."""
+        rows, rules = read_settings(settings, self._defaults)
+        if rules != read_settings({}, self._defaults)[1]:
+            given = ", ".join(name for name in settings if name not in RowSettings._fields)
+            raise InputError(
+                f"These settings stand in a SavedModel's graph and cannot change: {given}. Use the model directory, or "
+                "export it with them (`set_generation`)."
+            )
+        return in_batches(self._loaded.signatures["generate"], prompts, rows)
+
+    def stream(self, prompt: str, **settings) -> Iterator[str]:
+        """Not possible."""
+        raise InputError("A SavedModel gives whole texts. Stream from the model directory it was exported from.")
+
+    def score(self, texts: Sequence[str]) -> list[dict]:
+        """As `TextGenerator.score`."""
+        return scores_of(texts, self._loaded.signatures["score"](text=as_strings(texts)))
+
+
+def _stored_settings(savedmodel: Path) -> dict:
+    try:
+        return manifest.read_manifest(savedmodel, KIND)["arguments"]["model"]["arguments"]["generation"]
+    except (InputError, KeyError):
+        return {}  # trusted, and not ours

@@ -1,0 +1,75 @@
+"""Lists of Python strings and settings -> batches of tensors for a function that writes, and its answers as dicts.
+
+Imports no Keras: a SavedModel is asked by it, too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.checks import InputError
+from tfllm.writing import RowSettings
+
+ROWS = 32  # in a batch at most: memory does not grow with the number of prompts
+DTYPES = RowSettings(tf.int32, tf.float32, tf.int32, tf.float32, tf.int32)
+
+
+def in_batches(
+    function: Callable[..., Mapping[str, tf.Tensor]], prompts: Sequence[str], settings: RowSettings
+) -> list[dict]:
+    """The answers of `function(text=, max_new_tokens=, ...)`, which takes and gives tensors, to all prompts.
+
+    Raises:
+        InputError: for settings that are a list of another length.
+    """
+    texts, columns = as_strings(prompts), as_columns(settings, len(prompts))
+    rows = []
+    for start in range(0, len(prompts), ROWS):
+        part = slice(start, start + ROWS)
+        outputs = function(text=texts[part], **{name: column[part] for name, column in columns.items()})
+        rows += rows_of(prompts[part], {name: value.numpy() for name, value in outputs.items()})
+    return rows
+
+
+def as_strings(texts: Sequence[str]) -> tf.Tensor:
+    """string (B,); half a surrogate pair becomes "?"."""
+    if isinstance(texts, str):
+        raise InputError(f"Give a list of texts. Received: {texts!r}.")
+    return tf.constant([text.encode("utf-8", "replace") for text in texts], tf.string, [len(texts)])
+
+
+def as_columns(settings: RowSettings, count: int) -> dict[str, tf.Tensor]:
+    """The settings of `count` rows, (B,) each."""
+    columns = {}
+    for name, value, dtype in zip(settings._fields, settings, DTYPES, strict=True):
+        column = np.asarray(value)
+        if column.ndim and column.shape != (count,):
+            raise InputError(f"`{name}` must be one value, or one for each of {count} prompts. Received: {value!r}.")
+        columns[name] = tf.constant(np.broadcast_to(column, (count,)), dtype)
+    return columns
+
+
+def rows_of(prompts: Sequence[str], outputs: Mapping[str, np.ndarray]) -> list[dict]:
+    """What was written, a dict for each prompt: `prompt`, `text`, `num_tokens`, `finish_reason`, `log_prob`."""
+    names = ("text", "num_tokens", "finish_reason", "log_prob")
+    return [
+        {
+            "prompt": prompt,
+            "text": text.decode(),
+            "num_tokens": int(count),
+            "finish_reason": reason.decode(),
+            "log_prob": float(log_prob),
+        }
+        for prompt, text, count, reason, log_prob in zip(prompts, *(outputs[name] for name in names), strict=True)
+    ]
+
+
+def scores_of(texts: Sequence[str], outputs: Mapping[str, tf.Tensor]) -> list[dict]:
+    """How probable texts are, a dict for each: `text`, `log_prob`, `num_tokens`, `token_log_probs`."""
+    names = ("log_prob", "num_tokens", "token_log_probs")
+    columns = zip(texts, *(outputs[name].numpy() for name in names), strict=True)
+    return [
+        {"text": text, "log_prob": float(total), "num_tokens": int(count), "token_log_probs": each[:count].tolist()}
+        for text, total, count, each in columns
+    ]

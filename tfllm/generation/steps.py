@@ -1,0 +1,73 @@
+"""A model as generation sees it: all tokens of the prompts at once, then one token of each row at a time.
+
+Shapes: B rows, P tokens of the longest prompt, C places of the cache, V vocabulary.
+"""
+
+import keras
+import tensorflow as tf
+
+from tfllm.checks import InputError
+from tfllm.models import read_encoder, read_recipe
+from tfllm.models.decoder import decode_cached
+
+
+class DecoderSteps:
+    """The steps of a model from `add_causal_lm_head`.
+
+    Rows of prompts are filled up at their end, and new tokens stand behind that in columns of their own, so that all
+    rows write to the same column of the cache.
+    """
+
+    def __init__(self, model: keras.Model):
+        builder = read_recipe(model)["builder"]
+        if builder != "add_causal_lm_head":
+            raise InputError(f"Only a model from `add_causal_lm_head` writes text. Received: one from `{builder}`.")
+        self._decoder = read_encoder(model)
+
+    def begin(self, token_ids: tf.Tensor, lengths: tf.Tensor, room: tf.Tensor) -> tuple[tf.Tensor, list]:
+        """Read the prompts.
+
+        Args:
+            token_ids: int32 (B, P).
+            lengths: int32 (B,), tokens of each prompt, at least 1.
+            room: int32 scalar, how many new tokens there will be at most.
+
+        Returns:
+            Logits float32 (B, V) of the token after each prompt; and the cache, with C = P + `room`.
+        """
+        width = tf.shape(token_ids)[1]
+        real = tf.sequence_mask(lengths, width, tf.int32)
+        same = tf.cast(real[:, :, tf.newaxis] == real[:, tf.newaxis, :], tf.int32)  # padding sees padding
+        visible = tf.linalg.band_part(same, -1, 0)
+        positions = tf.reduce_sum(visible, axis=2) - 1
+        hidden, cache = decode_cached(self._decoder, token_ids, positions, visible)
+        last = tf.gather(hidden, lengths - 1, batch_dims=1)
+        cache = [tuple(tf.pad(part, [[0, 0], [0, 0], [0, room], [0, 0]]) for part in pair) for pair in cache]
+        return self._logits(last), cache
+
+    def step(
+        self, token_ids: tf.Tensor, lengths: tf.Tensor, width: tf.Tensor, number: tf.Tensor, cache: list
+    ) -> tuple[tf.Tensor, list]:
+        """Read one new token of each row.
+
+        Args:
+            token_ids: int32 (B,).
+            lengths: int32 (B,), of the prompts.
+            width: int32 scalar, P.
+            number: int32 scalar, how many new tokens came before.
+            cache: as `begin` or `step` gave it.
+
+        Returns:
+            Logits float32 (B, V) of the token after it, and the cache.
+        """
+        columns = tf.range(tf.shape(cache[0][0])[2])  # (C,)
+        new = (columns >= width) & (columns <= width + number)
+        visible = tf.cast((columns < lengths[:, tf.newaxis]) | new, tf.int32)[:, tf.newaxis]  # (B, 1, C)
+        positions = (lengths + number)[:, tf.newaxis]
+        hidden, cache = decode_cached(
+            self._decoder, token_ids[:, tf.newaxis], positions, visible, cache, width + number
+        )
+        return self._logits(hidden[:, 0]), cache
+
+    def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
+        return self._decoder.get_layer("token_embedding")(hidden, reverse=True)

@@ -1,0 +1,134 @@
+"""Prompts -> texts, probabilities of texts: what stands around the loop, in TensorFlow operations.
+
+B texts, P tokens of the longest prompt, N new tokens of the longest text.
+"""
+
+import re
+
+import keras
+import tensorflow as tf
+
+from tfllm.generation.choose import Sampling
+from tfllm.generation.loop import Writer, Written
+from tfllm.generation.steps import DecoderSteps
+from tfllm.tokenizers import Tokenizer
+from tfllm.tokenizers.base import valid_utf8
+from tfllm.writing import Rules
+
+FINISH_REASONS = ("", "stop", "length")  # by the numbers of `loop`
+
+
+class TextWriter:
+    """Strings in, strings out, for one model, tokenizer and set of rules; every method is TensorFlow operations.
+
+    Attributes:
+        writer: the loop.
+
+    Args:
+        model: from `add_causal_lm_head`.
+        tokenizer: the one it was trained with. A text begins with its [CLS] and ends with its [SEP].
+        sequence_length: how many tokens prompt and text have together at most, [CLS] included.
+        rules: see `tfllm.writing.Rules`.
+    """
+
+    def __init__(self, model: keras.Model, tokenizer: Tokenizer, sequence_length: int, rules: Rules | None = None):
+        rules = rules or Rules()
+        self._model, self._tokenizer, self._length, self._rules = model, tokenizer, sequence_length, rules
+        special = tokenizer.special_ids
+        self.writer = Writer(
+            DecoderSteps(model),
+            end_ids=[tokenizer.sep_id],
+            barred_ids=[token_id for token_id in special if token_id != tokenizer.sep_id],
+            pad_id=tokenizer.pad_id,
+            vocabulary_size=tokenizer.vocabulary_size,
+            rules=rules,
+            stops=self._find_stop if rules.stop else None,
+            stop_width=max((len(stop.encode()) for stop in rules.stop), default=0) + 1,
+        )
+
+    def write(self, text: tf.Tensor, sampling: Sampling) -> dict[str, tf.Tensor]:
+        """Write on after each text, string (B,).
+
+        Returns:
+            text string (B,), valid UTF-8: what comes after the prompt; num_tokens int32 (B,): of it; finish_reason
+            string (B,): "stop" or "length"; log_prob float32 (B,): the logarithm of its probability.
+        """
+        prompts, lengths, limits = self.encode(text, sampling.max_new_tokens)
+        written = self.writer.write(prompts, lengths, limits, sampling)
+        return self.decode(prompts, lengths, written)
+
+    def encode(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Prompts int32 (B, P), their lengths and how many new tokens each may have, int32 (B,).
+
+        A prompt is `[CLS] text`, of which the last tokens are kept if it is too long for itself and the new ones: those
+        that fit beside `max_new_tokens`, but at least half of all the model sees.
+        """
+        ids = self._tokenizer.tokenize(text)
+        most = tf.clip_by_value(self._length - max_new_tokens, self._length // 2, self._length - 1)
+        ids = _row_ends(ids, most - 1)
+        ids = tf.concat([tf.fill([ids.nrows(), 1], self._tokenizer.cls_id), ids], axis=1)
+        lengths = tf.cast(ids.row_lengths(), tf.int32)
+        width = tf.maximum(tf.reduce_max(lengths), 1)  # without any row the maximum is the lowest integer
+        prompts = ids.to_tensor(self._tokenizer.pad_id, shape=tf.stack([tf.shape(lengths)[0], width]))
+        limits = tf.clip_by_value(max_new_tokens, 0, self._length - lengths)
+        return tf.ensure_shape(prompts, [None, None]), lengths, limits
+
+    def decode(self, prompts: tf.Tensor, lengths: tf.Tensor, written: Written) -> dict[str, tf.Tensor]:
+        """What `write` gives."""
+        return {
+            "text": self.text_of(prompts, lengths, written),
+            "num_tokens": written.count,
+            "finish_reason": tf.gather(tf.constant(FINISH_REASONS), written.reason),
+            "log_prob": written.log_prob,
+        }
+
+    def text_of(self, prompts: tf.Tensor, lengths: tf.Tensor, written: Written) -> tf.Tensor:
+        """The new text of each row, string (B,), up to the first stop string.
+
+        It is what the text of prompt and new tokens has behind that of the prompt: a piece of a word is no word.
+        """
+        prompt = tf.RaggedTensor.from_tensor(prompts, lengths)
+        new = tf.RaggedTensor.from_tensor(written.token_ids, written.count)
+        before = self._tokenizer.detokenize(prompt)
+        whole = self._tokenizer.detokenize(tf.concat([prompt, new], axis=1))
+        size = tf.strings.length(before)
+        goes_on = tf.strings.substr(whole, tf.zeros_like(size), size) == before
+        behind = tf.strings.substr(whole, tf.minimum(size, tf.strings.length(whole)), tf.strings.length(whole))
+        text = valid_utf8(tf.where(goes_on, behind, self._tokenizer.detokenize(new)))
+        for stop in self._rules.stop:
+            text = tf.strings.split(text, stop, maxsplit=1).to_tensor("", shape=[None, 2])[:, 0]
+        return text
+
+    def score(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """How probable the model holds each text, string (B,).
+
+        Returns:
+            log_prob float32 (B,): the logarithm of the probability that a text begins so; num_tokens int32 (B,): how
+            many tokens that is of, at most one less than the model sees: a longer text is cut; token_log_probs float32
+            (B, T): of each token by the earlier ones, 0 behind the last.
+        """
+        ids = self._tokenizer.tokenize(text)[:, : self._length - 1]
+        count = tf.cast(ids.row_lengths(), tf.int32)
+        width = tf.maximum(tf.reduce_max(count), 1)  # without any row the maximum is the lowest integer
+        rows = tf.shape(count)[0]
+        next_ids = ids.to_tensor(self._tokenizer.pad_id, shape=tf.stack([rows, width]))
+        token_ids = tf.concat([tf.fill([rows, 1], self._tokenizer.cls_id), next_ids[:, :-1]], axis=1)
+        inputs = {"token_ids": token_ids, "padding_mask": tf.sequence_mask(tf.maximum(count, 1), width, tf.int32)}
+        inputs = {name: tf.ensure_shape(tensor, [None, None]) for name, tensor in inputs.items()}
+        logits = self._model(inputs, training=False)
+        log_probs = tf.gather(logits, next_ids, batch_dims=2) - tf.reduce_logsumexp(logits, axis=2)
+        log_probs = tf.where(tf.sequence_mask(count, width), log_probs, 0.0)
+        return {"log_prob": tf.reduce_sum(log_probs, axis=1), "num_tokens": count, "token_log_probs": log_probs}
+
+    def _find_stop(self, token_ids: tf.Tensor) -> tf.Tensor:
+        """bool (B,): whether a stop string stands in the text of tokens int32 (B, M)."""
+        text = self._tokenizer.detokenize(token_ids)
+        pattern = "|".join(re.escape(stop) for stop in self._rules.stop)
+        return tf.strings.regex_full_match(text, f"(?s).*({pattern}).*")
+
+
+def _row_ends(ids: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:
+    """The last `lengths[b]` ids of row b, or all if it has fewer: int32 (B, (T))."""
+    lengths = tf.minimum(tf.cast(lengths, ids.row_splits.dtype), ids.row_lengths())
+    places = tf.ragged.range(ids.row_limits() - lengths, ids.row_limits())
+    return places.with_flat_values(tf.gather(ids.flat_values, places.flat_values))

@@ -1,0 +1,140 @@
+"""`TextGenerator`: a model that writes, from Python."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from tfllm import checks, manifest
+from tfllm.checks import InputError
+from tfllm.generation.batches import DTYPES, as_columns, as_strings, in_batches, scores_of
+from tfllm.generation.choose import Sampling, draw_uniform
+from tfllm.generation.loop import goes_on, room_of
+from tfllm.generation.text import TextWriter
+from tfllm.models import check_length, load_model, longest_text, read_recipe
+from tfllm.tokenizers import Tokenizer, load_tokenizer
+from tfllm.writing import Rules, read_settings
+
+_REPLACEMENT = "\ufffd"  # at the end of a text: a character that is not whole yet
+_TEXTS = tf.TensorSpec([None], tf.string)
+SAMPLING = Sampling(*(tf.TensorSpec([None], dtype) for dtype in DTYPES))
+
+
+class TextGenerator:
+    """Writes on where prompts end, and tells how probable texts are.
+
+    Args:
+        model: from `add_causal_lm_head`.
+        tokenizer: the one it was trained with.
+        sequence_length: how many tokens prompt and text have together at most. Default: as many as the model has
+            positions; give the length it was trained at if that is less.
+
+    A text depends on its prompt, the settings and its seed, not on the prompts beside it.
+    """
+
+    def __init__(self, model: keras.Model, tokenizer: Tokenizer, sequence_length: int | None = None):
+        self._model, self._tokenizer = model, tokenizer
+        self._length = longest_text(model) if sequence_length is None else sequence_length
+        checks.check_at_least("sequence_length", self._length, 3)
+        check_length(model, self._length)
+        self._traced: dict[Rules, dict[str, Callable]] = {}
+        self._functions(Rules())  # is it a model that writes?
+        self._defaults = read_recipe(model)["arguments"]["generation"]
+
+    @classmethod
+    def load(cls, directory: str | Path) -> "TextGenerator":
+        """The model of a model directory, at the length it was trained at."""
+        model = load_model(directory)
+        run = manifest.read_manifest(directory, "model")["arguments"]["run"]
+        return cls(model, load_tokenizer(directory), run.get("sequence_length"))
+
+    def generate(self, prompts: Sequence[str], **settings) -> list[dict]:
+        """Write on after each prompt.
+
+        Args:
+            prompts: B texts.
+            **settings: see `tfllm.writing`: those of `RowSettings`, one value for all prompts or a list with one for
+                each, and those of `Rules`. What is not given is as the model says, see `add_causal_lm_head`.
+
+        Returns:
+            For each prompt a dict: `prompt`, `text` (what comes after it), `num_tokens`, `finish_reason` ("stop" where
+            the model or a stop string ended the text, "length" where it had no more room), `log_prob`.
+
+        Raises:
+            InputError: for settings that mean nothing.
+        """
+        rows, rules = read_settings(settings, self._defaults)
+        write = self._functions(rules)["write"]
+        return in_batches(lambda text, **columns: write(text, Sampling(**columns)), prompts, rows)
+
+    def stream(self, prompt: str, **settings) -> Iterator[str]:
+        """Write on after a prompt: pieces of the text of `generate`, each as soon as it stands fast.
+
+        Args:
+            prompt: one text.
+            **settings: as for `generate`, without `num_beams`.
+        """
+        rows, rules = read_settings(settings, self._defaults)
+        if rules.num_beams > 1:
+            raise InputError("With beams no piece of a text stands fast before its end. Leave `num_beams` out.")
+        functions = self._functions(rules)
+        inputs, state = functions["begin"](as_strings([prompt]), Sampling(*as_columns(rows, 1).values()))
+        shown = ""
+        while True:
+            more = bool(goes_on(state))
+            text = functions["text"](inputs, state).numpy()[0].decode()
+            fast = _without_end(text, rules.stop) if more else text
+            if len(fast) > len(shown):
+                yield fast[len(shown) :]
+                shown = fast
+            if not more:
+                return
+            state = functions["advance"](inputs, state)
+
+    def score(self, texts: Sequence[str]) -> list[dict]:
+        """How probable the model holds each text.
+
+        Returns:
+            For each text a dict: `text`, `log_prob`, `num_tokens`, and `token_log_probs`, those of its tokens. A text
+            longer than the model is cut.
+        """
+        return scores_of(texts, self._functions(Rules())["score"](as_strings(texts)))
+
+    def _functions(self, rules: Rules) -> dict[str, Callable]:
+        if rules not in self._traced:
+            self._traced[rules] = _functions(TextWriter(self._model, self._tokenizer, self._length, rules))
+        return self._traced[rules]
+
+
+def _functions(writer: TextWriter) -> dict[str, Callable]:
+    """The methods of a writer, traced when they are first used."""
+
+    def begin(text, sampling):
+        prompts, lengths, limits = writer.encode(text, sampling.max_new_tokens)
+        inputs = prompts, lengths, limits, sampling, draw_uniform(sampling.seed, room_of(limits))
+        return inputs, writer.writer.begin(*inputs)
+
+    def advance(inputs, state):
+        return writer.writer.advance(state, *inputs)
+
+    def text_of(inputs, state):
+        return writer.text_of(*inputs[:2], state.written)
+
+    return {
+        "write": tf.function(writer.write, input_signature=[_TEXTS, SAMPLING]),
+        "score": tf.function(writer.score, input_signature=[_TEXTS]),
+        "begin": tf.function(begin, input_signature=[_TEXTS, SAMPLING]),
+        "advance": tf.function(advance, reduce_retracing=True),
+        "text": tf.function(text_of, reduce_retracing=True),
+    }
+
+
+def _without_end(text: str, stops: Sequence[str]) -> str:
+    """The part of an unfinished text that will not change: no half a character, no beginning of a stop string."""
+    text = text.rstrip(_REPLACEMENT)
+    most = max((len(stop) for stop in stops), default=1) - 1
+    for length in range(min(most, len(text)), 0, -1):
+        if any(stop.startswith(text[-length:]) for stop in stops):
+            return text[:-length]
+    return text

@@ -1,0 +1,66 @@
+"""What a model writes after a prompt, and how probable it holds a text.
+
+B texts, T tokens.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from tfllm.writing import RowSettings, read_settings
+
+if TYPE_CHECKING:
+    import keras
+
+    from tfllm.inference.signatures import Signature
+    from tfllm.tokenizers import Tokenizer
+
+OUTPUTS = ("finish_reason", "log_prob", "num_tokens", "text")  # of serving_default
+_EXAMPLE = RowSettings(max_new_tokens=8, temperature=0.7, top_k=20, top_p=0.9, seed=1)
+
+
+def build_signatures(
+    model: "keras.Model", arguments: dict, tokenizer: "Tokenizer", sequence_length: int
+) -> dict[str, "Signature"]:
+    """The signatures of a model from `add_causal_lm_head`.
+
+    Returns:
+        generate: text string (B,), max_new_tokens int32 (B,), temperature float32 (B,), top_k int32 (B,), top_p float32
+            (B,), seed int32 (B,) -> text string (B,): what comes after the prompt; num_tokens int32 (B,); finish_reason
+            string (B,): "stop" or "length"; log_prob float32 (B,). See `tfllm.writing` for the settings; the others are
+            those the model was saved with.
+        serving_default: text string (B,) -> the same, with the settings the model was saved with.
+        score: text string (B,) -> log_prob float32 (B,), num_tokens int32 (B,), token_log_probs float32 (B, T); see
+            `TextWriter.score`.
+    """
+    from tfllm.generation import Sampling, TextWriter
+    from tfllm.generation.text_generator import SAMPLING
+    from tfllm.inference.signatures import TEXT, Signature
+
+    settings, rules = read_settings({}, arguments["generation"])
+    writer = TextWriter(model, tokenizer, sequence_length, rules)
+    inputs = {"text": TEXT, **SAMPLING._asdict()}
+
+    def generate(text, **columns):
+        return writer.write(text, Sampling(**columns))
+
+    def serving_default(text):
+        columns = zip(settings._fields, settings, SAMPLING, strict=True)
+        return generate(
+            text, **{name: tf.fill(tf.shape(text), tf.cast(value, spec.dtype)) for name, value, spec in columns}
+        )
+
+    # Traced: a loop that runs operation by operation rounds otherwise than the one that is exported.
+    return {
+        "serving_default": Signature(tf.function(serving_default, reduce_retracing=True), {"text": TEXT}),
+        "generate": Signature(tf.function(generate, reduce_retracing=True), inputs, _EXAMPLE._asdict()),
+        "score": Signature(writer.score, {"text": TEXT}),
+    }
+
+
+def to_rows(inputs: dict[str, list[str]], outputs: dict[str, np.ndarray]) -> list[dict]:
+    """For each `prompt` the `text` that comes after it, `num_tokens`, `finish_reason` and `log_prob`."""
+    from tfllm.generation.batches import rows_of
+
+    return rows_of(inputs["text"], outputs)
