@@ -72,6 +72,9 @@ def finetune(
     unfreeze_gradually: Annotated[
         bool, typer.Option("--unfreeze-gradually", help="Train the head first, then one more layer with each epoch.")
     ] = False,
+    lora_rank: Annotated[
+        int, typer.Option(help="Train only adapters of this rank beside query and value, and the head; 0 trains all.")
+    ] = 0,
     folds: Annotated[int, typer.Option(help="First cross-validate on this many folds; each keeps its best epoch.")] = 0,
     seeds: Annotated[int, typer.Option(help="Train with this many seeds and keep the best on validation.")] = 1,
     ensemble: Annotated[
@@ -99,6 +102,9 @@ def finetune(
     checks.check_at_least("seeds", seeds, 1)
     checks.check_between("seed", seed, 0, 2**31 - 1 - seeds)
     running.check_tensorboard(tensorboard)
+    checks.check_at_least("lora_rank", lora_rank, 0)
+    if lora_rank and (frozen_layers or unfreeze_gradually):
+        raise InputError("--lora-rank leaves all layers as they are: give no --frozen-layers and --unfreeze-gradually.")
     if folds:
         checks.check_at_least("folds", folds, 2)
     if ensemble and seeds < 2:

@@ -46,6 +46,7 @@ class FineTuning:
 
     def train(self, train: Any, validation: Any, seed: int, directory: Path) -> tuple["keras.Model", dict[str, float]]:
         """A model trained with `seed`, and the validation scores of its best epoch; checkpoints go to `directory`."""
+        from tfllm.models import merge_adapters
         from tfllm.training import Run, best_epoch
 
         run = self._run
@@ -56,6 +57,8 @@ class FineTuning:
         kept = Run(directory, save_seconds=self._save_seconds, on_divergence=run["on_divergence"], writes=self._writes)
         validate = self._task.validator(model, self.tokenizer, validation, self._head, run)
         history = self._fit(model, batches, validate, run["epochs"], callbacks, kept)
+        if run["lora_rank"]:
+            merge_adapters(model)
         best = best_epoch(history, run["monitor"], self._task.monitors[run["monitor"]])
         log.info("kept the best of %d epochs: %s", len(history), running.shown(best))
         return model, best
@@ -104,8 +107,15 @@ class FineTuning:
         import keras
 
         keras.utils.set_random_seed(seed)
+        from tfllm.models import add_adapters
+
         encoder = running.make_encoder(self._run, self.tokenizer.vocabulary_size)
-        return self._task.build(encoder, self._head)
+        model = self._task.build(encoder, self._head)
+        if self._run["lora_rank"]:
+            add_adapters(model, self._run["lora_rank"])
+            trained = sum(weight.shape.num_elements() for weight in model.trainable_variables)
+            log.info("%s parameters are trained, %.1f %% of all", f"{trained:,}", 100 * trained / model.count_params())
+        return model
 
     def _batches(self, model: "keras.Model", rows: Any, seed: int) -> Any:
         """Packed rows; for an encoder that would let packed texts see each other, one text a row."""
