@@ -63,7 +63,9 @@ def _read_folder(source: str) -> tuple["Checkpoint", "Tokenizer", int]:
     if pretrained.is_tensorflow_bert(folder):
         checkpoint, tokenizer = pretrained.load_tensorflow_bert(folder), _read_word_pieces(folder)
     else:
-        checkpoint, tokenizer = pretrained.load_checkpoint(folder), load_huggingface_tokenizer(folder.path)
+        checkpoint = pretrained.load_checkpoint(folder)
+        folder = pretrained.encoder_folder(folder)
+        tokenizer = load_huggingface_tokenizer(folder.path)
     return checkpoint, tokenizer, pretrained.read_length(folder, longest_text(checkpoint.model))
 
 

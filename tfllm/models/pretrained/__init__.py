@@ -5,7 +5,7 @@ from tfllm.models.pretrained.files import Folder, open_folder
 from tfllm.models.pretrained.hub import fetch
 from tfllm.models.pretrained.keras_hub_preset import load_keras_hub
 from tfllm.models.pretrained.load import ARCHITECTURES, Checkpoint, load_checkpoint
-from tfllm.models.pretrained.sentences import read_length
+from tfllm.models.pretrained.sentences import encoder_folder, read_length
 from tfllm.models.pretrained.tensorflow_bert import is_tensorflow_bert, load_tensorflow_bert
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Description",
     "Folder",
     "describe",
+    "encoder_folder",
     "fetch",
     "is_tensorflow_bert",
     "load_checkpoint",

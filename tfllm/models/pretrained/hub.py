@@ -11,16 +11,11 @@ from tfllm.models.pretrained.files import Folder, open_folder
 
 _FILES = [
     *("config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
-    *(
-        "modules.json",
-        "sentence_bert_config.json",
-        "1_Pooling/config.json",
-        "0_Transformer/config.json",
-        "0_Transformer/model.safetensors",
-    ),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model"),
 ]
+_SENTENCES = ["modules.json", "sentence_bert_config.json", "1_Pooling/config.json"]
+_SENTENCES += [f"0_Transformer/{name}" for name in (*_FILES, "sentence_bert_config.json")]
 
 
 def fetch(name: str) -> Folder:
@@ -40,7 +35,7 @@ def fetch(name: str) -> Folder:
     except ImportError:
         raise InputError('hf:NAME needs huggingface_hub, which is not installed: pip install "tfllm[hub]".') from None
     try:
-        path = huggingface_hub.snapshot_download(match[1], revision=match[2], allow_patterns=_FILES)
+        path = huggingface_hub.snapshot_download(match[1], revision=match[2], allow_patterns=_FILES + _SENTENCES)
     except Exception as error:  # its own, those of its HTTP library, and of the disk
         raise InputError(
             f"hf:{name} could not be fetched, and is not in the cache: {_first_line(error)} "

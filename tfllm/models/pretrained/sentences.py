@@ -48,6 +48,12 @@ def read_modules(folder: Folder) -> Sentences | None:
     return Sentences(_inner(folder, parts[0][1]), _read_pooling(pooling), len(kinds) == 3)
 
 
+def encoder_folder(folder: Folder) -> Folder:
+    """Where the encoder stands and its tokenizer: a part of a sentence-transformers directory, or the directory."""
+    sentences = read_modules(folder)
+    return folder if sentences is None else sentences.encoder
+
+
 def read_length(folder: Folder, longest: int) -> int:
     """Where texts are cut, in tokens: as the directory says, but at `longest`, if it allows more."""
     for name, key in _LENGTHS:
