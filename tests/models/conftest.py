@@ -30,6 +30,7 @@ ADD_HEAD = {
     "pretraining": add_pretraining_heads,
     "classifier_mean": lambda encoder: add_classifier_head(encoder, ["a", "b", "c"], pooling="mean"),
     "classifier_cls": lambda encoder: add_classifier_head(encoder, ["a", "b", "c"], pooling="cls"),
+    "classifier_compare": lambda encoder: add_classifier_head(encoder, ["a", "b", "c"], pooling="compare", pairs=True),
     "multilabel": lambda encoder: add_multilabel_head(encoder, ["a", "b", "c"]),
     "regression": lambda encoder: add_regression_head(encoder, mean=2.0, deviation=0.5),
     "regression_in_a_range": lambda encoder: add_regression_head(encoder, output_range=(1, 5), pooling="cls"),

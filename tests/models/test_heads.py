@@ -32,6 +32,7 @@ LOGITS = {
     "pretraining": {"masked_lm": (4, 2, 50), "next_sentence": (4, 2)},
     "classifier_mean": (4, 3),
     "classifier_cls": (4, 3),
+    "classifier_compare": (4, 3),
     "multilabel": (4, 3),
     "regression": (4, 1),
     "regression_in_a_range": (4, 1),
@@ -48,6 +49,7 @@ TARGETS = {
 }
 TARGETS |= {
     "classifier_cls": TARGETS["classifier_mean"],
+    "classifier_compare": TARGETS["classifier_mean"],
     "pretraining": {name: TARGETS[name] for name in ("masked_lm", "next_sentence")},
     "regression_in_a_range": TARGETS["regression"] + 1,
     "embedding_cls": TARGETS["embedding"],
@@ -58,6 +60,7 @@ LOSS = {
     "pretraining": lambda: {"masked_lm": masked_lm_loss(), "next_sentence": next_sentence_loss()},
     "classifier_mean": ClassificationLoss,
     "classifier_cls": ClassificationLoss,
+    "classifier_compare": ClassificationLoss,
     "multilabel": MultilabelLoss,
     "regression": RegressionLoss,
     "regression_in_a_range": RegressionLoss,
@@ -65,7 +68,7 @@ LOSS = {
     "embedding_cls": CosineLoss,
 }
 FIRST_LOSS = {"masked_lm": np.log(50), "next_sentence": np.log(2), "pretraining": np.log(50) + np.log(2)}
-FIRST_LOSS |= dict.fromkeys(("classifier_mean", "classifier_cls"), np.log(3))
+FIRST_LOSS |= dict.fromkeys(("classifier_mean", "classifier_cls", "classifier_compare"), np.log(3))
 FIRST_LOSS |= {"multilabel": np.log(2), "regression": 1 / 2, "regression_in_a_range": 1 / 2}
 
 
@@ -232,6 +235,8 @@ def test_a_masked_position_is_predicted_from_its_own_hidden_state(make_encoder, 
         ({"labels": ["one"]}, "at least two names"),
         ({"labels": ["a", "a"]}, "distinct"),
         ({"labels": ["a", "b"], "pooling": "means"}, "`pooling` must be one of cls, mean.*did you mean 'mean'"),
+        ({"labels": ["a", "b"], "pooling": "compare"}, "here is one text: take 'mean'"),
+        ({"labels": ["a", "b"], "pooling": "comapre", "pairs": True}, "did you mean 'compare'"),
         ({"labels": ["a", "b"], "dropout": -0.1}, "`dropout` must be between 0 and 1"),
     ],
 )

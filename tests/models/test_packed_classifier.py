@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfllm.models import add_classifier_head, build_encoder, packed_classifier
+from tfllm.models.layers import ComparedTexts
 
 SIZE = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "dropout": 0.0}
 TEXTS = [[2, 7, 8, 3], [2, 9, 3], [2, 5, 6, 7, 8, 3], [2, 10, 11, 3]]
@@ -21,13 +22,23 @@ def rows_of(packing: list[list[int]], length: int = 12):
             end = start + len(TEXTS[member])
             token_ids[row, start:end], padding_mask[row, start:end] = TEXTS[member], number
             start = end
-    return {"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids), "padding_mask": padding_mask}
+    segment_ids = (token_ids > 7).astype("int32")
+    return {"token_ids": token_ids, "segment_ids": segment_ids, "padding_mask": padding_mask}
 
 
-@pytest.fixture(params=["mean", "cls"])
+@pytest.fixture(params=["mean", "cls", "compare"])
 def classifier(request):
     keras.utils.set_random_seed(0)
-    return add_classifier_head(build_encoder(20, **SIZE), ["a", "b", "c"], dropout=0.0, pooling=request.param)
+    encoder = build_encoder(20, **SIZE)
+    return add_classifier_head(encoder, ["a", "b", "c"], dropout=0.0, pooling=request.param, pairs=True)
+
+
+def test_compared_texts_are_their_means_their_distance_and_their_product():
+    hidden = np.arange(12, dtype="float32").reshape(1, 6, 2)
+    u, v = hidden[0, :2].mean(axis=0), hidden[0, 2:5].mean(axis=0)
+    segment_ids, padding_mask = np.array([[0, 0, 1, 1, 1, 0]]), np.array([[1, 1, 1, 1, 1, 0]])
+    found = ComparedTexts()(hidden, segment_ids, padding_mask)
+    np.testing.assert_allclose(found, [np.concatenate([u, v, np.abs(u - v), u * v])], rtol=1e-6)
 
 
 def test_logits_are_those_of_one_text_a_row(classifier):

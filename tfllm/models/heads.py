@@ -14,6 +14,7 @@ from tfllm import checks
 from tfllm.checks import InputError
 from tfllm.models.encoder import ACTIVATIONS, LAYER_NORM_EPSILON, dense, kernel_initializer, layer_norm
 from tfllm.models.layers import (
+    ComparedTexts,
     GatherPositions,
     MeanOfTokens,
     ScaledScore,
@@ -25,6 +26,7 @@ from tfllm.models.recipe import encoder_arguments, read_encoder, read_recipe, re
 from tfllm.models.trainable import TrainableModel
 
 POOLINGS = ("cls", "mean")
+PAIR_POOLINGS = (*POOLINGS, "compare")
 _AFTER_POOLING = ("classifier_dropout", "logits", "score", "embedding")  # layers of the heads that pool a text
 
 
@@ -73,8 +75,10 @@ def add_classifier_head(
         encoder: the encoder to build on.
         labels: C distinct names; their order is the order of the logits.
         dropout: share of the pooled vector dropped in training.
-        pooling: what stands for the text: "mean" of its tokens, or "cls", the encoder's pooled first token.
-        pairs: an example is two texts. The model is the same; its SavedModel then takes both.
+        pooling: what stands for the text: "mean" of its tokens, or "cls", the encoder's pooled first token. For pairs
+            also "compare": the means u and v of the two texts, |u - v| and u * v. Small encoders learn far more from
+            it (docs/experiments.md); the texts still read each other.
+        pairs: an example is two texts; the SavedModel then takes both.
 
     Returns:
         Functional model. Inputs: the encoder's. Output: logits float32 (B, C).
@@ -83,11 +87,12 @@ def add_classifier_head(
         InputError: for fewer than two labels, repeated or empty ones, or an unknown pooling.
 
     Source: Devlin et al. 2019, arXiv:1810.04805, section 4.1, for "cls"; Reimers and Gurevych 2019,
-    arXiv:1908.10084, section 3, for "mean".
+    arXiv:1908.10084, section 3, for "mean"; Conneau et al. 2017, arXiv:1705.02364, section 3.1, for "compare".
     """
     labels = list(labels)
     checks.check_labels(labels)
-    model = TrainableModel(encoder.input, _pooled_logits(encoder, len(labels), dropout, pooling), name="classifier")
+    x = _pooled_logits(encoder, len(labels), dropout, pooling, pairs)
+    model = TrainableModel(encoder.input, x, name="classifier")
     arguments = {"labels": labels, "dropout": dropout, "pooling": pooling, "pairs": pairs}
     return remember(model, "add_classifier_head", arguments, encoder)
 
@@ -118,7 +123,8 @@ def add_multilabel_head(
     labels = list(labels)
     checks.check_labels(labels, least=1)
     thresholds = _checked_thresholds([0.5] * len(labels) if thresholds is None else thresholds, labels)
-    model = TrainableModel(encoder.input, _pooled_logits(encoder, len(labels), dropout, pooling), name="multilabel")
+    x = _pooled_logits(encoder, len(labels), dropout, pooling, pairs)
+    model = TrainableModel(encoder.input, x, name="multilabel")
     arguments = {"labels": labels, "thresholds": thresholds, "dropout": dropout, "pooling": pooling, "pairs": pairs}
     return remember(model, "add_multilabel_head", arguments, encoder)
 
@@ -164,7 +170,7 @@ def add_regression_head(
             "`mean` must be a number, and `deviation` one above 0: with equal scores there is nothing to learn. "
             f"Received: mean={mean}, deviation={deviation}."
         )
-    x = _pooled_logits(encoder, 1, dropout, pooling)
+    x = _pooled_logits(encoder, 1, dropout, pooling, pairs)
     x = ScaledScore(output_range, mean, deviation, dtype="float32", name="score")(x)
     model = TrainableModel(encoder.input, x, name="regression")
     arguments = {"output_range": output_range, "mean": mean, "deviation": deviation}
@@ -187,7 +193,8 @@ def add_choice_head(encoder: keras.Model, *, dropout: float = 0.1, pooling: str 
     Source: Radford et al. 2018, Improving language understanding by generative pre-training, section 3.3; Devlin et
     al. 2019, arXiv:1810.04805, section 4.4.
     """
-    model = TrainableModel(encoder.input, _pooled_logits(encoder, 1, dropout, pooling), name="multiple_choice")
+    x = _pooled_logits(encoder, 1, dropout, pooling, pairs=True)
+    model = TrainableModel(encoder.input, x, name="multiple_choice")
     return remember(model, "add_choice_head", {"dropout": dropout, "pooling": pooling}, encoder)
 
 
@@ -226,7 +233,10 @@ def packed_classifier(model: keras.Model, texts_per_row: int) -> keras.Model:
     encoder, recipe = read_encoder(model), read_recipe(model)
     pooling = recipe["arguments"]["pooling"]
     hidden, padding_mask = encoder.output["sequence_output"], encoder.input["padding_mask"]
-    x = TextVectors(texts_per_row, pooling, name="packed_pooling")(hidden, padding_mask)  # (B, S, D)
+    if pooling == "compare":
+        x = ComparedTexts(texts_per_row, name="packed_pooling")(hidden, encoder.input["segment_ids"], padding_mask)
+    else:
+        x = TextVectors(texts_per_row, pooling, name="packed_pooling")(hidden, padding_mask)  # (B, S, D)
     if pooling == "cls" and recipe["builder"] != "add_embedding_head":
         x = encoder.get_layer("pooled_dense")(x) if encoder_arguments(encoder).get("pooler_activation", "tanh") else x
     layers = {layer.name: layer for layer in model.layers}
@@ -245,12 +255,19 @@ def _checked_thresholds(thresholds: Sequence[float], labels: list[str]) -> list[
     return thresholds
 
 
-def _pooled_logits(encoder: keras.Model, units: int, dropout: float, pooling: str) -> keras.KerasTensor:
-    """Logits float32 (B, units) of the text; checks the arguments."""
+def _pooled_logits(
+    encoder: keras.Model, units: int, dropout: float, pooling: str, pairs: bool = False
+) -> keras.KerasTensor:
+    """Logits float32 (B, units) of the text or pair; checks the arguments."""
     checks.check_between("dropout", dropout, 0, 1)
-    checks.check_one_of("pooling", pooling, POOLINGS)
+    if pooling == "compare" and not pairs:
+        raise InputError("`pooling` 'compare' compares the two texts of a pair, and here is one text: take 'mean'.")
+    checks.check_one_of("pooling", pooling, PAIR_POOLINGS if pairs else POOLINGS)
+    hidden, padding_mask = encoder.output["sequence_output"], encoder.input["padding_mask"]
     if pooling == "mean":
-        x = MeanOfTokens(name="pooling")(encoder.output["sequence_output"], encoder.input["padding_mask"])
+        x = MeanOfTokens(name="pooling")(hidden, padding_mask)
+    elif pooling == "compare":
+        x = ComparedTexts(name="pooling")(hidden, encoder.input["segment_ids"], padding_mask)
     else:
         x = encoder.output["pooled_output"]
     x = keras.layers.Dropout(dropout, name="classifier_dropout")(x)

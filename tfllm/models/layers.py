@@ -211,19 +211,45 @@ class TextVectors(keras.layers.Layer):
         self.texts_per_row, self.pooling = texts_per_row, pooling
 
     def call(self, hidden, padding_mask):
-        numbers = ops.arange(1, self.texts_per_row + 1, dtype="int32")[:, None]  # (S, 1)
-        chosen = ops.equal(padding_mask[:, None, :], numbers)  # (B, S, T)
-        if self.pooling == "cls":
-            before = ops.pad(padding_mask[:, :-1], ((0, 0), (1, 0)))
-            chosen = ops.logical_and(chosen, ops.not_equal(padding_mask, before)[:, None, :])
-        chosen = ops.cast(chosen, self.compute_dtype)
-        return ops.matmul(chosen, hidden) / ops.maximum(ops.sum(chosen, axis=-1, keepdims=True), 1)
+        return _text_vectors(hidden, padding_mask, self.texts_per_row, self.pooling)
 
     def compute_output_shape(self, hidden_shape, padding_mask_shape):
         return (hidden_shape[0], self.texts_per_row, hidden_shape[-1])
 
     def get_config(self):
         return {**super().get_config(), "texts_per_row": self.texts_per_row, "pooling": self.pooling}
+
+
+@keras.saving.register_keras_serializable("tfllm")
+class ComparedTexts(keras.layers.Layer):
+    """What tells how two texts differ: the mean hidden states u and v of segments 0 and 1, |u - v| and u * v.
+
+    Args:
+        texts_per_row: S, for how many pairs; None = a row is one pair, and the output has no axis for it.
+
+    Call: (hidden float (B, T, D), segment_ids int32 (B, T), padding_mask int32 (B, T)) -> float (B, S, 4D) or (B, 4D).
+    """
+
+    def __init__(self, texts_per_row=None, **kwargs):
+        super().__init__(**kwargs)
+        self.texts_per_row = texts_per_row
+
+    def call(self, hidden, segment_ids, padding_mask):
+        # The two texts of pair k are numbers 2k - 1 and 2k, as if each were a text of its own.
+        numbers = ops.where(padding_mask > 0, 2 * padding_mask - 1 + segment_ids, 0)
+        pairs = self.texts_per_row or 1
+        means = _text_vectors(hidden, numbers, 2 * pairs, "mean")
+        means = ops.reshape(means, (-1, pairs, 2, hidden.shape[-1]))
+        first, second = means[:, :, 0], means[:, :, 1]  # (B, S, D)
+        features = ops.concatenate([first, second, ops.abs(first - second), first * second], axis=-1)
+        return features if self.texts_per_row else features[:, 0]
+
+    def compute_output_shape(self, hidden_shape, segment_ids_shape, padding_mask_shape):
+        width = 4 * hidden_shape[-1]
+        return (hidden_shape[0], self.texts_per_row, width) if self.texts_per_row else (hidden_shape[0], width)
+
+    def get_config(self):
+        return {**super().get_config(), "texts_per_row": self.texts_per_row}
 
 
 @keras.saving.register_keras_serializable("tfllm")
@@ -265,3 +291,14 @@ class UnitLength(keras.layers.Layer):
 
     def call(self, vectors):
         return vectors * ops.rsqrt(ops.maximum(ops.sum(ops.square(vectors), axis=-1, keepdims=True), 1e-12))
+
+
+def _text_vectors(hidden, padding_mask, texts: int, pooling: str):
+    """float (B, texts, D): the mean of each text's hidden states, or its first one; 0 where there is no such text."""
+    numbers = ops.arange(1, texts + 1, dtype="int32")[:, None]  # (S, 1)
+    chosen = ops.equal(padding_mask[:, None, :], numbers)  # (B, S, T)
+    if pooling == "cls":
+        before = ops.pad(padding_mask[:, :-1], ((0, 0), (1, 0)))
+        chosen = ops.logical_and(chosen, ops.not_equal(padding_mask, before)[:, None, :])
+    chosen = ops.cast(chosen, hidden.dtype)
+    return ops.matmul(chosen, hidden) / ops.maximum(ops.sum(chosen, axis=-1, keepdims=True), 1)
