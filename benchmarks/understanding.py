@@ -33,11 +33,16 @@ def main(
     language: Annotated[str, typer.Option(help="en or zh.")] = "en",
     kind: Annotated[str, typer.Option(help="scratch or published: which learning rate.")] = "scratch",
     only: Annotated[list[str] | None, typer.Option(help="These tasks.")] = None,
+    remark: Annotated[str, typer.Option(help="A line for the page of results.")] = "",
     runs: Annotated[Path, typer.Option(help="Where stages are kept.")] = Path("benchmarks/runs"),
 ) -> None:
     start(quiet=False, verbose=False)
     result = machine.load(f"understanding_{name}") or {"tasks": {}}
-    result["machine"], result["encoder"] = machine.describe(), _described(init)
+    result |= {"machine": machine.describe(), "encoder": _described(init), "remark": remark}
+    result["command"] = (
+        f"python benchmarks/understanding.py --data ../shared/data --init {init.name} --name {name} "
+        f"--language {language} --kind {kind}"
+    )
     for task in only or [task for task in TASKS if TASKS[task].language == language]:
         if task not in result["tasks"]:
             result["tasks"][task] = _measure(task, data, init, runs / name, KINDS[kind])
@@ -56,7 +61,6 @@ def _measure(name: str, data: Path, init: Path, runs: Path, suited: dict) -> dic
     found = {score: scores[score] for score in task.scores}
     print(name, found, flush=True)
     return {
-        "command": f"{machine.command_line()} --only {name}",
         "scores": found,
         "examples": scores["examples"],
         "floor": task.floor,

@@ -29,6 +29,7 @@ def page() -> str:
         result = machine.load(f"pretraining_{language}")
         if result:
             parts.append(_pretraining(name, result))
+    parts += [_understanding(machine.load(file.stem)) for file in sorted(machine.RESULTS.glob("understanding_*.json"))]
     return "\n".join([*parts, *comparison_tables.sections()])
 
 
@@ -54,6 +55,31 @@ random weights; TF-IDF with logistic regression on the same split; the floor tha
 | task | pretrained | random | TF-IDF | floor | pretrained - random | pretrained - floor | seconds a run |
 |---|---:|---:|---:|---:|---:|---:|---:|
 {chr(10).join(_row(task, rows) for task, rows in result["tasks"].items())}
+"""
+
+
+def _understanding(result: dict) -> str:
+    encoder = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in result["encoder"].items() if value)
+    rows = []
+    for task, found in result["tasks"].items():
+        scores = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found["scores"].items())
+        floor = "" if found["floor"] is None else f"{found['floor']:.3f}"
+        gain = "" if found["floor"] is None else f"{next(iter(found['scores'].values())) - found['floor']:+.3f}"
+        cells = [task, scores, floor, gain, f"{found['examples']:,}", found["arguments"]["epochs"], found["seconds"]]
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    return f"""## Understanding tasks, from {result["command"].split("--name ")[1].split()[0]}
+
+    {result["command"]}
+
+{machine.described(result["machine"])}
+{result["remark"]}
+
+Encoder: {encoder}. One training a task, best epoch on validation rows; scores on the test part; the floor that the
+data's own notes give.
+
+| task | scores | floor | first score - floor | test rows | epochs | seconds of training |
+|---|---|---:|---:|---:|---:|---:|
+{chr(10).join(rows)}
 """
 
 
