@@ -97,7 +97,8 @@ def _check_ops(savedmodel: Path) -> str:
 
 
 def _check_weights(savedmodel: Path) -> str:
-    stored, expected = count_stored_numbers(savedmodel), _facts(savedmodel)["parameters"]
+    facts = _facts(savedmodel)
+    stored, expected = count_stored_numbers(savedmodel), facts["parameters"] + facts.get("scales", 0)
     if stored != expected:
         raise InputError(f"{stored:,} numbers are stored; the model has {expected:,}.")
     return f"{stored:,} parameters, each stored once"

@@ -13,9 +13,10 @@ import keras
 import tensorflow as tf
 
 from tfllm import manifest
-from tfllm.checks import InputError
+from tfllm.checks import InputError, check_one_of
 from tfllm.export.check import CONTENT_CHECKS, FACTS_FILE, KIND, read_signatures
 from tfllm.export.ops import check_ops
+from tfllm.export.quantize import quantized
 from tfllm.export.replay import replay
 from tfllm.export.requests import Request, make_request, write_warm_up
 from tfllm.export.versions import next_version
@@ -24,6 +25,7 @@ from tfllm.inference.tasks import task_of
 from tfllm.models import load_model, read_recipe, save_model
 from tfllm.tokenizers import Tokenizer
 
+WEIGHTS = ("float32", "int8")
 # What every export must answer like the Python model, whatever it was trained on.
 _HOSTILE_TEXTS = (
     b"Hello, world!",
@@ -45,10 +47,11 @@ def export_savedmodel(
     *,
     sequence_length: int | None = None,
     sample_texts: Sequence[str] = (),
+    weights: str = "float32",
 ) -> Path:
     """Write the next version of a SavedModel, whole and checked, or nothing.
 
-    The weights are stored once, in float32 whatever policy the model was trained with. A process that has neither Keras
+    The weights are stored once, whatever policy the model was trained with. A process that has neither Keras
     nor tfllm then answers `sample_texts`, hostile texts, no text and one longer than the model, through
     `tf.saved_model.load` and in a Session: its answers must be those of the Python model. The directory gets its
     number as the last step, so that a TF Serving that watches `directory` never sees half a version.
@@ -61,6 +64,7 @@ def export_savedmodel(
         sequence_length: where texts are cut, in tokens, [CLS] and [SEP] included; the length the model was trained
             at. None takes 128, the default of the data sets.
         sample_texts: texts of your own for the check; the first of them is also in the warm-up file.
+        weights: "float32"; or "int8", which takes a quarter of the room, answers nearly the same, and is not faster.
 
     Returns:
         The version's directory.
@@ -70,19 +74,22 @@ def export_savedmodel(
             with ops TF Serving does not have.
         RuntimeError: when the SavedModel does not answer like the Python model; that is a defect.
     """
+    check_one_of("weights", weights, WEIGHTS)
     version = next_version(directory)
     sequence_length = choose_length(model, sequence_length)
     model = _in_float32(model, tokenizer)
-    signatures = build_signatures(model, tokenizer, sequence_length)
+    signatures, variables = build_signatures(model, tokenizer, sequence_length), [one.value for one in model.weights]
+    if weights == "int8":
+        signatures, variables = quantized(model, signatures)
     samples = [text.encode("utf-8", "replace") for text in sample_texts] + list(_HOSTILE_TEXTS)
     longest = samples[0] + b" a" * sequence_length
-    arguments = {"model": read_recipe(model), "sequence_length": sequence_length}
+    arguments = {"model": read_recipe(model), "sequence_length": sequence_length, "weights": weights}
     with _nothing_left_behind(version.parent), manifest.write_directory(version, KIND, arguments) as beside:
-        _save(model, tokenizer, signatures, beside)
+        _save(variables, tokenizer, signatures, beside)
         # One text a request: a server whose batches are smaller must be able to replay the warm-up file.
         warm_up = [request for text in (samples[0], longest) for request in _requests(signatures, [text])]
         write_warm_up(beside, version.parent.name, warm_up)
-        manifest.write_json(beside / FACTS_FILE, _facts(model, signatures, sequence_length, beside))
+        manifest.write_json(beside / FACTS_FILE, _facts(model, variables, signatures, sequence_length, beside))
         for check in CONTENT_CHECKS.values():
             check(beside)
         requests = [request for texts in ([*samples, longest], []) for request in _requests(signatures, texts)]
@@ -93,12 +100,14 @@ def export_savedmodel(
     return version
 
 
-def _save(model: keras.Model, tokenizer: Tokenizer, signatures: dict[str, Signature], directory: Path) -> None:
+def _save(
+    variables: list[tf.Variable], tokenizer: Tokenizer, signatures: dict[str, Signature], directory: Path
+) -> None:
     # Only tf.Variables and the tokenizer are tracked. A Keras model as an attribute would be saved with its own
     # functions and every weight a second time.
     root = tf.Module()
     root.tokenizer = tokenizer
-    root.weights = [weight.value for weight in model.weights]
+    root.weights = variables
     functions = {
         name: tf.function(signature.function).get_concrete_function(**signature.inputs)
         for name, signature in signatures.items()
@@ -147,7 +156,13 @@ def _example(text: bytes, text_pair: bytes) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def _facts(model: keras.Model, signatures: dict[str, Signature], sequence_length: int, savedmodel: Path) -> dict:
+def _facts(
+    model: keras.Model,
+    variables: list[tf.Variable],
+    signatures: dict[str, Signature],
+    sequence_length: int,
+    savedmodel: Path,
+) -> dict:
     """What a person or a program that has only the SavedModel wants to know of it."""
     recipe = read_recipe(model)
     return {
@@ -157,6 +172,7 @@ def _facts(model: keras.Model, signatures: dict[str, Signature], sequence_length
         "labels": recipe["arguments"].get("labels"),
         "sequence_length": sequence_length,
         "parameters": model.count_params(),
+        "scales": sum(one.shape.num_elements() for one in variables) - model.count_params(),  # of int8 weights
         "signatures": read_signatures(savedmodel),
         "ops": check_ops(savedmodel),
         "versions": manifest.versions(),
