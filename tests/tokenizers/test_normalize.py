@@ -33,5 +33,5 @@ def test_sources_name_the_character_each_came_from():
 
 
 def test_the_separator_of_the_table_is_itself_left_alone():
-    found, _ = normalized(True, ["a|B|"])
-    assert found.numpy().tolist() == [b"a|b|"]
+    found, _ = normalized(True, ["a¶B¶|"])
+    assert found.numpy().tolist() == ["a¶b¶|".encode()]

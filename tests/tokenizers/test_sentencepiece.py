@@ -49,7 +49,7 @@ def test_a_new_global_seed_leaves_it_alive_eagerly_and_in_a_pipeline(sentencepie
 
 
 def test_it_outlives_another_tokenizer_of_the_same_model(sentencepiece):
-    other = SentencePieceTokenizer(sentencepiece._model)
+    other = SentencePieceTokenizer(sentencepiece.model)
     expected = other.tokenize("warm kettle").to_list()
     del other
     gc.collect()

@@ -16,7 +16,7 @@ from tfllm.checks import InputError
 from tfllm.tokenizers.base import Tokenizer, check_vocabulary, valid_utf8
 from tfllm.tokenizers.byte_bpe_merges import Merges
 from tfllm.tokenizers.neighbours import row_numbers
-from tfllm.tokenizers.offsets import character_boundaries, to_characters
+from tfllm.tokenizers.offsets import character_boundaries, decode, encode, to_characters
 from tfllm.tokenizers.pre_tokenize import Gpt2Words
 
 VOCABULARY_FILE = "vocab.json"
@@ -78,7 +78,7 @@ class ByteBpeTokenizer(Tokenizer):
         self._contents = tf.constant(contents, tf.string)
 
     def _tokenize(self, text):
-        words = self._split(tf.strings.unicode_decode(self._prefixed(text), "UTF-8", errors="replace"))
+        words = self._split(decode(self._prefixed(text)))
         different, places = tf.unique(words.flat_values)
         content = tf.io.decode_raw(tf.strings.reduce_join(different), tf.uint8)
         ids = tf.gather(self._byte_ids, tf.cast(content, tf.int32))
@@ -121,7 +121,7 @@ class ByteBpeTokenizer(Tokenizer):
         begins = tf.where(self._words(code_points).flat_values)[:, 0]
         words = tf.RaggedTensor.from_row_starts(code_points.flat_values, begins, validate=False)
         splits = tf.searchsorted(begins, code_points.row_splits, out_type=tf.int64)
-        words = tf.strings.unicode_encode(words, "UTF-8")
+        words = encode(words)
         return tf.RaggedTensor.from_row_splits(words, splits, validate=False)
 
 

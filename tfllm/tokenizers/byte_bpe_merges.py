@@ -26,7 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfllm.tokenizers.neighbours import after, before, row_numbers
+from tfllm.tokenizers.neighbours import after, before, places_in_runs, row_numbers
 
 _NEVER = np.iinfo(np.int32).max  # the rank of what is never merged
 _NEIGHBOURS = 3  # further ones than the next two that are asked; more would not save a step in the longest random word
@@ -103,10 +103,9 @@ def _unstoppable(ranks: tf.Tensor, left: tf.Tensor, right: tf.Tensor, lowest: tf
     safe = lowest | (safe_left & safe_right & (rank_after >= ranks))
     # Neighbouring pairs of equal rank are a run of one token: of these, the first, third, ... are merged.
     begins = (rank_before != ranks) | (ranks == _NEVER)
-    firsts = tf.where(begins)[:, 0]
-    firsts = tf.gather(firsts, tf.cumsum(tf.cast(begins, tf.int32)) - 1)  # of the run each pair is in
-    is_even = (tf.range(tf.size(ranks, tf.int64)) - firsts) % 2 == 0
-    return (ranks != _NEVER) & safe & is_even & tf.gather(safe & (rank_before > ranks), firsts)
+    places = places_in_runs(begins)
+    firsts = tf.range(tf.size(ranks, tf.int64)) - places
+    return (ranks != _NEVER) & safe & (places % 2 == 0) & tf.gather(safe & (rank_before > ranks), firsts)
 
 
 def _lowest(values: tf.Tensor, words: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

@@ -21,3 +21,12 @@ def row_numbers(ragged: tf.RaggedTensor) -> tf.Tensor:
     size = tf.size(ragged.flat_values, tf.int64)
     begins = tf.scatter_nd(ragged.row_starts()[:, tf.newaxis], tf.ones_like(ragged.row_starts()), [size + 1])
     return tf.cumsum(begins[:-1]) - 1
+
+
+def places_in_runs(begins: tf.Tensor) -> tf.Tensor:
+    """How many values of its run stand before each: int64 (N,) of bool (N,), True where a run begins; the first is.
+
+    Example: True True False False True -> 0 0 1 2 0.
+    """
+    firsts = tf.where(begins)[:, 0]
+    return tf.range(tf.size(begins, tf.int64)) - tf.gather(firsts, tf.cumsum(tf.cast(begins, tf.int32)) - 1)

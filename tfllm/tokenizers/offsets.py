@@ -37,6 +37,31 @@ def to_characters(boundaries: tf.RaggedTensor, starts: tf.RaggedTensor, ends: tf
     return starts.with_flat_values(first - token_boundaries), ends.with_flat_values(after - token_boundaries)
 
 
+def to_sources(sources: tf.RaggedTensor, lengths: tf.Tensor, starts: tf.RaggedTensor, ends: tf.RaggedTensor):
+    """Spans in characters of the texts, int64 (B, (T)), of spans in characters of what they were normalized to.
+
+    Args:
+        sources: int64 (B, (N)), the character each normalized one came from.
+        lengths: int64 (B,), characters of each text.
+        starts, ends: int64 (B, (T)).
+    """
+    sources = tf.concat([sources, lengths[:, tf.newaxis]], axis=1)
+    # A token that ends inside a decomposed character (Hangul) covers the whole character;
+    # accents that were removed after its last character belong to it. A piece may cover nothing, before all characters.
+    last = tf.where((ends > 0).flat_values, pick(sources, tf.maximum(ends - 1, 0)).flat_values, -1)
+    return pick(sources, starts), tf.maximum(ends.with_flat_values(last + 1), pick(sources, ends))
+
+
+def decode(text: tf.Tensor) -> tf.RaggedTensor:
+    """Code points int32 (B, (C)) of string (B,); each malformed UTF-8 sequence is U+FFFD."""
+    return tf.strings.unicode_decode(text, "UTF-8", errors="replace")
+
+
+def encode(code_points: tf.RaggedTensor) -> tf.Tensor:
+    """string (B,) of code points int32 (B, (C))."""
+    return tf.strings.unicode_encode(code_points, "UTF-8", errors="replace")
+
+
 def pick(values: tf.RaggedTensor, positions: tf.RaggedTensor) -> tf.RaggedTensor:
     """`values[b, positions[b, t]]` for every b and t: (B, (T))."""
     return positions.with_flat_values(

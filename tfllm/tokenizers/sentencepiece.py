@@ -15,7 +15,8 @@ from tensorflow_text.python.ops import sentencepiece_tokenizer as tf_text_senten
 from tfllm.checks import InputError
 from tfllm.tokenizers.base import BERT_SPECIAL_TOKENS, Tokenizer, valid_utf8
 from tfllm.tokenizers.characters import is_cjk
-from tfllm.tokenizers.offsets import character_boundaries, to_characters
+from tfllm.tokenizers.normalize import AlbertNormalizer
+from tfllm.tokenizers.offsets import character_boundaries, decode, encode, to_characters, to_sources
 
 MODEL_FILE = "sentencepiece.model"
 SPACE = "▁"
@@ -27,41 +28,66 @@ class SentencePieceTokenizer(Tokenizer):
     The offsets of a piece that begins with "▁" include the space it stands for.
 
     Args:
-        model: a serialized SentencePiece model (the bytes of a `.model` file) with the five special tokens.
+        model: a serialized SentencePiece model (the bytes of a `.model` file) with the special tokens.
+        special_tokens, pair_separators: see `Tokenizer`.
+        lowercase, strip_accents, join_quotes: what ALBERT does to a text before its model sees it: letters made small;
+            NFKD and combining marks removed; `` and '' made ". The model's own normalization comes after it.
 
     Raises:
         InputError: if the bytes are not a SentencePiece model or it lacks a special token.
 
-    Source: Kudo and Richardson 2018, arXiv:1808.06226.
+    Source: Kudo and Richardson 2018, arXiv:1808.06226; for ALBERT, Lan et al. 2019, arXiv:1909.11942, published code.
     """
 
     kind = "sentencepiece"
 
-    def __init__(self, model: bytes, special_tokens: Mapping[str, str] | None = None, pair_separators: int = 1):
+    def __init__(
+        self,
+        model: bytes,
+        special_tokens: Mapping[str, str] | None = None,
+        pair_separators: int = 1,
+        *,
+        lowercase: bool = False,
+        strip_accents: bool = False,
+        join_quotes: bool = False,
+    ):
         vocabulary = _read_pieces(model)
         special = set((special_tokens or BERT_SPECIAL_TOKENS).values())
         word_starts = [piece in special or _begins_word(piece) for piece in vocabulary]
         super().__init__(vocabulary, word_starts, special_tokens, pair_separators)
-        self._model = model
+        self.model = model
+        self.lowercase, self.strip_accents, self.join_quotes = lowercase, strip_accents, join_quotes
+        self._normalizer = None
+        if lowercase or strip_accents or join_quotes:
+            self._normalizer = AlbertNormalizer(lowercase, strip_accents, join_quotes)
         self._pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
         self._pieces._model_resource = _LastingResource(model, None)
 
     def _tokenize(self, text):
-        return self._pieces.tokenize(valid_utf8(text))
+        if self._normalizer is None:
+            return self._pieces.tokenize(valid_utf8(text))
+        return self._pieces.tokenize(encode(self._normalizer(decode(text)).code_points))
 
     def _tokenize_with_offsets(self, text):
-        text = valid_utf8(text)
+        if self._normalizer is None:
+            text = valid_utf8(text)
+            ids, starts, ends = self._pieces.tokenize_with_offsets(text)
+            return ids, *to_characters(character_boundaries(text), starts, ends)
+        characters = decode(text)
+        normalized, sources = self._normalizer(characters)
+        text = encode(normalized)
         ids, starts, ends = self._pieces.tokenize_with_offsets(text)
-        return ids, *to_characters(character_boundaries(text), starts, ends)
+        spans = to_characters(character_boundaries(text), starts, ends)
+        return ids, *to_sources(sources, characters.row_lengths(), *spans)
 
     def _detokenize(self, token_ids):
         return self._pieces.detokenize(token_ids)
 
     def _arguments(self):
-        return {}
+        return {"lowercase": self.lowercase, "strip_accents": self.strip_accents, "join_quotes": self.join_quotes}
 
     def _write(self, directory: Path):
-        (directory / MODEL_FILE).write_bytes(self._model)
+        (directory / MODEL_FILE).write_bytes(self.model)
 
 
 class _LastingResource(tf_text_sentencepiece._SentencepieceModelResource):

@@ -13,7 +13,7 @@ from tfllm.checks import InputError
 from tfllm.tokenizers.base import Tokenizer, check_vocabulary
 from tfllm.tokenizers.neighbours import row_numbers
 from tfllm.tokenizers.normalize import BertNormalizer
-from tfllm.tokenizers.offsets import character_boundaries, pick, to_characters
+from tfllm.tokenizers.offsets import character_boundaries, decode, encode, to_characters, to_sources
 from tfllm.tokenizers.pre_tokenize import BertWords
 
 VOCABULARY_FILE = "vocab.txt"
@@ -89,27 +89,23 @@ class WordPieceTokenizer(Tokenizer):
 
     def _tokenize(self, text):
         if self._words is not None:
-            words, _, _ = self._split(self._normalizer(_decode(text)).code_points)
+            words, _, _ = self._split(self._normalizer(decode(text)).code_points)
             return words.with_flat_values(self._pieces.tokenize(words.flat_values)).merge_dims(1, 2)
         # Most English text is plain ASCII, for which lower case is all there is to do: three times as fast.
         plain = tf.strings.lower(text) if self.lowercase else text
         rows = tf.where(~tf.strings.regex_full_match(text, PLAIN))
-        others = self._normalizer(_decode(tf.gather_nd(text, rows))).code_points
-        return self._pieces.tokenize(tf.tensor_scatter_nd_update(plain, rows, _encode(others)))
+        others = self._normalizer(decode(tf.gather_nd(text, rows))).code_points
+        return self._pieces.tokenize(tf.tensor_scatter_nd_update(plain, rows, encode(others)))
 
     def _tokenize_with_offsets(self, text):
-        characters = _decode(text)
+        characters = decode(text)
         normalized, sources = self._normalizer(characters)
         ids, starts, ends = self._cut(normalized) if self._words is None else self._cut_words(normalized)
-        sources = tf.concat([sources, characters.row_lengths()[:, tf.newaxis]], axis=1)
-        # A token that ends inside a decomposed character (Hangul) covers the whole character;
-        # accents that were stripped after its last character belong to it.
-        ends = tf.maximum(pick(sources, ends - 1) + 1, pick(sources, ends))
-        return ids, pick(sources, starts), ends
+        return ids, *to_sources(sources, characters.row_lengths(), starts, ends)
 
     def _cut(self, normalized: tf.RaggedTensor):
         """Ids and spans in characters, all (B, (T)), of int32 (B, (N))."""
-        normalized = _encode(normalized)
+        normalized = encode(normalized)
         ids, starts, ends = self._pieces.tokenize_with_offsets(normalized)
         return ids, *to_characters(character_boundaries(normalized), starts, ends)
 
@@ -129,7 +125,7 @@ class WordPieceTokenizer(Tokenizer):
         words = tf.where(tf.boolean_mask(begins, in_word))[:, 0]
         words = tf.RaggedTensor.from_row_starts(tf.boolean_mask(normalized.flat_values, in_word), words, validate=False)
         lengths = words.row_lengths()
-        words = tf.where(self._is_too_long(lengths), self._unknown, _encode(words))
+        words = tf.where(self._is_too_long(lengths), self._unknown, encode(words))
         begins = tf.where(begins)[:, 0]
         splits = tf.searchsorted(begins, normalized.row_splits, out_type=tf.int64)
         words = tf.RaggedTensor.from_row_splits(words, splits, validate=False)
@@ -166,14 +162,6 @@ def read_vocabulary(file: str | Path) -> list[str]:
         return Path(file).read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is not UTF-8: {error}.") from None
-
-
-def _decode(text: tf.Tensor) -> tf.RaggedTensor:
-    return tf.strings.unicode_decode(text, "UTF-8", errors="replace")
-
-
-def _encode(code_points: tf.RaggedTensor) -> tf.Tensor:
-    return tf.strings.unicode_encode(code_points, "UTF-8", errors="replace")
 
 
 def _is_continuation(token: str) -> bool:
