@@ -10,6 +10,7 @@ from tfllm.losses import (
     ChoiceLoss,
     ClassificationLoss,
     CosineLoss,
+    CosineRankLoss,
     InBatchNegativesLoss,
     MultilabelLoss,
     RegressionLoss,
@@ -125,6 +126,16 @@ def test_the_cosine_loss_is_the_squared_error_of_the_cosine_whatever_the_lengths
     np.testing.assert_allclose(found, [1, 1, (np.sqrt(0.5) - 0.5) ** 2, (np.sqrt(0.5) - 0.5) ** 2], rtol=1e-6)
 
 
+def test_the_rank_loss_counts_pairs_of_pairs_in_the_wrong_order():
+    vectors = np.array([[1.0, 0], [2, 0], [0, 1], [1, 0]])  # cosines 1 and 0
+    loss = CosineRankLoss(1.0, reduction="none")
+    np.testing.assert_allclose(loss(np.array([0.0, 0, 5, 5]), vectors), np.log(1 + np.e), rtol=1e-6)
+    np.testing.assert_allclose(loss(np.array([3.0, 3, 1, 1]), vectors), np.log(1 + np.exp(-1)), rtol=1e-6)
+    np.testing.assert_allclose(loss(np.array([3.0, 3, 3, 3]), vectors), 0, atol=1e-6)
+    packed = np.concatenate([vectors, np.zeros((2, 2))])[None]  # a third pair that is none: 0 is below every target
+    np.testing.assert_allclose(loss(np.array([[3.0, 3, 1, 1, 0, 0]]), packed), np.log(1 + np.exp(-1)), rtol=1e-6)
+
+
 def in_batch(numbers, vectors, temperature=1.0):
     return np.asarray(InBatchNegativesLoss(temperature, reduction="none")(np.array(numbers), np.array(vectors)))
 
@@ -152,7 +163,7 @@ def test_pairs_that_share_a_text_and_places_without_one_are_no_negatives():
     np.testing.assert_allclose(packed[:, :2], np.log(1 + np.exp(-1)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss", [CosineLoss(), InBatchNegativesLoss()], ids=["cosine", "in-batch negatives"])
+@pytest.mark.parametrize("loss", [CosineLoss(), CosineRankLoss(), InBatchNegativesLoss()], ids=lambda loss: loss.name)
 def test_places_without_a_text_have_a_vector_of_zeros_and_no_gradient(loss):
     loss.reduction = "mean_with_sample_weight"
     vectors = tf.Variable([[[1.0, 2], [3, 4], [0, 0], [0, 0]]])
@@ -165,7 +176,7 @@ def test_places_without_a_text_have_a_vector_of_zeros_and_no_gradient(loss):
 
 @pytest.mark.parametrize(
     "loss",
-    [MultilabelLoss(0.3), RegressionLoss(2.0), CosineLoss(), InBatchNegativesLoss(0.1)],
+    [MultilabelLoss(0.3), RegressionLoss(2.0), CosineLoss(), CosineRankLoss(0.1), InBatchNegativesLoss(0.1)],
     ids=lambda loss: loss.name,
 )
 def test_sentence_losses_are_rebuilt_from_their_configuration(loss):
@@ -174,7 +185,9 @@ def test_sentence_losses_are_rebuilt_from_their_configuration(loss):
     assert again.get_config() == loss.get_config()
 
 
-@pytest.mark.parametrize("make", [lambda: RegressionLoss(0), lambda: InBatchNegativesLoss(-1.0)])
+@pytest.mark.parametrize(
+    "make", [lambda: RegressionLoss(0), lambda: InBatchNegativesLoss(-1.0), lambda: CosineRankLoss(0)]
+)
 def test_a_scale_or_temperature_that_is_not_above_0_is_refused(make):
     with pytest.raises(InputError, match="must be above 0"):
         make()

@@ -79,6 +79,7 @@ _NAMES = {
         "ChoiceLoss",
         "ClassificationLoss",
         "CosineLoss",
+        "CosineRankLoss",
         "InBatchNegativesLoss",
         "MultilabelLoss",
         "RegressionLoss",

@@ -233,6 +233,42 @@ class CosineLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable("tfllm")
+class CosineRankLoss(keras.losses.Loss):
+    """log(1 + the sum of exp((c - d) / temperature) over all two pairs of the batch in the wrong order).
+
+    That is, over pairs whose cosines c and d should be c < d by their targets. Only the order of the targets counts,
+    not their unit; the cosines themselves mean nothing then.
+
+    Args:
+        temperature: above 0; the smaller, the more the worst mistake counts.
+
+    Called with targets (..., 2P), one for each text of a pair: the same number twice; vectors float (..., 2P, D), the
+    two of a pair one after the other, 0 where there is none. Packed rows: as `ClassificationLoss`. Of a batch computed
+    in parts (micro-batches, several devices) each part is by itself.
+    Example: cosines 1 and 0 in the wrong order, temperature 1 -> log(1 + e) = 1.3133; in the right one 0.3133.
+    Source: Su 2022, CoSENT, https://kexue.fm/archives/8847.
+    """
+
+    def __init__(self, temperature: float = 0.05, name: str = "cosine_rank_loss", **kwargs):
+        if not temperature > 0:
+            raise InputError(f"`temperature` must be above 0. Received: {temperature}.")
+        super().__init__(name=name, **kwargs)
+        self.temperature = temperature
+
+    def call(self, targets, vectors):
+        first, second = _pairs(vectors)
+        cosines = ops.sum(first * second, axis=-1) / self.temperature
+        wanted = ops.reshape(ops.cast(targets, "float32"), (-1, 2))[:, 0]
+        real = ops.any(ops.not_equal(first, 0), axis=-1)
+        counted = ops.logical_and(wanted[:, None] < wanted[None], ops.logical_and(real[:, None], real[None]))
+        gaps = ops.where(counted, cosines[:, None] - cosines[None], -1e9)  # (P, P)
+        return ops.full(ops.shape(targets), ops.softplus(ops.logsumexp(ops.reshape(gaps, (-1,)))))
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+@keras.saving.register_keras_serializable("tfllm")
 class InBatchNegativesLoss(keras.losses.Loss):
     """Cross-entropy of finding each text's partner among the partners of the whole batch.
 

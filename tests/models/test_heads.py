@@ -9,6 +9,7 @@ from tfllm.checks import InputError
 from tfllm.losses import (
     ClassificationLoss,
     CosineLoss,
+    CosineRankLoss,
     InBatchNegativesLoss,
     MultilabelLoss,
     RegressionLoss,
@@ -123,11 +124,11 @@ def test_labels_and_scores_of_one_batch_are_learnt_by_heart(make_encoder, head, 
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-@pytest.mark.parametrize("loss", [CosineLoss(), InBatchNegativesLoss()], ids=["cosine", "in-batch negatives"])
+@pytest.mark.parametrize("loss", [CosineLoss(), CosineRankLoss(), InBatchNegativesLoss()], ids=lambda loss: loss.name)
 def test_embeddings_of_one_batch_come_to_lie_as_they_should(make_encoder, make_batch, pooling, loss):
     model, batch = add_embedding_head(make_encoder(), pooling=pooling), make_batch()
     model.compile(keras.optimizers.Adam(5e-3), loss=loss)
-    targets = np.array([1, 1, 0, 0], "float32") if isinstance(loss, CosineLoss) else np.array([1, 2, 3, 4])
+    targets = np.array([1, 2, 3, 4]) if isinstance(loss, InBatchNegativesLoss) else np.array([1, 1, 0, 0], "float32")
     assert overfitted_loss(model, batch, targets) < 0.01
     vectors = model.predict(batch, verbose=0)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)

@@ -49,14 +49,19 @@ def finetune(
     augment_typos: Annotated[float, typer.Option(help="Share of their characters swapped, dropped or doubled.")] = 0.0,
     augment_word_dropout: Annotated[float, typer.Option(help="Share of their words left out.")] = 0.0,
     class_weights: Annotated[str, typer.Option(help="none, or balanced: rare labels count more.")] = "none",
-    pooling: Annotated[str, typer.Option(help="mean of the tokens, or cls.")] = "mean",
+    pooling: Annotated[
+        str | None, typer.Option(help="mean of the tokens; cls; of pairs also compare, how they differ: their default.")
+    ] = None,
     label_separator: Annotated[str, typer.Option(help="multilabel: what joins the names in a cell.")] = "|",
     score_range: Annotated[
         str | None, typer.Option(help="regress, similarity: lowest and highest score: 0,5.", metavar="LOW,HIGH")
     ] = None,
+    similarity_loss: Annotated[
+        str, typer.Option(help="similarity: cosine, learn the scores as cosines; or rank, learn their order only.")
+    ] = "cosine",
     temperature: Annotated[
         float,
-        typer.Option(help="embed: cosines are divided by it; the smaller, the more the nearest wrong text counts."),
+        typer.Option(help="embed, rank: cosines are divided by it; the smaller, the more the worst mistake counts."),
     ] = 0.05,
     stride: Annotated[
         int | None, typer.Option(help="qa: tokens between the beginnings of a long context's windows.")

@@ -55,9 +55,17 @@ def test_partners_are_found_after_training_and_a_savedmodel_gives_the_vectors(fi
     assert f"{float(similarity['score'][0]):.2f}" in console.file.getvalue()
 
 
-def test_scores_of_pairs_become_cosines(files, tokenizer_directory, tmp_path):
+@pytest.mark.parametrize("loss", ["cosine", "rank"])
+def test_scores_of_pairs_become_cosines_or_their_order(files, tokenizer_directory, tmp_path, loss):
     out, file = tmp_path / "model", str(files / "scored.csv")
-    options = {**QUICK, "task": "similarity", "label": "shared", "epochs": 8, "learning_rate": 3e-3}
+    options = {
+        **QUICK,
+        "similarity_loss": loss,
+        "task": "similarity",
+        "label": "shared",
+        "epochs": 8,
+        "learning_rate": 3e-3,
+    }
     run = finetune(file, out, tokenizer=tokenizer_directory, augment_case=0.3, **options)
     assert run["validation_scores"]["spearman"] > 0.5
     assert evaluate(out, file)["pearson"] > 0.7
@@ -71,6 +79,8 @@ def test_scores_of_pairs_become_cosines(files, tokenizer_directory, tmp_path):
         ({"task": "embed", "text_pair": None}, "Name the second text's column: --text-pair COLUMN"),
         ({"task": "embed", "label": "shared"}, "With scores: --task similarity"),
         ({"task": "similarity"}, "needs the column of the scores: --label COLUMN"),
+        ({"task": "similarity", "label": "shared", "similarity_loss": "ranks"}, "did you mean 'rank'"),
+        ({"task": "embed", "pooling": "compare"}, "`pooling` must be one of cls, mean"),
         ({"task": "embed", "augment_typos": 0.1}, "two versions of a text"),
     ],
 )

@@ -51,6 +51,7 @@ def test_the_thresholds_stand_in_the_manifest(trained):
     arguments = manifest.read_manifest(trained[0], "model")["arguments"]["recipe"]["arguments"]
     assert len(arguments["thresholds"]) == 3
     assert arguments["pairs"] is False
+    assert arguments["pooling"] == "mean"
 
 
 def test_a_savedmodel_answers_as_the_model_does(trained, tmp_path):

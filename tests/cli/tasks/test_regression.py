@@ -43,6 +43,7 @@ def test_scores_of_pairs_are_learnt(trained, pairs):
     assert scores["mean_absolute_error"] < scores["error_of_the_mean"] / 2
     head = manifest.read_manifest(out, "model")["arguments"]["recipe"]["arguments"]
     assert head["pairs"] is True
+    assert head["pooling"] == "compare"
     assert head["output_range"] == ([0, 5] if run["score_range"] else None)
     own = Predictor(out).predict(text=["a good cup", "a bad cup"], text_pair=["the good plate", "the bad plate"])
     assert own[0]["score"] > 4 > 1 > own[1]["score"]

@@ -18,7 +18,7 @@ class ClassificationTask(TableTask):
         return self.read_columns(files, run, labels=labels)
 
     def head(self, rows, run):
-        head = {name: run[name] for name in ("pooling", "dropout")}
+        head = {"pooling": self.pooling(rows, run), "dropout": run["dropout"]}
         return {"labels": _label_names(rows.labels), "pairs": rows.pairs is not None, **head}
 
     def build(self, encoder, head):

@@ -1,10 +1,11 @@
 """A vector for a text, learnt from pairs of texts."""
 
-from tfllm.checks import InputError
+from tfllm.checks import InputError, check_one_of
 from tfllm.cli.tasks.base import AUGMENTATIONS
 from tfllm.cli.tasks.regression import parse_range
 from tfllm.cli.tasks.tables import TableTask
 
+_SIMILARITY_LOSSES = ("cosine", "rank")
 _MOST_COMPARED = 10  # texts whose cosines `predict` shows
 
 
@@ -36,7 +37,7 @@ class EmbeddingTask(TableTask):
             raise InputError(
                 "--task embed takes all pairs for such that belong together. With scores: --task similarity."
             )
-        return {"pooling": run["pooling"]}
+        return {"pooling": run["pooling"] or "mean"}
 
     def build(self, encoder, head):
         from tfllm.models import add_embedding_head
@@ -114,14 +115,17 @@ class SimilarityTask(EmbeddingTask):
         return super().read(files, run, head)
 
     def head(self, rows, run):
-        return {"pooling": run["pooling"]}
+        check_one_of("similarity_loss", run["similarity_loss"], _SIMILARITY_LOSSES)
+        return {"pooling": run["pooling"] or "mean"}
 
     def augmented(self, rows, run, seed):
         return TableTask.augmented(self, rows, run, seed)
 
     def loss(self, head, run):
-        from tfllm.losses import CosineLoss
+        from tfllm.losses import CosineLoss, CosineRankLoss
 
+        if run["similarity_loss"] == "rank":
+            return CosineRankLoss(run["temperature"], reduction="mean_with_sample_weight")
         return CosineLoss(reduction="mean_with_sample_weight")
 
     def _cosines(self, rows, run):

@@ -30,7 +30,8 @@ class MultilabelTask(TableTask):
         return {
             "labels": names,
             "pairs": rows.pairs is not None,
-            **{name: run[name] for name in ("pooling", "dropout")},
+            "pooling": self.pooling(rows, run),
+            "dropout": run["dropout"],
         }
 
     def build(self, encoder, head):

@@ -32,7 +32,7 @@ class MultipleChoiceTask(Task):
         return fold_tables(rows, folds, seed, stratify=False)
 
     def head(self, rows, run):
-        return {"dropout": run["dropout"], "pooling": run["pooling"]}
+        return {"dropout": run["dropout"], "pooling": run["pooling"] or "mean"}
 
     def build(self, encoder, head):
         from tfllm.models import add_choice_head

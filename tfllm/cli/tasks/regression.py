@@ -30,7 +30,8 @@ class RegressionTask(TableTask):
         return {
             **({"output_range": list(score_range)} if score_range else unit),
             "pairs": rows.pairs is not None,
-            **{name: run[name] for name in ("pooling", "dropout")},
+            "pooling": self.pooling(rows, run),
+            "dropout": run["dropout"],
         }
 
     def build(self, encoder, head):

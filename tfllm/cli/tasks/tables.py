@@ -36,6 +36,10 @@ class TableTask(Task):
         )
         return Table(texts, pairs, rows.labels * copies, rows.places * copies), copies
 
+    def pooling(self, rows, run):
+        """What stands for a text; for two of them, how they differ."""
+        return run["pooling"] or ("mean" if rows.pairs is None else "compare")
+
     def split(self, rows, share, seed):
         from tfllm.data import split_table
 
