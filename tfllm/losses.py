@@ -105,6 +105,25 @@ class ClassificationLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable("tfllm")
+class TaggingLoss(ClassificationLoss):
+    """Cross-entropy of the tags of tokens, with label smoothing as in `ClassificationLoss`.
+
+    Called with tags int32 (B, T), and what `add_tagger_head` gives: log-probabilities float (B, T, C, C), of which
+    those after the right tag of the token before count, so that the sum over a text is minus the log-probability of all
+    its tags; or logits float (B, T, C). Give `reduction="mean_with_sample_weight"`: divided by the sum of the weights.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, name: str = "tagging_loss", **kwargs):
+        super().__init__(label_smoothing, name, **kwargs)
+
+    def call(self, tags, outputs):
+        if len(outputs.shape) == 4:
+            before = ops.pad(ops.cast(tags, "int32")[:, :-1], ((0, 0), (1, 0)))
+            outputs = ops.sum(ops.one_hot(before, ops.shape(outputs)[-1])[..., None] * outputs, axis=2)
+        return super().call(tags, outputs)
+
+
+@keras.saving.register_keras_serializable("tfllm")
 class SpanLoss(keras.losses.Loss):
     """Cross-entropy of the first and of the last token of an answer, the mean of the two, with label smoothing.
 

@@ -3,12 +3,12 @@
 import keras
 import pytest
 
-from tfllm import ClassificationLoss
 from tfllm.checks import InputError
 from tfllm.data import TaggedTexts, tagging_batches
 from tfllm.data.spans import Span
 from tfllm.evaluation import entity_scores, evaluate_tagger, word_scores
 from tfllm.inference import build_signatures
+from tfllm.losses import TaggingLoss
 from tfllm.models import add_tagger_head, build_encoder
 from tfllm.tokenizers import WordPieceTokenizer
 from tfllm.tokenizers.base import SPECIAL_TOKENS
@@ -88,7 +88,7 @@ def learnt(tokenizer):
     encoder = build_encoder(tokenizer.vocabulary_size, dropout=0.0, **size)
     model = add_tagger_head(encoder, rows.labels, dropout=0.0)
     batches = tagging_batches(rows, tokenizer, labels=rows.labels, sequence_length=16, batch_size=8)
-    model.compile(optimizer=keras.optimizers.Adam(0.01), loss=ClassificationLoss(reduction="mean_with_sample_weight"))
+    model.compile(optimizer=keras.optimizers.Adam(0.01), loss=TaggingLoss(reduction="mean_with_sample_weight"))
     model.fit(batches(), steps_per_epoch=100, shuffle=False, verbose=0)
     return model, rows
 

@@ -132,20 +132,30 @@ def test_other_spans_come_back_with_the_borders_of_their_tokens(subword_tokenize
     assert there_and_back(rows, tokenizer, 12) == back
 
 
-def test_the_tags_are_the_likeliest_of_all_that_can_be():
-    random = np.random.default_rng(0)
-    for kind in ("entities", "words"):
-        tags = make_tags(["x", "y"], kind)
-        count, lengths = len(tags.names), [0, 1, 3, 0, 4, 2, 3]
-        scores = tf.RaggedTensor.from_row_lengths(random.normal(0, 1, (sum(lengths), count)).astype("float32"), lengths)
-        for row, found in zip(scores.to_list(), best_tags(scores, tags).to_list(), strict=True):
-            possible = [
-                path
-                for path in itertools.product(range(count), repeat=len(row))
-                if all(tags.may_begin[tag] for tag in path[:1])
-                and all(tags.may_follow[a][b] for a, b in itertools.pairwise(path))
-            ]
-            assert found == list(max(possible, key=lambda path: sum(map(lambda at, tag: at[tag], row, path))))
+@pytest.mark.parametrize("kind", ["entities", "words"])
+@pytest.mark.parametrize("after_each_tag", [True, False])
+def test_the_tags_are_the_likeliest_of_all_that_can_be(kind, after_each_tag):
+    random, tags = np.random.default_rng(0), make_tags(["x", "y"], kind)
+    count, lengths = len(tags.names), [0, 1, 3, 0, 4, 2, 3]
+    scores = random.normal(0, 1, (sum(lengths), count if after_each_tag else 1, count)).astype("float32")
+    starts = np.cumsum(lengths) - lengths
+    scores[starts[np.array(lengths) > 0]] = scores[starts[np.array(lengths) > 0], :1]  # nothing stands before the first
+    found, log_probabilities = best_tags(tf.RaggedTensor.from_row_lengths(scores, lengths), tags)
+    for start, end in zip(starts, starts + lengths, strict=True):
+
+        def steps(path, start=start):
+            before = [0, *path][:-1] if after_each_tag else [0] * len(path)
+            return [scores[start + at, a, b] for at, (a, b) in enumerate(zip(before, path, strict=True))]
+
+        possible = [
+            path
+            for path in itertools.product(range(count), repeat=int(end - start))
+            if all(tags.may_begin[tag] for tag in path[:1])
+            and all(tags.may_follow[a][b] for a, b in itertools.pairwise(path))
+        ]
+        best = max(possible, key=lambda path: sum(steps(path)))
+        assert found[start:end].numpy().tolist() == list(best)
+        np.testing.assert_allclose(log_probabilities[start:end], steps(best), rtol=1e-6)
 
 
 @pytest.fixture(scope="module", params=["entities", "words"])

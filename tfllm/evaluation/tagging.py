@@ -23,7 +23,6 @@ from tfllm.tokenizers import Tokenizer
 
 _AVERAGES = ("macro", "micro", "weighted")
 _STRINGS = tf.TensorSpec([None], tf.string)
-_LOGITS = tf.TensorSpec([None, None, None], tf.float32)
 _COLUMNS = ("precision", "recall", "f1")
 
 
@@ -153,8 +152,12 @@ def span_finder(
     kind, labels = arguments["kind"], arguments["labels"]
     read = tf.function(lambda text: encode(text, tokenizer, sequence_length), input_signature=[_STRINGS])
     _, places = read.get_concrete_function().structured_outputs
-    given = [_LOGITS, tf.nest.map_structure(tf.type_spec_from_value, places), _STRINGS]
-    choose = tf.function(lambda logits, *rest: decode(logits, *rest, labels, kind), input_signature=given)
+    specs = [
+        tf.TensorSpec(model.output.shape, tf.float32),
+        tf.nest.map_structure(tf.type_spec_from_value, places),
+        _STRINGS,
+    ]
+    choose = tf.function(lambda *given: decode(*given, labels, kind), input_signature=specs)
 
     def find(texts):
         found = [[] for _ in texts]
@@ -163,7 +166,7 @@ def span_finder(
             batch = by_length[start : start + batch_size]
             text = tf.constant([texts[number].encode("utf-8", "replace") for number in batch])
             inputs, places = read(text)
-            outputs = choose(_logits(model, inputs, batch_size), places, text)
+            outputs = choose(_outputs(model, inputs, batch_size), places, text)
             for number, spans in zip(batch, _spans(outputs, NAMES[kind]), strict=True):
                 found[number] = spans
         return found
@@ -179,14 +182,14 @@ def _spans(outputs: dict[str, tf.Tensor], name: str) -> list[list[Span]]:
     ]
 
 
-def _logits(model: keras.Model, inputs: dict[str, tf.Tensor], batch_size: int) -> tf.Tensor:
+def _outputs(model: keras.Model, inputs: dict[str, tf.Tensor], batch_size: int) -> tf.Tensor:
     inputs = {name: tensor.numpy() for name, tensor in inputs.items()}
     rows, width = inputs["token_ids"].shape
     parts = [
         model.predict_on_batch({name: array[start : start + batch_size] for name, array in inputs.items()})
         for start in range(0, rows, batch_size)
     ]
-    return tf.constant(np.concatenate(parts) if parts else np.zeros((0, width, model.output.shape[-1]), np.float32))
+    return tf.constant(np.concatenate(parts) if parts else np.zeros((0, width, *model.output.shape[2:]), np.float32))
 
 
 def _units(rows: TaggedTexts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

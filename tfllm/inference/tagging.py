@@ -1,8 +1,9 @@
 """A tagger's answers: the entities of a text, or its words with their tags, and where each stands.
 
 Texts longer than the model are read in overlapping windows, and each token's tag comes from the window where the token
-has most context; the tags of a text are then chosen together, so that only sequences that can be are.
+has most context; the tags of a text are then chosen together: the likeliest sequence of all that can be.
 B texts, W windows, T tokens of a window, N tokens of all texts, L tokens of the longest, C tags, M entities of a text.
+P is C where the model tells the probability of each tag after each tag, and 1 where it tells that of each tag.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,7 +46,7 @@ def build_signatures(
 
     Returns:
         serving_default: text string (B,) -> what `decode` gives.
-        tokens: the model's inputs, int32 (B, T) -> logits, scores float32 (B, T, C).
+        tokens: the model's inputs, int32 (B, T) -> log_probabilities float32 (B, T, P, C).
     """
     from tfllm.inference.parts import in_parts
     from tfllm.inference.signatures import TEXT, TOKENS, Signature
@@ -55,8 +56,7 @@ def build_signatures(
         return decode(in_parts(model, inputs), places, text, arguments["labels"], arguments["kind"])
 
     def tokens(**inputs):
-        logits = model(inputs, training=False)
-        return {"logits": logits, "scores": tf.nn.softmax(logits)}
+        return {"log_probabilities": _log_probabilities(model(inputs, training=False))}
 
     return {
         "serving_default": Signature(serving_default, {"text": TEXT}),
@@ -86,12 +86,12 @@ def encode(text: tf.Tensor, tokenizer: "Tokenizer", sequence_length: int) -> tup
 
 
 def decode(
-    logits: tf.Tensor, places: TokenPlaces, text: tf.Tensor, labels: list[str], kind: str
+    outputs: tf.Tensor, places: TokenPlaces, text: tf.Tensor, labels: list[str], kind: str
 ) -> dict[str, tf.Tensor]:
     """The entities of every text, or its words.
 
     Args:
-        logits: float32 (W, T, C), the model's output.
+        outputs: float32 (W, T, C, C) or (W, T, C), the model's.
         places: as `encode` gives them.
         text: string (B,).
         labels, kind: those of the head.
@@ -109,8 +109,8 @@ def decode(
 
     tags, windows, rows = make_tags(labels, kind), places.windows, places.starts.value_rowids()
     at = tf.stack([windows.owner, windows.place + 1], axis=1)  # [CLS] stands at place 0
-    scores = tf.nn.log_softmax(tf.gather_nd(logits, at))  # (N, C)
-    chosen = best_tags(places.starts.with_values(scores), tags).values  # (N,)
+    scores = _log_probabilities(tf.gather_nd(outputs, at)[tf.newaxis])[0]  # (N, P, C)
+    chosen, score = best_tags(places.starts.with_values(scores), tags)  # both (N,)
     begins = tf.gather(tags.begins, chosen)
     entity = tf.where(tf.gather(tags.inside, chosen), tf.cumsum(tf.cast(begins, tf.int32)) - 1, -1)  # (N,)
     first = tf.where(begins)[:, 0]  # the first token of each entity
@@ -119,7 +119,7 @@ def decode(
         NAMES[kind]: tf.gather(labels, tf.gather(tags.label, tf.gather(chosen, first))),
         "start": tf.gather(places.starts.values, first),
         "end": tf.math.unsorted_segment_max(places.ends.values, entity, count),
-        "score": tf.math.unsorted_segment_mean(tf.exp(tf.gather(scores, chosen, batch_dims=1)), entity, count),
+        "score": tf.math.unsorted_segment_mean(tf.exp(score), entity, count),
     }
     real = found["start"] < found["end"]  # tokens that stand for no character are no entity
     rows = tf.boolean_mask(tf.gather(rows, first), real)
@@ -138,30 +138,25 @@ def decode(
     return {**outputs, "count": tf.cast(ragged["start"].row_lengths(), tf.int32)}
 
 
-def best_tags(scores: tf.RaggedTensor, tags: TagSet) -> tf.RaggedTensor:
-    """Of all sequences of tags that can be, the likeliest.
+def best_tags(scores: tf.RaggedTensor, tags: TagSet) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of all sequences of tags that can be, the likeliest of each text.
 
     Args:
-        scores: float32 (B, (L), C), log-probabilities.
+        scores: float32 (B, (L), P, C), log-probabilities; of a text's first tag, P says nothing.
         tags: which tag may follow which.
 
     Returns:
-        Ragged int32 (B, (L)).
+        The tags of all tokens laid end to end, int32 (N,), and their log-probabilities, float32 (N,).
+
+    Source: Viterbi 1967, doi:10.1109/TIT.1967.1054010.
     """
-    alone = tf.argmax(scores.values, axis=1, output_type=tf.int32)  # (N,): each token by itself
-    text = scores.value_rowids()
-    begins = text != tf.pad(text, [[1, 0]], constant_values=-1)[:-1]
-    pairs = tf.stack([tf.pad(alone, [[1, 0]])[:-1], alone], axis=1)
-    possible = tf.where(begins, tf.gather(tags.may_begin, alone), tf.gather_nd(tags.may_follow, pairs))
-    faults = tf.math.unsorted_segment_sum(tf.cast(~possible, tf.int32), text, tf.cast(scores.nrows(), tf.int32))
-    faulty = tf.where(faults > 0)[:, 0]  # only these texts need a search
-    searched = tf.gather(scores, faulty)
-    lengths = tf.cast(searched.row_lengths(), tf.int32)
+    lengths = tf.cast(scores.row_lengths(), tf.int32)
     width = tf.maximum(tf.reduce_max(lengths), 1)  # without any row the maximum is the lowest integer
-    dense = searched.to_tensor(shape=tf.stack([tf.size(lengths), width, len(tags.names)]))
-    found = tf.boolean_mask(_viterbi(dense, lengths, tags), tf.sequence_mask(lengths, width))
-    tokens = tf.gather(scores.with_values(tf.range(tf.size(alone))), faulty).values
-    return scores.with_values(tf.tensor_scatter_nd_update(alone, tokens[:, tf.newaxis], found))
+    shape = tf.stack([tf.size(lengths), width, *tf.unstack(tf.shape(scores.values)[1:])])
+    found = tf.boolean_mask(_viterbi(scores.to_tensor(shape=shape), lengths, tags), tf.sequence_mask(lengths, width))
+    before = tf.pad(found, [[1, 0]])[:-1] if scores.shape[2] != 1 else tf.zeros_like(found)
+    token = tf.range(tf.size(found))
+    return found, tf.gather_nd(scores.values, tf.stack([token, before, found], axis=1))
 
 
 def to_rows(inputs: dict[str, list[str]], outputs: dict[str, np.ndarray]) -> list[dict]:
@@ -180,22 +175,24 @@ def to_rows(inputs: dict[str, list[str]], outputs: dict[str, np.ndarray]) -> lis
     return rows
 
 
-def _viterbi(scores: tf.Tensor, lengths: tf.Tensor, tags: TagSet) -> tf.Tensor:
-    """The likeliest possible tags, int32 (B, L); scores float32 (B, L, C), L at least 1; lengths (B,).
+def _log_probabilities(outputs: tf.Tensor) -> tf.Tensor:
+    """float32 (B, T, P, C) of a model's outputs; the mean of several models' does not sum to 1."""
+    return tf.nn.log_softmax(outputs if outputs.shape.rank == 4 else outputs[:, :, tf.newaxis])
 
-    Source: Viterbi 1967, doi:10.1109/TIT.1967.1054010. All tags that may follow each other are equally likely to.
-    """
+
+def _viterbi(scores: tf.Tensor, lengths: tf.Tensor, tags: TagSet) -> tf.Tensor:
+    """The likeliest possible tags, int32 (B, L); scores float32 (B, L, P, C), L at least 1; lengths (B,)."""
     same = tf.range(len(tags.names))
     barred = tf.where(tags.may_follow, 0.0, _IMPOSSIBLE)  # (C, C)
-    best = scores[:, 0] + tf.where(tags.may_begin, 0.0, _IMPOSSIBLE)  # (B, C): of sequences that end in each tag
+    best = scores[:, 0, 0] + tf.where(tags.may_begin, 0.0, _IMPOSSIBLE)  # (B, C): of sequences that end in each tag
     length = tf.shape(scores)[1]
     previous = tf.TensorArray(tf.int32, length, element_shape=[None, len(tags.names)])
 
     def forward(place, best, previous):
-        through = best[:, :, tf.newaxis] + barred  # (B, C, C)
+        through = best[:, :, tf.newaxis] + scores[:, place] + barred  # (B, C, C)
         goes_on = (place < lengths)[:, tf.newaxis]
         came_from = tf.where(goes_on, tf.argmax(through, axis=1, output_type=tf.int32), same)
-        best = tf.where(goes_on, tf.reduce_max(through, axis=1) + scores[:, place], best)
+        best = tf.where(goes_on, tf.reduce_max(through, axis=1), best)
         return place + 1, best, previous.write(place, came_from)
 
     def backward(place, tag, found):

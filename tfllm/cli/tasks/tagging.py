@@ -56,9 +56,9 @@ class TaggingTask(Task):
         )
 
     def loss(self, head, run):
-        from tfllm.losses import ClassificationLoss
+        from tfllm.losses import TaggingLoss
 
-        return ClassificationLoss(run["label_smoothing"], reduction="mean_with_sample_weight")
+        return TaggingLoss(run["label_smoothing"], reduction="mean_with_sample_weight")
 
     def validator(self, model, tokenizer, rows, head, run):
         from tfllm.evaluation.tagging import span_finder, tagging_scores
