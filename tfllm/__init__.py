@@ -84,6 +84,7 @@ _NAMES = {
         "MultilabelLoss",
         "RegressionLoss",
         "SpanLoss",
+        "TaggingLoss",
         "causal_lm_loss",
         "masked_lm_loss",
         "next_sentence_loss",
