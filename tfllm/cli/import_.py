@@ -28,6 +28,9 @@ def import_checkpoint(
         ),
     ],
     out: options.Out,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Read tf_model.h5, of TFBertFor... and its kin: I know where it comes from.")
+    ] = False,
 ) -> dict:
     """Take over a published model: its weights, its head and its tokenizer."""
     source, out = str(source), Path(out)
@@ -36,7 +39,8 @@ def import_checkpoint(
     from tfllm.evaluation import model_card
     from tfllm.models import save_model
 
-    checkpoint, tokenizer, length = _read_preset(source) if source.startswith(_KERAS_HUB) else _read_folder(source)
+    preset = source.startswith(_KERAS_HUB)
+    checkpoint, tokenizer, length = _read_preset(source) if preset else _read_folder(source, trust)
     _check_vocabulary(checkpoint, tokenizer)
     run = {
         "command": "import",
@@ -53,7 +57,7 @@ def import_checkpoint(
     return run
 
 
-def _read_folder(source: str) -> tuple["Checkpoint", "Tokenizer", int]:
+def _read_folder(source: str, trust: bool) -> tuple["Checkpoint", "Tokenizer", int]:
     """The model and tokenizer of a directory, and the length at which its texts are cut."""
     from tfllm.models import longest_text, pretrained
     from tfllm.tokenizers.huggingface import load_huggingface_tokenizer
@@ -63,9 +67,9 @@ def _read_folder(source: str) -> tuple["Checkpoint", "Tokenizer", int]:
     if pretrained.is_tensorflow_bert(folder):
         checkpoint, tokenizer = pretrained.load_tensorflow_bert(folder), _read_word_pieces(folder)
     else:
-        checkpoint = pretrained.load_checkpoint(folder)
+        checkpoint = pretrained.load_checkpoint(folder, trust=trust)
         folder = pretrained.encoder_folder(folder)
-        tokenizer = load_huggingface_tokenizer(folder.path)
+        tokenizer = load_huggingface_tokenizer(folder.path, folder.root)
     return checkpoint, tokenizer, pretrained.read_length(folder, longest_text(checkpoint.model))
 
 

@@ -19,7 +19,7 @@ _PACE = 30.0  # how many times faster than other weights the scores of pairs of 
 
 
 def add_tagger_head(
-    encoder: keras.Model, labels: Sequence[str], *, kind: str = "entities", dropout: float = 0.1
+    encoder: keras.Model, labels: Sequence[str], *, kind: str = "entities", dropout: float = 0.1, chain: bool = True
 ) -> keras.Model:
     """Finds entities in a text, or its words and the tag of each.
 
@@ -28,11 +28,13 @@ def add_tagger_head(
         labels: distinct names: types of entities, or tags of words.
         kind: "entities" or "words".
         dropout: share of the token vectors dropped in training.
+        chain: learn which tag follows which (a conditional random field). Published checkpoints have none.
 
     Returns:
         Functional model. Inputs: the encoder's; rows may hold several texts. Output: float32 (B, T, C, C), the
         log-probability of each tag after each tag, see `TagChain`; the tags are `tfllm.tags.make_tags(labels, kind)`,
-        in their order. Or, if they are more than 64, logits float32 (B, T, C). `TaggingLoss` takes either.
+        in their order. Or, without a chain or if they are more than 64, logits float32 (B, T, C). `TaggingLoss` takes
+        either.
 
     Raises:
         InputError: for no label, repeated or empty ones, or a bad argument.
@@ -45,10 +47,11 @@ def add_tagger_head(
     checks.check_between("dropout", dropout, 0, 1)
     x = keras.layers.Dropout(dropout, name="tagger_dropout")(encoder.output["sequence_output"])
     x = keras.layers.Dense(len(tags.names), kernel_initializer=kernel_initializer(), dtype="float32", name="logits")(x)
-    if len(tags.names) <= _MOST_TAGS:
+    if chain and len(tags.names) <= _MOST_TAGS:
         x = TagChain(dtype="float32", name="tag_chain")(x, encoder.input["padding_mask"])
     model = TrainableModel(encoder.input, x, name="tagger")
-    return remember(model, "add_tagger_head", {"labels": labels, "kind": kind, "dropout": dropout}, encoder)
+    arguments = {"labels": labels, "kind": kind, "dropout": dropout, "chain": chain}
+    return remember(model, "add_tagger_head", arguments, encoder)
 
 
 @keras.saving.register_keras_serializable("tfllm")

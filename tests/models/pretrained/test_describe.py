@@ -24,8 +24,8 @@ HEADS = {
     "multilabel": lambda encoder: models.add_multilabel_head(encoder, ["a", "b", "c"], pooling="cls"),
     "regression": lambda encoder: models.add_regression_head(encoder, mean=3.0, deviation=2.0, pooling="cls"),
     "span": models.add_span_head,
-    "tagger": lambda encoder: models.add_tagger_head(encoder, ["LOC", "PER"]),
-    "words": lambda encoder: models.add_tagger_head(encoder, ["NOUN", "VERB"], kind="words"),
+    "tagger": lambda encoder: models.add_tagger_head(encoder, ["LOC", "PER"], chain=False),
+    "words": lambda encoder: models.add_tagger_head(encoder, ["NOUN", "VERB"], kind="words", chain=False),
     "embedding": models.add_embedding_head,
 }
 
@@ -63,6 +63,7 @@ def test_the_file_says_what_the_activation_is_called_there():
 REFUSED = {
     "pre_norm": (lambda: build(normalize_first=True), r"normalises before \(pre-norm\)"),
     "mean": (lambda: models.add_classifier_head(build(), ["a", "b"], pooling="mean"), r"--pooling cls"),
+    "chain": (lambda: models.add_tagger_head(build(), ["LOC"]), r"which tag follows which: build it with.*chain=False"),
     "range": (
         lambda: models.add_regression_head(build(), output_range=[0, 5], pooling="cls"),
         "without an `output_ran",

@@ -90,6 +90,11 @@ def _kind(recipe: dict) -> str:
             "transformers classifies by the first token, and this head by the mean of all tokens: train it with "
             "`pooling='cls'` (--pooling cls). As a SavedModel it can be exported as it is."
         )
+    if builder == "add_tagger_head" and arguments["chain"]:
+        raise InputError(
+            "transformers tags every token by itself, and this head has learned which tag follows which: build it with "
+            "`add_tagger_head(..., chain=False)`. As a SavedModel it can be exported as it is."
+        )
     if arguments.get("output_range"):
         raise InputError(
             "transformers has no regression between two bounds: train the head without an `output_range`. "

@@ -35,7 +35,7 @@ def read_head(config: Config, kind: str, encoder: dict) -> Head:
     arguments = {"dropout": config.number(*_DROPOUTS, default=encoder["dropout"])}
     if kind == "ForTokenClassification":
         types, kind, order = _tags(config, labels)
-        return Head("add_tagger_head", {"labels": types, "kind": kind, **arguments}, shapes, order)
+        return Head("add_tagger_head", {"labels": types, "kind": kind, "chain": False, **arguments}, shapes, order)
     if kind == "ForQuestionAnswering":
         if len(labels) != 2:
             raise InputError(f"{config.file}: question answering has 2 logits, for begin and end, not {len(labels)}.")

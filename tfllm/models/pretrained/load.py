@@ -22,7 +22,8 @@ from tfllm.models.pretrained.heads import Head, read_head
 from tfllm.models.pretrained.mpnet import MPNET
 from tfllm.models.pretrained.roberta import ROBERTA, XLM_ROBERTA
 from tfllm.models.pretrained.sentences import read_modules
-from tfllm.models.pretrained.tensors import Tensor, open_tensors
+from tfllm.models.pretrained.tensorflow_names import H5, open_h5, renamed
+from tfllm.models.pretrained.tensors import INDEX, SINGLE, Tensor, open_tensors
 from tfllm.models.pretrained.weights import encoder_shapes, tensor_names, to_keras
 from tfllm.models.saving import rebuild
 
@@ -42,10 +43,11 @@ class Checkpoint(NamedTuple):
     left_out: dict[str, str]  # tensors -> the reason
 
 
-def load_checkpoint(folder: Folder) -> Checkpoint:
+def load_checkpoint(folder: Folder, *, trust: bool = False) -> Checkpoint:
     """Read a directory that `save_pretrained` of transformers wrote, or `save` of sentence-transformers.
 
-    A sentence-transformers directory becomes a model from `add_embedding_head`.
+    A sentence-transformers directory becomes a model from `add_embedding_head`. With `trust` a `tf_model.h5` is read
+    where there are no safetensors; see `open_h5`.
 
     Raises:
         InputError: if a file is missing, damaged or too large, the architecture is unknown, a tensor is missing or has
@@ -57,10 +59,24 @@ def load_checkpoint(folder: Folder) -> Checkpoint:
     config = Config(folder.need("config.json"), read_json(folder.need("config.json")))
     config.check_usual()
     architecture, kind = _read_class(config)
+    tensors = _open(folder, trust)
     if sentences is None:
-        return fill(config, architecture, kind, open_tensors(folder))
+        return fill(config, architecture, kind, tensors)
     arguments = {"pooling": sentences.pooling, "normalize": sentences.normalize}
-    return fill(config, architecture, "Model", open_tensors(folder), Head("add_embedding_head", arguments, {}))
+    return fill(config, architecture, "Model", tensors, Head("add_embedding_head", arguments, {}))
+
+
+def _open(folder: Folder, trust: bool) -> dict[str, Tensor]:
+    """All tensors, under the names that PyTorch's classes give them."""
+    h5 = None if folder.find(SINGLE) or folder.find(INDEX) else folder.find(H5)
+    if h5 is None:
+        return renamed(open_tensors(folder))
+    if not trust:
+        raise InputError(
+            f"{h5} is read by a library that was not made for hostile files: import it with --trust (trust=True) "
+            "if you know where it comes from."
+        )
+    return open_h5(h5)
 
 
 def fill(

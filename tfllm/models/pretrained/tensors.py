@@ -27,7 +27,7 @@ _BYTES = {
 }
 _READABLE = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "pytorch_model.pt")
-_OTHERS = ("tf_model.h5", "flax_model.msgpack", "model.onnx")
+_OTHERS = ("flax_model.msgpack", "model.onnx")
 
 
 class Tensor(NamedTuple):
