@@ -61,7 +61,7 @@ def export_huggingface(
     with manifest.write_directory(directory, KIND, {"model": read_recipe(model)}) as beside:
         save_file(description.tensors, beside / "model.safetensors", metadata={"format": "pt"})
         _write_json(beside / "config.json", config)
-        write_huggingface_tokenizer(tokenizer, beside)
+        write_huggingface_tokenizer(tokenizer, beside, segments=config.get("type_vocab_size", 1) > 1)
         _set_length(beside / "tokenizer_config.json", length)
         _write_sentences(beside, read_recipe(model), config, length)
         (beside / manifest.CARD).write_text(_card(Path(directory).name, description, card), "utf-8")

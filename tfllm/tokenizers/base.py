@@ -241,7 +241,11 @@ class Tokenizer(tf.Module, abc.ABC):
             **self._arguments(),
         }
         with write_directory(directory, "tokenizer", arguments, inputs=inputs) as unfinished:
-            self._write(unfinished)
+            self.write_files(unfinished)
+
+    @abc.abstractmethod
+    def write_files(self, directory: Path) -> None:
+        """Write the vocabulary files into a directory that is there."""
 
     @abc.abstractmethod
     def _tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
@@ -258,10 +262,6 @@ class Tokenizer(tf.Module, abc.ABC):
     @abc.abstractmethod
     def _arguments(self) -> dict:
         """What `load_tokenizer` must give back besides the files; JSON values."""
-
-    @abc.abstractmethod
-    def _write(self, directory: Path) -> None:
-        """Write the vocabulary files."""
 
 
 def valid_utf8(text: tf.Tensor) -> tf.Tensor:

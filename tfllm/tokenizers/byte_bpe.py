@@ -77,6 +77,18 @@ class ByteBpeTokenizer(Tokenizer):
         self._byte_ids, self._lengths = tf.constant(byte_ids, tf.int32), tf.constant(lengths, tf.int64)
         self._contents = tf.constant(contents, tf.string)
 
+    @property
+    def merges(self) -> list[tuple[str, str]]:
+        """Pairs of tokens that become one, in the order they are merged."""
+        vocabulary = self.vocabulary
+        return [(vocabulary[first], vocabulary[second]) for first, second, _ in self._merges]
+
+    def write_files(self, directory: Path) -> None:
+        entries = {token: token_id for token_id, token in enumerate(self.vocabulary)}
+        (directory / VOCABULARY_FILE).write_text(json.dumps(entries, ensure_ascii=False), "utf-8", newline="\n")
+        lines = [_HEADER, *(" ".join(pair) for pair in self.merges)]
+        (directory / MERGES_FILE).write_text("".join(f"{line}\n" for line in lines), "utf-8", newline="\n")
+
     def _tokenize(self, text):
         words = self._split(decode(self._prefixed(text)))
         different, places = tf.unique(words.flat_values)
@@ -102,13 +114,6 @@ class ByteBpeTokenizer(Tokenizer):
 
     def _arguments(self):
         return {"add_prefix_space": self.add_prefix_space}
-
-    def _write(self, directory: Path):
-        vocabulary = self.vocabulary
-        entries = {token: token_id for token_id, token in enumerate(vocabulary)}
-        (directory / VOCABULARY_FILE).write_text(json.dumps(entries, ensure_ascii=False), "utf-8", newline="\n")
-        lines = [_HEADER, *(f"{vocabulary[first]} {vocabulary[second]}" for first, second, _ in self._merges)]
-        (directory / MERGES_FILE).write_text("".join(f"{line}\n" for line in lines), "utf-8", newline="\n")
 
     def _prefixed(self, text: tf.Tensor) -> tf.Tensor:
         if not self.add_prefix_space:

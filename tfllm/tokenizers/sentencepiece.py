@@ -63,6 +63,9 @@ class SentencePieceTokenizer(Tokenizer):
         self._pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
         self._pieces._model_resource = _LastingResource(model, None)
 
+    def write_files(self, directory: Path) -> None:
+        (directory / MODEL_FILE).write_bytes(self.model)
+
     def _tokenize(self, text):
         if self._normalizer is None:
             return self._pieces.tokenize(valid_utf8(text))
@@ -85,9 +88,6 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _arguments(self):
         return {"lowercase": self.lowercase, "strip_accents": self.strip_accents, "join_quotes": self.join_quotes}
-
-    def _write(self, directory: Path):
-        (directory / MODEL_FILE).write_bytes(self.model)
 
 
 class _LastingResource(tf_text_sentencepiece._SentencepieceModelResource):

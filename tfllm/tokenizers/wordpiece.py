@@ -87,6 +87,9 @@ class WordPieceTokenizer(Tokenizer):
         except RuntimeError as error:
             raise InputError(f"tensorflow-text cannot use this vocabulary: {error}.") from None
 
+    def write_files(self, directory: Path) -> None:
+        (directory / VOCABULARY_FILE).write_bytes("".join(f"{token}\n" for token in self.vocabulary).encode())
+
     def _tokenize(self, text):
         if self._words is not None:
             words, _, _ = self._split(self._normalizer(decode(text)).code_points)
@@ -147,9 +150,6 @@ class WordPieceTokenizer(Tokenizer):
             "split_on_cjk": self.split_on_cjk,
             "max_characters_per_word": self.max_characters_per_word,
         }
-
-    def _write(self, directory: Path):
-        (directory / VOCABULARY_FILE).write_bytes("".join(f"{token}\n" for token in self.vocabulary).encode())
 
 
 def read_vocabulary(file: str | Path) -> list[str]:

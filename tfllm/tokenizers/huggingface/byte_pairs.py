@@ -1,0 +1,80 @@
+"""Byte-level BPE of published checkpoints: GPT-2, RoBERTa and their kin.
+
+In: `tokenizer.json`, or `vocab.json` and `merges.txt`. Out: a `ByteBpeTokenizer`.
+"""
+
+from tfllm.checks import InputError
+from tfllm.tokenizers.byte_bpe import MERGES_FILE, VOCABULARY_FILE, ByteBpeTokenizer
+from tfllm.tokenizers.huggingface.files import Checkpoint, check_kind, check_tokens, need, shown, tokens_by_id
+from tfllm.tokenizers.huggingface.special import Wrapping, read_added, read_added_file, read_special, read_wrapping
+
+MOST_CHARACTERS = 4_000_000  # of all tokens; the largest published vocabularies have 2 million
+_USUAL = {  # options of the model, and the values with which it is the usual one
+    "dropout": (None, 0, 0.0),
+    "continuing_subword_prefix": (None, ""),
+    "end_of_word_suffix": (None, ""),
+    "byte_fallback": (None, False),
+    "ignore_merges": (None, False),
+}
+
+
+def read_document(document: dict, checkpoint: Checkpoint, where: str) -> ByteBpeTokenizer:
+    """The tokenizer of a `tokenizer.json` whose model is BPE."""
+    model = document["model"]
+    for name, usual in _USUAL.items():
+        if model.get(name) not in usual:
+            raise InputError(f"{where}: tfllm has no BPE with `{name}` {shown(repr(model[name]))}.")
+    if document.get("normalizer") is not None:
+        raise InputError(f"{where}: byte-level BPE takes text as it is. Received: {shown(document['normalizer'])}.")
+    splitter = check_kind(document.get("pre_tokenizer"), dict, f"{where}: `pre_tokenizer`")
+    if splitter.get("type") != "ByteLevel" or splitter.get("use_regex", True) is not True:
+        raise InputError(f"{where}: words must be split as GPT-2 does, by ByteLevel. Received: {shown(splitter)}.")
+    ids = need(model, "vocab", dict, where)
+    vocabulary = tokens_by_id({**ids, **read_added(document, ids, where)}, where)
+    merges = [_pair(merge, where) for merge in need(model, "merges", list, where)]
+    prefix = need({"add_prefix_space": False, **splitter}, "add_prefix_space", bool, where)
+    unk = model.get("unk_token") and need(model, "unk_token", str, where)
+    return _build(
+        checkpoint, vocabulary, merges, prefix, unk, read_wrapping(document.get("post_processor"), where), where
+    )
+
+
+def read_files(checkpoint: Checkpoint) -> ByteBpeTokenizer:
+    """The tokenizer of a `vocab.json` and a `merges.txt`."""
+    where = str(checkpoint.files.path / VOCABULARY_FILE)
+    vocabulary = tokens_by_id(checkpoint.files.read_json(VOCABULARY_FILE), where)
+    vocabulary += read_added_file(checkpoint, len(vocabulary))
+    text = checkpoint.files.read_text(MERGES_FILE)
+    if text is None:
+        raise InputError(f"{where}: there is no {MERGES_FILE} beside it, which says how words are put together.")
+    lines = text.rstrip("\n").split("\n")
+    merges = [line.removesuffix("\r") for line in lines[lines[0].startswith("#version") :]]
+    pairs = [_pair(merge, str(checkpoint.files.path / MERGES_FILE)) for merge in merges]
+    return _build(checkpoint, vocabulary, pairs, False, None, None, where)
+
+
+def _build(
+    checkpoint: Checkpoint,
+    vocabulary: list[str],
+    merges: list[tuple[str, str]],
+    prefix: bool,
+    unk: str | None,
+    wrapping: Wrapping | None,
+    where: str,
+) -> ByteBpeTokenizer:
+    check_tokens(vocabulary, where)
+    characters = sum(map(len, vocabulary))
+    if characters > MOST_CHARACTERS:
+        raise InputError(f"{where}: its tokens have {characters:,} characters; at most {MOST_CHARACTERS:,} are read.")
+    special = read_special(checkpoint, vocabulary, unk, wrapping)
+    return ByteBpeTokenizer(
+        vocabulary, merges, **special, add_prefix_space=checkpoint.option("add_prefix_space", bool, prefix)
+    )
+
+
+def _pair(merge: object, where: str) -> tuple[str, str]:
+    """The two tokens of a merge, written as "a b" or ["a", "b"]."""
+    parts = merge.split(" ") if isinstance(merge, str) else merge
+    if type(parts) is not list or len(parts) != 2 or not all(type(part) is str and part for part in parts):
+        raise InputError(f"{where}: a merge must be two tokens. Received: {shown(repr(merge))}.")
+    return parts[0], parts[1]

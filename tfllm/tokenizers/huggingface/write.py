@@ -1,0 +1,186 @@
+"""Our tokenizer becomes files that `transformers.AutoTokenizer` loads, with the same ids.
+
+In: a `Tokenizer`. Out: `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`, and the vocabulary as the
+older classes read it.
+"""
+
+import base64
+import json
+from pathlib import Path
+
+from tfllm.checks import InputError
+from tfllm.tokenizers.base import Tokenizer
+from tfllm.tokenizers.byte_bpe import ByteBpeTokenizer
+from tfllm.tokenizers.huggingface.files import DOCUMENT, SETTINGS, SPECIAL
+from tfllm.tokenizers.sentencepiece import SPACE, SentencePieceTokenizer
+from tfllm.tokenizers.sentencepiece_model import CONTROL, UNIGRAM, UNUSED, parse_model
+from tfllm.tokenizers.wordpiece import MAX_BYTES_PER_WORD, WordPieceTokenizer
+
+
+def write_huggingface_tokenizer(tokenizer: Tokenizer, directory: str | Path, *, segments: bool = True) -> None:
+    """Write the files of a tokenizer into a directory.
+
+    Text gets the ids it has here, except that a typed special token becomes one, and what docs/tokenizers.md lists.
+
+    Args:
+        tokenizer: of any kind.
+        directory: it must exist.
+        segments: the model takes segment ids (`token_type_ids`), where the tokenizer tells segments apart.
+
+    Raises:
+        InputError: for a SentencePiece model of type "bpe", or with unused pieces: `tokenizer.json` has no such.
+    """
+    directory = Path(directory)
+    document = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": _added(tokenizer)}
+    document |= _parts(tokenizer) | {"post_processor": _wrapping(tokenizer)}
+    tokenizer.write_files(directory)
+    _write_json(directory / DOCUMENT, document)
+    names = {f"{name}_token": token for name, token in tokenizer.special_tokens.items()}
+    if not isinstance(tokenizer, WordPieceTokenizer):
+        names |= {
+            theirs: names[ours]
+            for theirs, ours in (("bos_token", "cls_token"), ("eos_token", "sep_token"))
+            if ours in names
+        }
+    _write_json(directory / SPECIAL, names)
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    settings["model_input_names"] = inputs if segments and tokenizer.pair_separators == 1 else inputs[::2]
+    _write_json(directory / SETTINGS, settings | names)
+
+
+def _parts(tokenizer: Tokenizer) -> dict:
+    """Normalizer, pre-tokenizer, decoder and model."""
+    if isinstance(tokenizer, WordPieceTokenizer):
+        return _word_pieces(tokenizer)
+    if isinstance(tokenizer, ByteBpeTokenizer):
+        return _byte_pairs(tokenizer)
+    return _pieces(tokenizer)
+
+
+def _word_pieces(tokenizer: WordPieceTokenizer) -> dict:
+    return {
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": tokenizer.clean_text,
+            "handle_chinese_chars": tokenizer.split_on_cjk,
+            "strip_accents": tokenizer.strip_accents,
+            "lowercase": tokenizer.lowercase,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": tokenizer.special_tokens["unk"],
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": tokenizer.max_characters_per_word or MAX_BYTES_PER_WORD,
+            "vocab": {token: number for number, token in enumerate(tokenizer.vocabulary)},
+        },
+    }
+
+
+def _byte_pairs(tokenizer: ByteBpeTokenizer) -> dict:
+    level = {
+        "type": "ByteLevel",
+        "add_prefix_space": tokenizer.add_prefix_space,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
+    return {
+        "normalizer": None,
+        "pre_tokenizer": level,
+        "decoder": level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": tokenizer.special_tokens.get("unk"),
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "vocab": {token: number for number, token in enumerate(tokenizer.vocabulary)},
+            "merges": [" ".join(pair) for pair in tokenizer.merges],
+        },
+    }
+
+
+def _pieces(tokenizer: SentencePieceTokenizer) -> dict:
+    model = parse_model(tokenizer.model, "the model")
+    if model.trainer_spec.model_type != UNIGRAM or any(piece.type == UNUSED for piece in model.pieces):
+        raise InputError(
+            "Only a SentencePiece model of type unigram, without unused pieces, is written for transformers."
+        )
+    quotes = [{"type": "Replace", "pattern": {"String": two}, "content": '"'} for two in ("``", "''")]
+    accents = [{"type": "NFKD"}, {"type": "StripAccents"}]
+    characters_map = base64.b64encode(model.normalizer_spec.precompiled_charsmap).decode()
+    normalizers = quotes * tokenizer.join_quotes + accents * tokenizer.strip_accents
+    normalizers += [{"type": "Lowercase"}] * tokenizer.lowercase
+    normalizers += [{"type": "Precompiled", "precompiled_charsmap": characters_map}] * bool(characters_map)
+    normalizers += [
+        {"type": "Strip", "strip_left": True, "strip_right": True},
+        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
+    ]
+    marks = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True}
+    bytes_first = [{"type": "ByteFallback"}] * model.trainer_spec.byte_fallback
+    return {
+        "normalizer": {"type": "Sequence", "normalizers": normalizers},
+        "pre_tokenizer": marks,
+        "decoder": {"type": "Sequence", "decoders": [*bytes_first, marks]} if bytes_first else marks,
+        "model": {
+            "type": "Unigram",
+            "unk_id": tokenizer.unk_id,
+            "vocab": [[piece.piece, piece.score] for piece in model.pieces],
+            "byte_fallback": model.trainer_spec.byte_fallback,
+        },
+    }
+
+
+def _added(tokenizer: Tokenizer) -> list[dict]:
+    """The special tokens; a mask takes the space before it along where tokens begin with their space."""
+    mask = None if isinstance(tokenizer, WordPieceTokenizer) else tokenizer.special_tokens.get("mask")
+    vocabulary, special_ids = tokenizer.vocabulary, set(tokenizer.special_ids)
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        pieces = parse_model(tokenizer.model, "the model").pieces
+        special_ids |= {number for number, piece in enumerate(pieces) if piece.type == CONTROL}
+    return [
+        {
+            "id": token_id,
+            "content": vocabulary[token_id],
+            "single_word": False,
+            "lstrip": vocabulary[token_id] == mask,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for token_id in sorted(special_ids)
+    ]
+
+
+def _wrapping(tokenizer: Tokenizer) -> dict | None:
+    """How texts and pairs are wrapped; not at all where one token begins and ends a text, as in GPT-2."""
+    names = tokenizer.special_tokens
+    cls, sep = names.get("cls"), names.get("sep")
+    if cls is None or sep is None or cls == sep:
+        return None
+    second = 1 if tokenizer.pair_separators == 1 else 0
+    first_text = [_special(cls, 0), _text("A", 0), _special(sep, 0)]
+    between = [_special(sep, 0)] * (tokenizer.pair_separators - 1)
+    ids = {cls: tokenizer.cls_id, sep: tokenizer.sep_id}
+    return {
+        "type": "TemplateProcessing",
+        "single": first_text,
+        "pair": [*first_text, *between, _text("B", second), _special(sep, second)],
+        "special_tokens": {token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in ids},
+    }
+
+
+def _special(token: str, segment: int) -> dict:
+    return {"SpecialToken": {"id": token, "type_id": segment}}
+
+
+def _text(name: str, segment: int) -> dict:
+    return {"Sequence": {"id": name, "type_id": segment}}
+
+
+def _write_json(file: Path, value: dict) -> None:
+    file.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", "utf-8", newline="\n")
