@@ -5,9 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm import adamw, add_classifier_head, add_masked_lm_head, add_pretraining_heads, build_encoder
+from tfllm import (
+    adamw,
+    add_classifier_head,
+    add_masked_lm_head,
+    add_multilabel_head,
+    add_pretraining_heads,
+    build_encoder,
+)
 from tfllm.checks import InputError
-from tfllm.losses import ClassificationLoss, masked_lm_loss, next_sentence_loss
+from tfllm.losses import ClassificationLoss, MultilabelLoss, masked_lm_loss, next_sentence_loss
 
 SIZE = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "dropout": 0.0}
 ROWS, TOKENS, MASKED, VOCABULARY = 8, 12, 4, 40
@@ -109,6 +116,22 @@ def test_two_losses_are_each_divided_by_their_own_count():
         "loss"
     ][0]
     assert reported == pytest.approx(float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_loss_by_weights_without_weights_is_the_mean_however_many_numbers_a_target_has(parts):
+    inputs, _, _ = masked_batch()
+    inputs.pop("mask_positions")
+    labels = tf.constant(np.random.default_rng(0).integers(0, 2, (ROWS, 3)), tf.float32)
+    keras.utils.set_random_seed(1)
+    model = add_multilabel_head(build_encoder(VOCABULARY, **SIZE), ["a", "b", "c"], dropout=0.0)
+    loss = MultilabelLoss(reduction="mean_with_sample_weight")
+    expected = float(loss(labels, model(inputs)))
+    model.compile(keras.optimizers.SGD(0.0), loss=loss)
+    model.micro_batches = parts
+    data = tf.data.Dataset.from_tensors((inputs, labels))
+    assert model.fit(data, verbose=0, shuffle=False).history["loss"][0] == pytest.approx(expected, abs=1e-6)
+    assert model.evaluate(data, verbose=0, return_dict=True)["loss"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_reported_norm_is_that_of_all_gradients_together():

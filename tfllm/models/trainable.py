@@ -59,7 +59,7 @@ class _Term(NamedTuple):
 
     output: str | None  # its name, where outputs are a dict
     values: Callable  # (targets, outputs) -> a loss for every row, or for every position of every row
-    per_weight: bool  # divided by the sum of the weights; otherwise by the number of rows
+    per_weight: bool  # divided by the sum of the weights; without weights, or otherwise, by the number of rows
     scale: float
     targets: tf.Tensor
     weights: tf.Tensor | None
@@ -150,9 +150,9 @@ def _terms(model: TrainableModel, targets, weights) -> list[_Term]:
     scales = model._compile_loss._user_loss_weights if model.loss is not None else None
     if isinstance(model.loss, dict) and isinstance(scales, dict | None):
         return [
-            _Term(
+            _term(
                 name,
-                *_values(loss),
+                loss,
                 (scales or {}).get(name, 1.0),
                 targets[name],
                 weights[name] if isinstance(weights, dict) else weights,
@@ -164,7 +164,12 @@ def _terms(model: TrainableModel, targets, weights) -> list[_Term]:
             "Give `compile` a `loss`; or a dict of losses by the names of the outputs, and then, if you like, a dict "
             f"`loss_weights`. Received: loss={model.loss!r}, loss_weights={scales!r}."
         )
-    return [_Term(None, *_values(model.loss), 1.0, targets, weights)]
+    return [_term(None, model.loss, 1.0, targets, weights)]
+
+
+def _term(name: str | None, loss, scale: float, targets, weights) -> _Term:
+    values, per_weight = _values(loss)
+    return _Term(name, values, per_weight and weights is not None, scale, targets, weights)
 
 
 def _values(loss: keras.losses.Loss | Callable | str) -> tuple[Callable, bool]:
@@ -195,8 +200,8 @@ def _counts(terms: list[_Term]) -> list[tf.Tensor]:
     """What each term's sum is divided by: the sum of its weights, or its number of rows."""
     return [
         tf.reduce_sum(tf.cast(term.weights, tf.float32))
-        if term.per_weight and term.weights is not None
-        else tf.cast(tf.shape(term.targets)[0] if not term.per_weight else tf.size(term.targets), tf.float32)
+        if term.per_weight
+        else tf.cast(tf.shape(term.targets)[0], tf.float32)
         for term in terms
     ]
 
