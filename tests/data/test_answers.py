@@ -50,6 +50,7 @@ def test_every_layout_of_an_answer_with_its_offset_is_read(cells):
         {"answers": None},
         {"answers": {"text": [], "answer_start": []}},
         {"answers": [], "is_impossible": True, "plausible_answers": [{"text": "cat", "answer_start": 4}]},
+        {"answers": "cat", "is_impossible": "True"},
     ],
 )
 def test_a_question_may_have_no_answer(cells):
@@ -80,6 +81,7 @@ def test_of_several_answers_one_that_is_not_in_the_context_stays_for_scoring():
         ({"a": "cat", "answer_start": float("nan")}, "answer_start must be a whole number, not nan"),
         ({"a": "cat", "answer_start": 1e999}, "answer_start must be a whole number, not inf"),
         ({"a": [], "is_impossible": False}, "there is none, though is_impossible is false"),
+        ({"a": "", "is_impossible": "False"}, "there is none, though is_impossible is false"),
     ],
 )
 def test_a_bad_answer_makes_a_bad_row(cells, reason):

@@ -26,13 +26,13 @@ def read_answers(cells: dict[str, object], column: str, context: str) -> tuple[l
         The answers; one sentence for each whose place had to be found, or was not; what makes the row a bad one, or ''.
         It is bad when the layout is broken, or when none of its answers stands in the context.
     """
-    impossible = cells.get("is_impossible")
-    if impossible is True:
+    impossible = str(cells.get("is_impossible")).strip().lower()  # tables write True as 'True'
+    if impossible == "true":
         return [], [], ""
     pairs, reason = _pairs(cells.get(column), cells.get("answer_start"))
     if reason:
         return [], [], reason
-    if not pairs and impossible is False:
+    if not pairs and impossible == "false":
         return [], [], "there is none, though is_impossible is false"
     answers, repairs = [], []
     for text, start in pairs:
