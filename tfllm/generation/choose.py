@@ -76,6 +76,15 @@ def draw_uniform(seed: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     )[:-1]
 
 
+def history_of(prompts: tf.Tensor, lengths: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
+    """int32 (B, P + N): the tokens of each prompt and, right behind them, the new ones."""
+    both = tf.concat([prompts, token_ids], axis=1)
+    width, places = tf.shape(prompts)[1], tf.range(tf.shape(both)[1])
+    gap = width - lengths[:, tf.newaxis]  # padding of the prompt
+    places = tf.where(places < lengths[:, tf.newaxis], places, tf.minimum(places + gap, tf.shape(both)[1] - 1))
+    return tf.gather(both, places, batch_dims=1)
+
+
 def _likely(logits: tf.Tensor, sampling: Sampling, min_p: float) -> tf.Tensor:
     """The logits, with those of tokens that are not drawn from at -1e30: top k, then top p, then min p."""
 

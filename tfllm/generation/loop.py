@@ -9,28 +9,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfllm.generation.choose import Sampling, allowed, choose, draw_uniform
+from tfllm.generation.beams import BeamWriter
+from tfllm.generation.choose import Sampling, allowed, choose, draw_uniform, history_of
 from tfllm.generation.steps import DecoderSteps
+from tfllm.generation.written import GOES_ON, LENGTH, STOP, Written, room_of
 from tfllm.writing import Rules
-
-GOES_ON, STOP, LENGTH = range(3)  # why a row ended
-
-
-class Written(NamedTuple):
-    """What was written.
-
-    Attributes:
-        token_ids: int32 (B, N), the new tokens of each row, without the one that ended it; padding behind them.
-        count: int32 (B,), how many they are.
-        reason: int32 (B,), STOP (the model ended the text, or a stop string came), LENGTH, or GOES_ON before the end.
-        log_prob: float32 (B,), the logarithm of the probability the model itself gives to the new tokens, the one that
-            ended the text included.
-    """
-
-    token_ids: tf.Tensor
-    count: tf.Tensor
-    reason: tf.Tensor
-    log_prob: tf.Tensor
 
 
 class State(NamedTuple):
@@ -82,6 +65,9 @@ class Writer:
             limits: int32 (B,), how many new tokens each row may have.
             sampling: of each row.
         """
+        if self._rules.num_beams > 1:
+            beams = BeamWriter(self._steps, self._rules, self._end, self._barred, self._pad_id)
+            return beams.write(prompts, lengths, limits)
         uniform = draw_uniform(sampling.seed, room_of(limits))
 
         def body(state):
@@ -116,7 +102,7 @@ class Writer:
         written, number, logits = state.written, state.number, state.logits
         active = written.reason == GOES_ON
         barred = self._barred | (self._end & (number < self._rules.min_new_tokens))
-        history = _history(prompts, lengths, written.token_ids) if self._rules_look_back() else None
+        history = history_of(prompts, lengths, written.token_ids)
         open_logits = allowed(logits, history, lengths + number, barred, self._rules)
         token = choose(open_logits, sampling, self._rules.min_p, _column(uniform, number))
         log_prob = tf.gather(tf.nn.log_softmax(logits), token, batch_dims=1)
@@ -132,9 +118,6 @@ class Writer:
         log_prob = written.log_prob + tf.where(active, log_prob, 0.0)
         return state._replace(number=number + 1, written=Written(token_ids, count, reason, log_prob))
 
-    def _rules_look_back(self) -> bool:
-        return self._rules.repetition_penalty != 1 or self._rules.no_repeat_ngram > 0
-
     def _last(self, token_ids: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
         """int32 (B, M): the last of `number` tokens; padding before the first."""
         before = tf.fill([tf.shape(token_ids)[0], self._stop_width], self._pad_id)
@@ -146,11 +129,6 @@ def goes_on(state: State) -> tf.Tensor:
     return tf.reduce_any(state.written.reason == GOES_ON)
 
 
-def room_of(limits: tf.Tensor) -> tf.Tensor:
-    """int32 scalar, N: the most tokens any row may have, at least 1."""
-    return tf.maximum(tf.reduce_max(limits), 1)  # without any row the maximum is the lowest integer
-
-
 def _among(ids: list[int], size: int) -> tf.Tensor:
     """bool (size,)"""
     chosen = set(ids)
@@ -159,12 +137,3 @@ def _among(ids: list[int], size: int) -> tf.Tensor:
 
 def _column(uniform: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
     return tf.gather(uniform, number, axis=1)
-
-
-def _history(prompts: tf.Tensor, lengths: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
-    """int32 (B, P + N): the tokens of each prompt and, right behind them, the new ones."""
-    both = tf.concat([prompts, token_ids], axis=1)
-    width, places = tf.shape(prompts)[1], tf.range(tf.shape(both)[1])
-    gap = width - lengths[:, tf.newaxis]  # padding of the prompt
-    places = tf.where(places < lengths[:, tf.newaxis], places, tf.minimum(places + gap, tf.shape(both)[1] - 1))
-    return tf.gather(both, places, batch_dims=1)

@@ -9,8 +9,9 @@ import keras
 import tensorflow as tf
 
 from tfllm.generation.choose import Sampling
-from tfllm.generation.loop import Writer, Written
+from tfllm.generation.loop import Writer
 from tfllm.generation.steps import DecoderSteps
+from tfllm.generation.written import Written
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.base import valid_utf8
 from tfllm.writing import Rules

@@ -10,8 +10,9 @@ from tfllm import checks, manifest
 from tfllm.checks import InputError
 from tfllm.generation.batches import DTYPES, as_columns, as_strings, in_batches, scores_of
 from tfllm.generation.choose import Sampling, draw_uniform
-from tfllm.generation.loop import goes_on, room_of
+from tfllm.generation.loop import goes_on
 from tfllm.generation.text import TextWriter
+from tfllm.generation.written import room_of
 from tfllm.models import check_length, load_model, longest_text, read_recipe
 from tfllm.tokenizers import Tokenizer, load_tokenizer
 from tfllm.writing import Rules, read_settings
