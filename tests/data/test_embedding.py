@@ -5,6 +5,7 @@ import pytest
 
 from tfllm.checks import InputError
 from tfllm.data.embedding import EmbeddingBatches, read_pair_table, scores_to_cosines
+from tfllm.tokenizers import WordPieceTokenizer
 
 TEXTS = ["the " * (1 + number % 9) + str(number) for number in range(60)]
 PAIRS = ["a " * (1 + number % 7) + str(number) for number in range(60)]
@@ -40,6 +41,18 @@ def test_two_pairs_make_exactly_this_row(tiny_tokenizer):
     assert weights[0, :5].tolist() == [1, 1, 1, 1, 0]
     assert values.shape == weights.shape == (1, batches.texts_per_row)
     assert {value.dtype.name for value in [*inputs.values(), values]} == {"int32"}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_tokenizer_that_puts_pairs_into_one_segment_makes_the_same_batches(tiny_tokenizer, packed):
+    twice = WordPieceTokenizer(tiny_tokenizer.vocabulary, pair_separators=2)
+    lengths = {"packed": packed, "sequence_length": 10, "batch_size": 8}  # some pairs are cut
+    both = [
+        next(iter(EmbeddingBatches(TEXTS, PAIRS, tokenizer, **lengths)().as_numpy_iterator()))
+        for tokenizer in (tiny_tokenizer, twice)
+    ]
+    for one, other in zip(*both, strict=True):
+        np.testing.assert_equal(other, one)
 
 
 def pairs_of(elements, packed):

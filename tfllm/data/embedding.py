@@ -151,8 +151,14 @@ def _numbers(texts: Iterable[str]) -> np.ndarray:
 
 
 def _encode_pairs(texts: Sequence[str], pairs: Sequence[str], tokenizer: Tokenizer, sequence_length: int) -> Encoded:
-    """`[CLS] text [SEP] [CLS] pair [SEP]`, with segment 1 from the second [CLS] on: how pairs keep together."""
-    ids, segments = encode_texts(texts, tokenizer, sequence_length - 1, pairs)
-    first, second = (tf.ragged.boolean_mask(ids, segments == number) for number in (0, 1))
+    """`[CLS] text [SEP] [CLS] pair [SEP]`, with segment 1 from the second [CLS] on: how pairs keep together.
+
+    The tokenizer's own segments do not tell the two texts apart where it puts pairs into one.
+    """
+    separators = tokenizer.pair_separators
+    ids, _ = encode_texts(texts, tokenizer, sequence_length - 2 + separators, pairs)
+    count = tf.cumsum(tf.cast(ids.values == tokenizer.sep_id, tf.int32), exclusive=True)
+    before = ids.with_values(count - tf.gather(count, tf.gather(ids.row_starts(), ids.value_rowids())))  # [SEP]s so far
+    first, second = (tf.ragged.boolean_mask(ids, part) for part in (before == 0, before >= separators))
     second = tf.concat([tf.fill([second.nrows(), 1], tokenizer.cls_id), second], axis=1)
     return Encoded(tf.concat([first, second], axis=1), tf.concat([tf.zeros_like(first), tf.ones_like(second)], axis=1))
