@@ -13,6 +13,7 @@ from tfllm.checks import InputError
 from tfllm.export import export_huggingface
 from tfllm.inference.signatures import build_signatures
 from tfllm.models.pretrained import load_checkpoint, open_folder
+from tfllm.tokenizers.byte_bpe import BYTE_TO_CHARACTER, ByteBpeTokenizer
 from tfllm.tokenizers.huggingface import load_huggingface_tokenizer
 
 TEXTS = ["A good cup, and warm!", "", "Über 12 naïve 中文 words", "nothing " * 40]
@@ -118,3 +119,28 @@ def test_nothing_is_written_where_something_is_or_when_it_cannot_be(encoder, tin
     with pytest.raises(InputError, match="they do not belong together"):
         export_huggingface(small, tiny_tokenizer, tmp_path / "small")
     assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_roberta_goes_out_with_its_byte_pairs(transformers, tmp_path):
+    vocabulary = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *BYTE_TO_CHARACTER.values(), "oo", "Ġc"]
+    special = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
+    tokenizer = ByteBpeTokenizer(vocabulary, [("o", "o"), ("Ġ", "c")], special, pair_separators=2)
+    keras.utils.set_random_seed(1)
+    encoder = models.build_encoder(
+        tokenizer.vocabulary_size,
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=32,
+        intermediate_dim=48,
+        max_sequence_length=64,
+        num_segments=1,
+        activation="gelu",
+    )
+    model = models.add_classifier_head(encoder, ["bad", "good"], pooling="cls")
+    export_huggingface(model, tokenizer, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text("utf-8"))
+    assert (config["model_type"], config["pad_token_id"], config["max_position_embeddings"]) == ("roberta", 1, 66)
+    texts = TEXTS[:3]
+    expected = build_signatures(model, tokenizer, 64)["serving_default"].function(text=tf.constant(texts))["scores"]
+    outputs = ask_theirs(transformers, "AutoModelForSequenceClassification", tmp_path / "out", texts)
+    np.testing.assert_allclose(outputs.logits.softmax(-1), expected, atol=1e-4)
