@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from tfllm.checks import InputError
 from tfllm.cli.check import check
-from tfllm.cli.export import export
+from tfllm.cli.export import example_request, export
 from tfllm.cli.predict import predict
 from tfllm.models import add_classifier_head, build_encoder, save_model
 
@@ -76,6 +76,17 @@ def test_check_prints_a_line_for_each_check(savedmodel):
     assert "FAILED" not in printed
 
 
+def test_the_request_shown_asks_for_what_the_model_asks_for():
+    one, several = {"dtype": "string", "shape": [-1]}, {"dtype": "string", "shape": [-1, -1]}
+    assert example_request({"text": one}) == '{"instances": ["A text"]}'
+    assert json.loads(example_request({"context": one, "question": one})) == {
+        "instances": [{"context": "A text", "question": "A text"}]
+    }
+    assert json.loads(example_request({"choices": several, "question": one})) == {
+        "instances": [{"choices": ["One", "Another"], "question": "A text"}]
+    }
+
+
 def test_predict_prints_a_table(savedmodel):
     printed = run(predict, savedmodel, "lovely", "[red]dull[/red]")
     assert "lovely" in printed
@@ -102,6 +113,13 @@ def test_json_lines_are_one_for_each_line_of_the_file_and_the_same_for_model_and
     for left, right in zip(by_model, by_savedmodel, strict=True):
         assert left["label"] == right["label"]
         assert left["scores"] == pytest.approx(right["scores"], abs=1e-5)
+
+
+def test_a_missing_text_is_named_and_not_taken_for_the_word_none(model, tmp_path):
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"text": "good tea"}\n{"text": null}\n', "utf-8")
+    with pytest.raises(InputError, match=r"texts.jsonl:2: text: must be a text, not a null"):
+        run(predict, model, "--file", file)
 
 
 def test_a_user_sees_answers_and_nothing_of_tensorflow(savedmodel):

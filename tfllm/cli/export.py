@@ -1,5 +1,6 @@
 """`tfllm export`: a model directory becomes a SavedModel that TF Serving serves, or a directory for transformers."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -72,13 +73,20 @@ def _export_savedmodel(model: Path, out: Path, weights: str) -> None:
         load_model(model), load_tokenizer(model), out, sequence_length=run.get("sequence_length"), weights=weights
     )
     size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
-    signatures = ", ".join(read_signatures(version))
-    console.out(f"{version}: {size / 1e6:.1f} MB, signatures {signatures}")
+    signatures = read_signatures(version)
+    asked = signatures["serving_default"]["inputs"]
+    console.out(f"{version}: {size / 1e6:.1f} MB, signatures {', '.join(signatures)}")
     console.out("Checked in a process without Keras: the same answers, scores to 1e-5.")
     if "classify" in signatures:
-        console.out(f'Try it:    tfllm predict {out} "A text"')
+        console.out(f"Try it:    tfllm predict {out}" + ' "A text"' * len(asked))
     console.out(f"Look:      saved_model_cli show --dir {version} --tag_set serve --signature_def serving_default")
     console.out(
-        'Served by TF Serving:  curl -d \'{"instances": ["A text"]}\' '
+        f"Served by TF Serving:  curl -d '{example_request(asked)}' "
         f"http://localhost:8501/v1/models/{version.parent.name}:predict"
     )
+
+
+def example_request(inputs: dict[str, dict]) -> str:
+    """A request of one row to TF Serving, as JSON; `inputs` are those of a signature, as `read_signatures` has them."""
+    row = {name: "A text" if len(one["shape"]) == 1 else ["One", "Another"] for name, one in inputs.items()}
+    return json.dumps({"instances": [row if len(row) > 1 else "A text"]})

@@ -79,7 +79,7 @@ def _columns(predictor: "Predictor", texts: list[str], file: Path | None) -> dic
 
 
 def _read_columns(file: Path, names: list[str]) -> dict[str, list]:
-    from tfllm.data.rows import BadRow, read_rows
+    from tfllm.data.rows import BadRow, json_type, read_rows
     from tfllm.data.sources import check_column
 
     columns = {name: [] for name in names}
@@ -89,6 +89,8 @@ def _read_columns(file: Path, names: list[str]) -> dict[str, list]:
         for name in names:
             check_column(name, list(row.cells), str(file))
             value = row.cells[name]
+            if value is None or isinstance(value, bool | dict):
+                raise InputError(f"{row.place}: {name}: must be a text, not a {json_type(value)}.")
             columns[name].append(value if isinstance(value, str | list) else str(value))
     return columns
 
