@@ -9,6 +9,7 @@ import pytest
 from tfllm import export_savedmodel, load_encoder, load_model, load_tokenizer, manifest, text_dataset
 from tfllm.checks import InputError
 from tfllm.cli.finetune import finetune
+from tfllm.cli.tasks.base import split_names
 
 QUICK = {"size": "tiny", "epochs": 1, "batch_size": 8, "sequence_length": 16}
 
@@ -135,6 +136,10 @@ def test_training_in_bfloat16_leaves_the_policy_as_it_was(reviews, tokenizer_dir
     [
         ({"task": "clasify"}, "did you mean 'classify'"),
         ({"class_weights": "equal"}, "class_weights"),
+        ({"task": "regress", "class_weights": "balanced"}, "--class-weights is for --task classify, pairs; others do"),
+        ({"task": "similarity", "label_smoothing": 0.1}, "--label-smoothing is for .* Received: --task similarity"),
+        ({"task": "tag", "labels": "good,bad"}, "--labels is for --task classify, pairs, multilabel"),
+        ({"score_range": "0,5"}, "--score-range is for --task regress, similarity"),
         ({"monitor": "f1"}, "monitor"),
         ({"folds": 1}, "folds"),
         ({"text": "txt"}, "did you mean 'text'"),
@@ -146,6 +151,11 @@ def test_bad_arguments_are_refused(arguments, message, reviews, tokenizer_direct
     with pytest.raises(InputError, match=message):
         finetune(str(reviews), tmp_path / "m", **{"tokenizer": tokenizer_directory, **QUICK, **arguments})
     assert not (tmp_path / "m").exists()
+
+
+def test_blanks_after_the_commas_of_names_do_not_count():
+    assert split_names("good, bad ,so so") == ["good", "bad", "so so"]
+    assert split_names(None) is None
 
 
 def test_one_label_only_is_refused(tokenizer_directory, tmp_path):

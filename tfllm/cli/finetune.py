@@ -14,6 +14,14 @@ from tfllm.cli.startup import load_tensorflow, log
 from tfllm.cli.tasks import TASKS, find_task
 
 CLASS_WEIGHTS = ("none", "balanced")
+_READ_BY = {  # an option that not every task reads -> the value that asks for nothing, and the tasks that read it
+    "labels": (None, ("classify", "pairs", "multilabel")),
+    "class_weights": ("none", ("classify", "pairs")),
+    "label_smoothing": (0.0, ("classify", "pairs", "multilabel", "tag", "qa", "choice")),
+    "score_range": (None, ("regress", "similarity")),
+    "choices": (None, ("choice",)),
+    "stride": (None, ("qa",)),
+}
 
 
 def finetune(
@@ -104,6 +112,7 @@ def finetune(
     run["monitor"] = monitor or next(iter(chosen.monitors))
     checks.check_one_of("monitor", run["monitor"], chosen.monitors)
     checks.check_one_of("class_weights", class_weights, CLASS_WEIGHTS)
+    _check_read(task, run)
     checks.check_at_least("seeds", seeds, 1)
     checks.check_between("seed", seed, 0, 2**31 - 1 - seeds)
     running.check_tensorboard(tensorboard)
@@ -164,6 +173,16 @@ def finetune(
         running.save(model, out, job.tokenizer, run, files)
     replicas.wait()
     return run
+
+
+def _check_read(task: str, run: dict) -> None:
+    """Raise InputError for an option that the task would ignore."""
+    for name, (nothing, tasks) in _READ_BY.items():
+        if run[name] != nothing and task not in tasks:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for --task {', '.join(tasks)}; others do not read it. Leave it out. "
+                f"Received: --task {task}."
+            )
 
 
 def _collect(bad_rows: list, file: Path) -> None:

@@ -105,6 +105,11 @@ class Task(abc.ABC):
         show_table(results, console)
 
 
+def split_names(text: str | None) -> list[str] | None:
+    """The names of `--labels good,bad`, without blanks around them; None if the option is not given."""
+    return [name.strip() for name in text.split(",")] if text else None
+
+
 def show_table(results: list[dict], console: "Console") -> None:
     """A row for each result, without what is a list or a dict."""
     from rich.markup import escape

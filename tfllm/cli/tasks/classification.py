@@ -5,6 +5,7 @@ from collections import Counter
 from tfllm import checks
 from tfllm.checks import InputError
 from tfllm.cli.startup import log
+from tfllm.cli.tasks.base import split_names
 from tfllm.cli.tasks.tables import TableTask
 
 
@@ -14,7 +15,7 @@ class ClassificationTask(TableTask):
     monitors = {"macro_f1": "max", "accuracy": "max", "matthews": "max", "loss": "min"}  # noqa: RUF012
 
     def read(self, files, run, head=None):
-        labels = head["labels"] if head else run.get("labels") and run["labels"].split(",")
+        labels = head["labels"] if head else split_names(run.get("labels"))
         return self.read_columns(files, run, labels=labels)
 
     def head(self, rows, run):

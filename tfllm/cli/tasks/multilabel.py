@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 
 from tfllm.cli.startup import log
+from tfllm.cli.tasks.base import split_names
 from tfllm.cli.tasks.classification import warn_of_typos
 from tfllm.cli.tasks.tables import TableTask
 
@@ -18,7 +19,7 @@ class MultilabelTask(TableTask):
     def read(self, files, run, head=None):
         from tfllm.data import read_multilabel_table
 
-        labels = head["labels"] if head else run.get("labels") and run["labels"].split(",")
+        labels = head["labels"] if head else split_names(run.get("labels"))
         separator = run.get("label_separator") or "|"
         return self.read_columns(files, run, read_multilabel_table, labels=labels, separator=separator)
 

@@ -1,7 +1,7 @@
 """Multiple choice: which of several choices answers a question."""
 
 from tfllm.checks import InputError
-from tfllm.cli.tasks.base import Task
+from tfllm.cli.tasks.base import Task, split_names
 
 
 class MultipleChoiceTask(Task):
@@ -15,7 +15,7 @@ class MultipleChoiceTask(Task):
         return read_choices(
             files,
             question=run.get("text"),
-            choices=run["choices"].split(",") if run.get("choices") else None,
+            choices=split_names(run.get("choices")),
             answer=run.get("label"),
             encoding=run["encoding"],
             on_bad_rows=run["on_bad_rows"],
