@@ -1,7 +1,6 @@
 """Functions that return a functional `keras.Model`: encoder, heads, sizes; saving and loading."""
 
 from tfllm.models.adapters import add_adapters, load_adapters, merge_adapters, save_adapters
-from tfllm.models.adapters import add_adapters, load_adapters, merge_adapters, save_adapters
 from tfllm.models.causal import add_causal_lm_head, set_generation
 from tfllm.models.decoder import build_decoder
 from tfllm.models.encoder import build_encoder
@@ -31,7 +30,6 @@ __all__ = [
     "POOLINGS",
     "SIZES",
     "add_adapters",
-    "add_adapters",
     "add_causal_lm_head",
     "add_choice_head",
     "add_classifier_head",
@@ -48,17 +46,14 @@ __all__ = [
     "build_encoder",
     "check_length",
     "load_adapters",
-    "load_adapters",
     "load_encoder",
     "load_model",
     "longest_text",
-    "merge_adapters",
     "merge_adapters",
     "packed_classifier",
     "read_encoder",
     "read_recipe",
     "recompute_activations",
-    "save_adapters",
     "save_adapters",
     "save_model",
     "set_generation",
