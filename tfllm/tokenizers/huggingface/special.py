@@ -78,8 +78,10 @@ def read_wrapping(processor: dict | None, where: str) -> Wrapping | None:
     raise InputError(f"{where}: tfllm does not know the post-processor {shown(repr(kind))}.")
 
 
-def _read_template(processor: dict, where: str) -> Wrapping:
+def _read_template(processor: dict, where: str) -> Wrapping | None:
     single, pair = (_template(need(processor, name, list, where), where) for name in ("single", "pair"))
+    if single == [("Sequence", "A")] and pair == [*single, ("Sequence", "B")]:
+        return None  # as GPT-2 has it
     if len(single) == 3 and single[1] == ("Sequence", "A"):
         cls, _, sep = single
         for count in (1, 2):
