@@ -5,6 +5,7 @@ a model card; for a model that gives vectors, also what sentence-transformers re
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -61,6 +62,7 @@ def export_huggingface(
     with manifest.write_directory(directory, KIND, {"model": read_recipe(model)}) as beside:
         save_file(description.tensors, beside / "model.safetensors", metadata={"format": "pt"})
         _write_json(beside / "config.json", config)
+        shutil.copymode(beside / "config.json", beside / "model.safetensors")  # which is its owner's alone
         write_huggingface_tokenizer(tokenizer, beside, segments=config.get("type_vocab_size", 1) > 1)
         _set_length(beside / "tokenizer_config.json", length)
         _write_sentences(beside, read_recipe(model), config, length)
