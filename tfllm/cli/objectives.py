@@ -131,9 +131,9 @@ def _make_decoder(run: dict, vocabulary_size: int) -> "keras.Model":
     from tfllm import models
 
     if run["init"]:
-        decoder = models.load_encoder(run["init"], dropout=run["dropout"])
-        if models.read_recipe(decoder)["builder"] != "build_decoder":
+        if running.base_builder(run["init"]) != "build_decoder":
             raise InputError(f"{run['init']} holds no decoder, which --objective causal goes on from.")
+        decoder = models.load_encoder(run["init"], dropout=run["dropout"])
     else:
         checks.check_one_of("size", run["size"], models.DECODER_SIZES)
         decoder = models.build_decoder(

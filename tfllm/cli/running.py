@@ -181,6 +181,8 @@ def make_encoder(run: dict, vocabulary_size: int) -> "keras.Model":
     from tfllm import models
 
     if run["init"]:
+        if base_builder(run["init"]) == "build_decoder":
+            raise InputError(f"{run['init']} holds a decoder; this needs an encoder.")
         encoder = models.load_encoder(run["init"], dropout=run["dropout"])
         _warn_of_new_positions(run)
     else:
@@ -196,6 +198,12 @@ def make_encoder(run: dict, vocabulary_size: int) -> "keras.Model":
     if run["remat"]:
         models.recompute_activations(encoder)
     return encoder
+
+
+def base_builder(directory: str | Path) -> str:
+    """The name of the builder that made a saved model, or what is under its head."""
+    recipe = manifest.read_manifest(directory, "model")["arguments"]["recipe"]
+    return (recipe["encoder"] or recipe)["builder"]
 
 
 def _warn_of_new_positions(run: dict) -> None:

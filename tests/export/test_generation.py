@@ -1,0 +1,73 @@
+"""A model that writes, as a SavedModel: string to string, without XLA, with the texts of the Python model."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tfllm.checks import InputError
+from tfllm.export import SavedGenerator, check_savedmodel, export_savedmodel, load_generator, predict_texts
+from tfllm.export.check import read_signatures
+from tfllm.generation import TextGenerator
+from tfllm.models import add_causal_lm_head, build_decoder, save_model
+
+SIZE = {"num_layers": 2, "num_heads": 4, "num_key_value_heads": 2, "hidden_dim": 32, "intermediate_dim": 48}
+PROMPTS = ["the film was", "", "你 好", "a b c a b c a b c a b c a b c"]
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer, randomize):
+    decoder = build_decoder(tokenizer.vocabulary_size, **SIZE, max_sequence_length=32)
+    return randomize(add_causal_lm_head(decoder, generation={"max_new_tokens": 12, "stop": ["!"]}))
+
+
+@pytest.fixture(scope="module")
+def written(model, tokenizer, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("savedmodels") / "writer"
+    export_savedmodel(model, tokenizer, directory, sequence_length=24)
+    return directory
+
+
+def test_every_check_passes(written):
+    findings = check_savedmodel(written)
+    assert [finding.check for finding in findings if not finding.passed] == []
+    assert set(read_signatures(written / "1")) == {"serving_default", "generate", "score", "tokenize"}
+
+
+def test_texts_are_those_of_the_python_model(written, model, tokenizer):
+    python, saved = TextGenerator(model, tokenizer, 24), load_generator(written)
+    assert isinstance(saved, SavedGenerator)
+    assert predict_texts(written, PROMPTS) == python.generate(PROMPTS)
+    for settings in ({}, {"temperature": 1.0, "top_k": 5, "seed": [1, 2, 3, 4]}, {"max_new_tokens": 3}):
+        one, other = (generator.generate(PROMPTS, **settings) for generator in (python, saved))
+        for name in ("prompt", "text", "num_tokens", "finish_reason"):
+            assert [row[name] for row in one] == [row[name] for row in other]
+        assert [row["log_prob"] for row in other] == pytest.approx([row["log_prob"] for row in one], abs=1e-5)
+    assert saved.score(PROMPTS)[0]["log_prob"] == pytest.approx(python.score(PROMPTS)[0]["log_prob"], abs=1e-5)
+
+
+def test_what_stands_in_the_graph_cannot_be_changed(written):
+    saved = load_generator(written)
+    assert saved.generate(["a"], stop=["!"]) == saved.generate(["a"])
+    with pytest.raises(InputError, match=r"cannot change: no_repeat_ngram"):
+        saved.generate(["a"], no_repeat_ngram=2)
+    with pytest.raises(InputError, match="gives whole texts"):
+        saved.stream("a")
+
+
+def test_a_savedmodel_is_asked_where_keras_cannot_be_imported(written):
+    program = (
+        "import sys; sys.modules['keras'] = sys.modules['keras_hub'] = None\n"
+        "from tfllm.export import load_generator\n"
+        f"print(load_generator({str(written)!r}).generate(['the film'])[0]['finish_reason'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in ("stop", "length")
+
+
+def test_a_model_directory_writes_and_what_does_not_write_is_refused(model, tokenizer, exported, tmp_path):
+    save_model(model, tmp_path / "model", tokenizer)
+    assert load_generator(tmp_path / "model").generate(["a"])[0]["prompt"] == "a"
+    with pytest.raises(InputError, match="does not write text"):
+        load_generator(exported)
