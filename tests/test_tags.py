@@ -14,6 +14,7 @@ def test_tags_of_entities_are_iob2():
     assert (tags.first, tags.further, tags.label) == ([1, 3], [2, 4], [-1, 0, 0, 1, 1])
     assert tags.begins == [False, True, False, True, False]
     assert tags.inside == [False, True, True, True, True]
+    assert tags.carried == [0, 2, 2, 4, 4]
     allowed = {(a, b) for a, b in itertools.product(range(5), repeat=2) if tags.may_follow[a][b]}
     barred = set(itertools.product(range(5), repeat=2)) - allowed
     assert barred == {(0, 2), (0, 4), (1, 4), (2, 4), (3, 2), (4, 2)}
@@ -25,7 +26,7 @@ def test_tags_of_words_say_where_a_word_begins():
     assert tags.names == ["+", "NOUN", "VERB"]
     assert (tags.first, tags.further, tags.label) == ([1, 2], [0, 0], [-1, 0, 1])
     assert (tags.begins, tags.may_begin) == ([False, True, True], [False, True, True])
-    assert all(map(all, [*tags.may_follow, tags.inside]))
+    assert all(map(all, [*tags.may_follow, tags.inside])) and tags.carried == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ class TagSet(NamedTuple):
         begins: True where a tag begins an entity or word.
         inside: True where a tag is that of an entity or word, its first token or a further one.
         label: position of the tag's label; -1 for `O` and `+`.
+        carried: the tag of a further token of the same word: I after B and I, `+` in words, else `O`.
         may_begin: True where a tag may be a text's first.
         may_follow: (C, C) entry [a][b] is True where tag b may follow tag a.
     """
@@ -34,6 +35,7 @@ class TagSet(NamedTuple):
     begins: list[bool]
     inside: list[bool]
     label: list[int]
+    carried: list[int]
     may_begin: list[bool]
     may_follow: list[list[bool]]
 
@@ -58,6 +60,7 @@ def make_tags(labels: Sequence[str], kind: str) -> TagSet:
             begins=[False] + [True] * count,
             inside=all_tags,
             label=list(range(-1, count)),
+            carried=[0] * (count + 1),
             may_begin=[False] + [True] * count,
             may_follow=[all_tags] * (count + 1),
         )
@@ -72,6 +75,7 @@ def make_tags(labels: Sequence[str], kind: str) -> TagSet:
         begins=begins,
         inside=[tag > 0 for tag in tags],
         label=label,
+        carried=[tag + begins[tag] for tag in tags],
         may_begin=outside_or_first,
         may_follow=[
             [outside_or_first[b] or label[a] == label[b] for b in range(len(label))] for a in range(len(label))

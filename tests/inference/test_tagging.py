@@ -1,6 +1,7 @@
 """A tagger's answers: spans come back as they went in, tags are the likeliest there can be, hostile text is no harm."""
 
 import itertools
+import re
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from tfllm.data import TaggedTexts
 from tfllm.data.spans import Span
-from tfllm.data.tagging import encode_tagged
+from tfllm.data.tagging import encode_tagged, has_whole_words
 from tfllm.inference import build_signatures
 from tfllm.inference.tagging import OUTPUTS, best_tags, decode, encode, to_rows
 from tfllm.models import add_tagger_head, build_encoder
@@ -70,11 +71,11 @@ def random_rows(count, kind, seed):
     return rows
 
 
-def there_and_back(rows, tokenizer, sequence_length):
+def there_and_back(rows, tokenizer, sequence_length, whole_words=False):
     """Texts and spans -> tokens and tags, as for training -> logits -> spans, as served."""
-    encoded, targets = encode_tagged(rows, tokenizer, LABELS, sequence_length)
+    encoded, targets = encode_tagged(rows, tokenizer, LABELS, sequence_length, whole_words)
     text = tf.constant([text.encode() for text in rows.texts])
-    inputs, places = encode(text, tokenizer, sequence_length)
+    inputs, places = encode(text, tokenizer, sequence_length, whole_words)
     ids = encoded.token_ids
     kept = ids.row_lengths() > 2  # a text without tokens has a row to learn from, and none to ask about
     np.testing.assert_array_equal(tf.ragged.boolean_mask(ids, kept).to_tensor(tokenizer.pad_id), inputs["token_ids"])
@@ -133,6 +134,31 @@ def test_other_spans_come_back_with_the_borders_of_their_tokens(subword_tokenize
 
 
 @pytest.mark.parametrize("kind", ["entities", "words"])
+def test_spans_of_whole_words_come_back_from_the_first_token_of_each(subword_tokenizers, kind):
+    rows = random_rows(5_000, kind, 4)
+    rows.texts = [text.replace("\u0301", "").replace("\u200d", "") for text in rows.texts]
+    rows.spans = [spans_of_words(text, kind, seed) for seed, text in enumerate(rows.texts)]
+    assert has_whole_words(rows) and sum(map(len, rows.spans)) > 5_000
+    wordpiece, sentencepiece = subword_tokenizers
+    assert there_and_back(rows, wordpiece, 12, whole_words=True) == rows.spans
+    back = there_and_back(rows, sentencepiece, 12, whole_words=True)  # a piece may hold the end of a word and another
+    rows.spans = back
+    assert there_and_back(rows, sentencepiece, 12, whole_words=True) == back
+
+
+def spans_of_words(text, kind, seed):
+    """Spans of one to three words each, as BERT splits text; of all words, or about half of them."""
+    random, spans = np.random.default_rng(seed), []
+    words = [(match.start(), match.end()) for match in re.finditer(r"[中国，.'-]|[^中国，.'\-\s]+", text)]
+    while words:
+        count = random.integers(1, 4)
+        taken, words = words[:count], words[count:]
+        if kind == "words" or random.random() < 0.5:
+            spans.append(Span(taken[0][0], taken[-1][1], str(random.choice(LABELS))))
+    return spans
+
+
+@pytest.mark.parametrize("kind", ["entities", "words"])
 @pytest.mark.parametrize("after_each_tag", [True, False])
 def test_the_tags_are_the_likeliest_of_all_that_can_be(kind, after_each_tag):
     random, tags = np.random.default_rng(0), make_tags(["x", "y"], kind)
@@ -140,7 +166,10 @@ def test_the_tags_are_the_likeliest_of_all_that_can_be(kind, after_each_tag):
     scores = random.normal(0, 1, (sum(lengths), count if after_each_tag else 1, count)).astype("float32")
     starts = np.cumsum(lengths) - lengths
     scores[starts[np.array(lengths) > 0]] = scores[starts[np.array(lengths) > 0], :1]  # nothing stands before the first
-    found, log_probabilities = best_tags(tf.RaggedTensor.from_row_lengths(scores, lengths), tags)
+    carried = random.random(len(scores)) < 0.3
+    carried[starts[np.array(lengths) > 0]] = False
+    ragged = [tf.RaggedTensor.from_row_lengths(part, lengths) for part in (scores, carried)]
+    found, log_probabilities = best_tags(*ragged, tags)
     for start, end in zip(starts, starts + lengths, strict=True):
 
         def steps(path, start=start):
@@ -151,9 +180,13 @@ def test_the_tags_are_the_likeliest_of_all_that_can_be(kind, after_each_tag):
             path
             for path in itertools.product(range(count), repeat=int(end - start))
             if all(tags.may_begin[tag] for tag in path[:1])
-            and all(tags.may_follow[a][b] for a, b in itertools.pairwise(path))
+            and all(
+                b == tags.carried[a] if carried[start + at] else tags.may_follow[a][b]
+                for at, (a, b) in enumerate(itertools.pairwise(path), 1)
+            )
         ]
-        best = max(possible, key=lambda path: sum(steps(path)))
+        free = ~carried[start:end]
+        best = max(possible, key=lambda path: np.array(steps(path))[free].sum())
         assert found[start:end].numpy().tolist() == list(best)
         np.testing.assert_allclose(log_probabilities[start:end], steps(best), rtol=1e-6)
 

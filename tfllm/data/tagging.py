@@ -15,8 +15,10 @@ from tfllm.data.spans import begins_span, spans_of_units
 from tfllm.data.tagged_texts import TaggedTexts
 from tfllm.tags import make_tags
 from tfllm.tokenizers import Tokenizer
+from tfllm.tokenizers.neighbours import row_numbers
 from tfllm.tokenizers.offsets import without_spaces
 from tfllm.tokenizers.windows import cut_windows
+from tfllm.tokenizers.words import continues_word, word_starts
 
 log = logging.getLogger("tfllm")
 _CHUNK_TEXTS = 1000
@@ -27,6 +29,7 @@ def tagging_batches(
     tokenizer: Tokenizer,
     *,
     labels: Sequence[str],
+    whole_words: bool = False,
     packed: bool = True,
     sequence_length: int = 128,
     batch_size: int = 32,
@@ -37,7 +40,7 @@ def tagging_batches(
     Args:
         rows: the texts.
         tokenizer: the model's.
-        labels: all labels, in the order the head was given.
+        labels, whole_words: as the head was given them.
         packed: several texts a row; else one text a row.
         sequence_length: T at most; longer texts are cut into overlapping windows.
         batch_size: texts, or windows of long texts, in a batch.
@@ -46,7 +49,7 @@ def tagging_batches(
     Raises:
         InputError: for a label that is not one of `labels`, or a bad argument.
     """
-    encoded, targets = encode_tagged(rows, tokenizer, labels, sequence_length)
+    encoded, targets = encode_tagged(rows, tokenizer, labels, sequence_length, whole_words)
     return (PackedBatches if packed else GroupedBatches)(
         encoded,
         targets,
@@ -58,13 +61,13 @@ def tagging_batches(
 
 
 def encode_tagged(
-    rows: TaggedTexts, tokenizer: Tokenizer, labels: Sequence[str], sequence_length: int
+    rows: TaggedTexts, tokenizer: Tokenizer, labels: Sequence[str], sequence_length: int, whole_words: bool = False
 ) -> tuple[Encoded, TokenTargets]:
     """`[CLS] tokens [SEP]` of every text or window, and the tag of every token, both (W, (T)).
 
-    A token belongs to the entity or word it shares most characters with. All its tokens are learnt, not the first
-    alone, for in plain text it is they that say where an entity ends. A token counts in the window where it has most
-    context; elsewhere, or in no word of a text whose words are tagged, its weight is 0, as that of [CLS] and [SEP].
+    A token belongs to the entity or word it shares most characters with; with `whole_words` a word's first token says
+    so for the word, and the others have weight 0. A token counts in the window where it has most context; elsewhere,
+    or in no word of a text whose words are tagged, its weight is 0, as that of [CLS] and [SEP].
     """
     check_at_least("sequence_length", sequence_length, 3)
     _check_labels(rows, labels)
@@ -72,8 +75,11 @@ def encode_tagged(
     for start in range(0, len(rows), _CHUNK_TEXTS):
         chunk = rows.select(range(start, min(start + _CHUNK_TEXTS, len(rows))))
         tokens = tokenizer.tokenize_with_offsets(chunk.texts)
-        tags, spans = token_tags(chunk, *token_places(chunk.texts, tokens), labels)
-        learnt = np.ones_like(tags) if rows.kind == "entities" else spans >= 0
+        text = tf.constant([text.encode() for text in chunk.texts])
+        starts, ends = without_spaces(text, tokens.character_starts, tokens.character_ends)
+        carried = continues_word(text, starts).numpy() if whole_words else np.zeros(starts.values.shape, bool)
+        tags, spans = _token_tags(chunk, starts, ends, carried, labels)
+        learnt = ~carried & ((rows.kind == "entities") | (spans >= 0))
         parts.append(_windowed(tokenizer, tokens.ids, tags, learnt, sequence_length))
         lost += sum(map(len, chunk.spans)) - len(np.unique(spans[spans >= 0]))
         cut += int(tf.math.count_nonzero(tokens.ids.row_lengths() > sequence_length - 2))
@@ -85,37 +91,29 @@ def encode_tagged(
     return Encoded(token_ids, tf.zeros_like(token_ids)), TokenTargets(values, weights)
 
 
-def token_tags(
-    rows: TaggedTexts, starts: tf.RaggedTensor, ends: tf.RaggedTensor, labels: Sequence[str]
+def has_whole_words(rows: TaggedTexts) -> bool:
+    """True when hardly any entity, or word, begins or ends inside a word as BERT splits text: fewer than 1 in 100."""
+    inside = 0
+    for start in range(0, len(rows), _CHUNK_TEXTS):
+        texts = rows.texts[start : start + _CHUNK_TEXTS]
+        begins, solid = (part.numpy() for part in word_starts(tf.constant([text.encode() for text in texts])))
+        for number, spans in enumerate(rows.spans[start : start + _CHUNK_TEXTS]):
+            goes_on = np.append(solid[number] & ~begins[number], False)
+            inside += sum(bool(goes_on[span.start] | goes_on[span.end]) for span in spans)
+    return 100 * inside < sum(map(len, rows.spans))
+
+
+def _token_tags(
+    rows: TaggedTexts, starts: tf.RaggedTensor, ends: tf.RaggedTensor, carried: np.ndarray, labels: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The tag of every token.
-
-    Args:
-        rows: N texts.
-        starts, ends: ragged (N, (T)), the characters of their tokens, as `token_places` gives them.
-        labels: all labels, in the order the head was given.
-
-    Returns:
-        Of all tokens laid end to end: tags int32, numbered as `make_tags` does; and the number of the span each token
-        belongs to, int64, -1 for none.
-    """
+    """The tag of every token, int32 (tokens,), and the number of the span it belongs to, -1 for none."""
     tags, index = make_tags(labels, rows.kind), {label: number for number, label in enumerate(labels)}
-    spans = spans_of_units(
-        starts.value_rowids().numpy(),
-        starts.values.numpy(),
-        ends.values.numpy(),
-        list(map(len, rows.texts)),
-        rows.spans,
-    )
+    row, start, end = (part.numpy() for part in (row_numbers(starts), starts.values, ends.values))
+    spans = spans_of_units(row, start, end, list(map(len, rows.texts)), rows.spans)
+    spans = spans[np.maximum.accumulate(np.where(carried, 0, np.arange(len(spans))))]
     label = np.array([index[span.label] for found in rows.spans for span in found] + [0])[spans]
     found = np.where(begins_span(spans), np.array(tags.first)[label], np.array(tags.further)[label])
     return np.where(spans < 0, 0, found).astype(np.int32), spans
-
-
-def token_places(texts: Sequence[str], tokens) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-    """Where each of a tokenizer's `Tokens` starts and ends, in characters, without white space at its borders."""
-    text = tf.constant([text.encode() for text in texts])
-    return without_spaces(text, tokens.character_starts, tokens.character_ends)
 
 
 def _windowed(
@@ -128,7 +126,7 @@ def _windowed(
     tokens = tf.concat([column, windows.tokens, column + 1], axis=1)
     places = tokens.values
     special = [tokenizer.cls_id, tokenizer.sep_id]
-    here = tf.gather(tf.concat([windows.owner, [-1, -1]], axis=0), places) == tokens.value_rowids()
+    here = tf.gather(tf.concat([windows.owner, [-1, -1]], axis=0), places) == row_numbers(tokens)
     counts = here & tf.gather(np.append(learnt, [0, 0]) > 0, places)
     return (
         tokens.with_values(tf.gather(tf.concat([ids.values, special], axis=0), places)),

@@ -149,8 +149,8 @@ def span_finder(
     """
     check_length(model, sequence_length)
     arguments = read_recipe(model)["arguments"]
-    kind, labels = arguments["kind"], arguments["labels"]
-    read = tf.function(lambda text: encode(text, tokenizer, sequence_length), input_signature=[_STRINGS])
+    kind, labels, whole_words = (arguments[name] for name in ("kind", "labels", "whole_words"))
+    read = tf.function(lambda text: encode(text, tokenizer, sequence_length, whole_words), input_signature=[_STRINGS])
     _, places = read.get_concrete_function().structured_outputs
     specs = [
         tf.TensorSpec(model.output.shape, tf.float32),

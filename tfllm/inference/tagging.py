@@ -32,11 +32,13 @@ class TokenPlaces(NamedTuple):
     Attributes:
         windows: which tokens are in which window.
         starts, ends: ragged int64 (B, (L)), characters, without white space at the borders.
+        carried: ragged bool (B, (L)), True where a token has the tag of the one before it: inside whole words.
     """
 
     windows: "Windows"
     starts: tf.RaggedTensor
     ends: tf.RaggedTensor
+    carried: tf.RaggedTensor
 
 
 def build_signatures(
@@ -52,7 +54,7 @@ def build_signatures(
     from tfllm.inference.signatures import TEXT, TOKENS, Signature
 
     def serving_default(text):
-        inputs, places = encode(text, tokenizer, sequence_length)
+        inputs, places = encode(text, tokenizer, sequence_length, arguments["whole_words"])
         return decode(in_parts(model, inputs), places, text, arguments["labels"], arguments["kind"])
 
     def tokens(**inputs):
@@ -64,10 +66,13 @@ def build_signatures(
     }
 
 
-def encode(text: tf.Tensor, tokenizer: "Tokenizer", sequence_length: int) -> tuple[dict[str, tf.Tensor], TokenPlaces]:
+def encode(
+    text: tf.Tensor, tokenizer: "Tokenizer", sequence_length: int, whole_words: bool
+) -> tuple[dict[str, tf.Tensor], TokenPlaces]:
     """The encoder's inputs, int32 (W, T), for string (B,), and where tokens stand; a text without any has no row."""
     from tfllm.tokenizers.offsets import without_spaces
     from tfllm.tokenizers.windows import cut_windows
+    from tfllm.tokenizers.words import continues_word
 
     tokens = tokenizer.tokenize_with_offsets(text)
     windows = cut_windows(tokens.ids.row_lengths(), sequence_length - 2)
@@ -81,7 +86,9 @@ def encode(text: tf.Tensor, tokenizer: "Tokenizer", sequence_length: int) -> tup
         "segment_ids": tf.zeros_like(token_ids),
         "padding_mask": tf.sequence_mask(lengths, width, tf.int32),
     }
-    places = TokenPlaces(windows, *without_spaces(text, tokens.character_starts, tokens.character_ends))
+    starts, ends = without_spaces(text, tokens.character_starts, tokens.character_ends)
+    carried = continues_word(text, starts) if whole_words else tf.zeros_like(starts.values, tf.bool)
+    places = TokenPlaces(windows, starts, ends, starts.with_values(carried))
     return {name: tf.ensure_shape(tensor, [None, None]) for name, tensor in inputs.items()}, places
 
 
@@ -105,12 +112,13 @@ def decode(
     import tensorflow_text as tf_text
 
     from tfllm.tokenizers.base import valid_utf8
+    from tfllm.tokenizers.neighbours import row_numbers
     from tfllm.tokenizers.offsets import character_boundaries
 
-    tags, windows, rows = make_tags(labels, kind), places.windows, places.starts.value_rowids()
+    tags, windows, rows = make_tags(labels, kind), places.windows, row_numbers(places.starts)
     at = tf.stack([windows.owner, windows.place + 1], axis=1)  # [CLS] stands at place 0
     scores = _log_probabilities(tf.gather_nd(outputs, at)[tf.newaxis])[0]  # (N, P, C)
-    chosen, score = best_tags(places.starts.with_values(scores), tags)  # both (N,)
+    chosen, score = best_tags(places.starts.with_values(scores), places.carried, tags)  # both (N,)
     begins = tf.gather(tags.begins, chosen)
     entity = tf.where(tf.gather(tags.inside, chosen), tf.cumsum(tf.cast(begins, tf.int32)) - 1, -1)  # (N,)
     first = tf.where(begins)[:, 0]  # the first token of each entity
@@ -119,7 +127,7 @@ def decode(
         NAMES[kind]: tf.gather(labels, tf.gather(tags.label, tf.gather(chosen, first))),
         "start": tf.gather(places.starts.values, first),
         "end": tf.math.unsorted_segment_max(places.ends.values, entity, count),
-        "score": tf.math.unsorted_segment_mean(tf.exp(score), entity, count),
+        "score": tf.math.unsorted_segment_mean(tf.exp(score), tf.where(places.carried.values, -1, entity), count),
     }
     real = found["start"] < found["end"]  # tokens that stand for no character are no entity
     rows = tf.boolean_mask(tf.gather(rows, first), real)
@@ -138,11 +146,12 @@ def decode(
     return {**outputs, "count": tf.cast(ragged["start"].row_lengths(), tf.int32)}
 
 
-def best_tags(scores: tf.RaggedTensor, tags: TagSet) -> tuple[tf.Tensor, tf.Tensor]:
+def best_tags(scores: tf.RaggedTensor, carried: tf.RaggedTensor, tags: TagSet) -> tuple[tf.Tensor, tf.Tensor]:
     """Of all sequences of tags that can be, the likeliest of each text.
 
     Args:
         scores: float32 (B, (L), P, C), log-probabilities; of a text's first tag, P says nothing.
+        carried: bool (B, (L)), tokens that have the tag of the one before; their scores do not count.
         tags: which tag may follow which.
 
     Returns:
@@ -150,10 +159,7 @@ def best_tags(scores: tf.RaggedTensor, tags: TagSet) -> tuple[tf.Tensor, tf.Tens
 
     Source: Viterbi 1967, doi:10.1109/TIT.1967.1054010.
     """
-    lengths = tf.cast(scores.row_lengths(), tf.int32)
-    width = tf.maximum(tf.reduce_max(lengths), 1)  # without any row the maximum is the lowest integer
-    shape = tf.stack([tf.size(lengths), width, *tf.unstack(tf.shape(scores.values)[1:])])
-    found = tf.boolean_mask(_viterbi(scores.to_tensor(shape=shape), lengths, tags), tf.sequence_mask(lengths, width))
+    found = _viterbi(scores, carried.values, tags)
     before = tf.pad(found, [[1, 0]])[:-1] if scores.shape[2] != 1 else tf.zeros_like(found)
     token = tf.range(tf.size(found))
     return found, tf.gather_nd(scores.values, tf.stack([token, before, found], axis=1))
@@ -180,16 +186,22 @@ def _log_probabilities(outputs: tf.Tensor) -> tf.Tensor:
     return tf.nn.log_softmax(outputs if outputs.shape.rank == 4 else outputs[:, :, tf.newaxis])
 
 
-def _viterbi(scores: tf.Tensor, lengths: tf.Tensor, tags: TagSet) -> tf.Tensor:
-    """The likeliest possible tags, int32 (B, L); scores float32 (B, L, P, C), L at least 1; lengths (B,)."""
+def _viterbi(scores: tf.RaggedTensor, carried: tf.Tensor, tags: TagSet) -> tf.Tensor:
+    """The likeliest possible tags, int32 (N,); scores float32 (B, (L), P, C), carried bool (N,)."""
+    texts = tf.where(scores.row_lengths() > 0)[:, 0]
+    starts, lengths = (tf.cast(tf.gather(part(), texts), tf.int32) for part in (scores.row_starts, scores.row_lengths))
+    width = tf.maximum(tf.reduce_max(lengths), 1)  # without any row the maximum is the lowest integer
     same = tf.range(len(tags.names))
     barred = tf.where(tags.may_follow, 0.0, _IMPOSSIBLE)  # (C, C)
-    best = scores[:, 0, 0] + tf.where(tags.may_begin, 0.0, _IMPOSSIBLE)  # (B, C): of sequences that end in each tag
-    length = tf.shape(scores)[1]
-    previous = tf.TensorArray(tf.int32, length, element_shape=[None, len(tags.names)])
+    carrying = tf.one_hot(tags.carried, len(tags.names), on_value=0.0, off_value=_IMPOSSIBLE)  # (C, C)
+    best = tf.gather(scores.values, starts)[:, 0] + tf.where(tags.may_begin, 0.0, _IMPOSSIBLE)
+    previous = tf.TensorArray(tf.int32, width, element_shape=[None, len(tags.names)])
 
-    def forward(place, best, previous):
-        through = best[:, :, tf.newaxis] + scores[:, place] + barred  # (B, C, C)
+    def forward(place, best, previous):  # `best` (B, C): of sequences that end in each tag
+        token = starts + tf.minimum(place, lengths - 1)
+        step = tf.gather(scores.values, token) + barred
+        step = tf.where(tf.gather(carried, token)[:, tf.newaxis, tf.newaxis], carrying, step)
+        through = best[:, :, tf.newaxis] + step  # (B, C, C)
         goes_on = (place < lengths)[:, tf.newaxis]
         came_from = tf.where(goes_on, tf.argmax(through, axis=1, output_type=tf.int32), same)
         best = tf.where(goes_on, tf.reduce_max(through, axis=1), best)
@@ -199,8 +211,8 @@ def _viterbi(scores: tf.Tensor, lengths: tf.Tensor, tags: TagSet) -> tf.Tensor:
         found = found.write(place, tag)
         return place - 1, tf.gather(previous.read(place), tag, batch_dims=1), found
 
-    _, best, previous = tf.while_loop(lambda place, *_: place < length, forward, (1, best, previous))
+    _, best, previous = tf.while_loop(lambda place, *_: place < width, forward, (1, best, previous))
     tag = tf.argmax(best, axis=1, output_type=tf.int32)
-    found = tf.TensorArray(tf.int32, length, element_shape=[None])
-    _, tag, found = tf.while_loop(lambda place, *_: place > 0, backward, (length - 1, tag, found))
-    return tf.transpose(found.write(0, tag).stack())
+    found = tf.TensorArray(tf.int32, width, element_shape=[None])
+    _, tag, found = tf.while_loop(lambda place, *_: place > 0, backward, (width - 1, tag, found))
+    return tf.boolean_mask(tf.transpose(found.write(0, tag).stack()), tf.sequence_mask(lengths, width))

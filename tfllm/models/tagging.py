@@ -14,12 +14,18 @@ from tfllm.models.recipe import remember
 from tfllm.models.trainable import TrainableModel
 from tfllm.tags import make_tags
 
-_MOST_TAGS = 64  # with more, a table of tags by tags for every token would take too much memory
+_MOST_TAGS = 40  # with more, a table of tags by tags for every token would take too much memory
 _PACE = 30.0  # how many times faster than other weights the scores of pairs of tags learn
 
 
 def add_tagger_head(
-    encoder: keras.Model, labels: Sequence[str], *, kind: str = "entities", dropout: float = 0.1, chain: bool = True
+    encoder: keras.Model,
+    labels: Sequence[str],
+    *,
+    kind: str = "entities",
+    dropout: float = 0.1,
+    chain: bool = True,
+    whole_words: bool = False,
 ) -> keras.Model:
     """Finds entities in a text, or its words and the tag of each.
 
@@ -29,18 +35,20 @@ def add_tagger_head(
         kind: "entities" or "words".
         dropout: share of the token vectors dropped in training.
         chain: learn which tag follows which (a conditional random field). Published checkpoints have none.
+        whole_words: a word's first token speaks for the word, so that nothing begins or ends inside one. It changes no
+            weight and no output: it says how the output is read, and goes with the saved model.
 
     Returns:
         Functional model. Inputs: the encoder's; rows may hold several texts. Output: float32 (B, T, C, C), the
         log-probability of each tag after each tag, see `TagChain`; the tags are `tfllm.tags.make_tags(labels, kind)`,
-        in their order. Or, without a chain or if they are more than 64, logits float32 (B, T, C). `TaggingLoss` takes
+        in their order. Or, without a chain or if they are more than 40, logits float32 (B, T, C). `TaggingLoss` takes
         either.
 
     Raises:
         InputError: for no label, repeated or empty ones, or a bad argument.
 
-    Source: Devlin et al. 2019, arXiv:1810.04805, section 5.3. Differs: a conditional random field on top; and every
-    token of a word is tagged, not its first alone, so that plain text can be tagged whose words nobody has marked.
+    Source: Devlin et al. 2019, arXiv:1810.04805, section 5.3. Differs: a conditional random field on top; and it can
+    tag every token, not the first of each word alone, for what begins and ends inside words.
     """
     labels = list(labels)
     tags = make_tags(labels, kind)
@@ -50,7 +58,7 @@ def add_tagger_head(
     if chain and len(tags.names) <= _MOST_TAGS:
         x = TagChain(dtype="float32", name="tag_chain")(x, encoder.input["padding_mask"])
     model = TrainableModel(encoder.input, x, name="tagger")
-    arguments = {"labels": labels, "kind": kind, "dropout": dropout, "chain": chain}
+    arguments = {"labels": labels, "kind": kind, "dropout": dropout, "chain": chain, "whole_words": whole_words}
     return remember(model, "add_tagger_head", arguments, encoder)
 
 

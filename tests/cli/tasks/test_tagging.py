@@ -47,7 +47,13 @@ def test_entities_are_learnt_and_found(trained):
     assert scores["f1"] > 0.9 and set(scores["per_class"]) == {"LOC", "PER"}
     assert "| PER |" in (directory / "model" / "README.md").read_text("utf-8")
     recipe = manifest.read_manifest(directory / "model", "model")["arguments"]["recipe"]
-    assert recipe["arguments"] == {"labels": ["LOC", "PER"], "kind": "entities", "dropout": 0.1}
+    assert recipe["arguments"] == {
+        "labels": ["LOC", "PER"],
+        "kind": "entities",
+        "dropout": 0.1,
+        "chain": True,
+        "whole_words": True,
+    }
     (answer,) = Predictor(directory / "model").predict(text=["Bob lives in San Jose"])
     assert [(one["entity"], one["text"]) for one in answer["entities"]] == [("PER", "Bob"), ("LOC", "San Jose")]
 

@@ -35,7 +35,10 @@ class TaggingTask(Task):
         return fold_tables(rows, folds, seed, stratify=False)
 
     def head(self, rows, run):
-        return {"labels": rows.labels, "kind": rows.kind, "dropout": run["dropout"]}
+        from tfllm.data.tagging import has_whole_words
+
+        whole_words = has_whole_words(rows)
+        return {"labels": rows.labels, "kind": rows.kind, "dropout": run["dropout"], "whole_words": whole_words}
 
     def build(self, encoder, head):
         from tfllm.models import add_tagger_head
@@ -49,6 +52,7 @@ class TaggingTask(Task):
             rows,
             tokenizer,
             labels=head["labels"],
+            whole_words=head["whole_words"],
             packed=packs,
             sequence_length=run["sequence_length"],
             batch_size=run["batch_size"],
