@@ -65,6 +65,11 @@ def describe(model: keras.Model, pad_id: int, *, sentencepiece: bool = False) ->
         InputError: if transformers has no class that computes the same.
     """
     recipe = read_recipe(model)
+    if any(layer.name == "tag_chain" for layer in model.layers):
+        raise InputError(
+            "transformers tags every token by itself, and this head has learned which tag follows which: build it with "
+            "`add_tagger_head(..., chain=False)`. As a SavedModel it can be exported as it is."
+        )
     kind, arguments = _kind(recipe), _encoder_arguments(recipe)
     architecture = _choose(arguments, kind, sentencepiece)
     first_position = architecture.first_position(pad_id)
@@ -89,11 +94,6 @@ def _kind(recipe: dict) -> str:
         raise InputError(
             "transformers classifies by the first token, and this head by the mean of all tokens: train it with "
             "`pooling='cls'` (--pooling cls). As a SavedModel it can be exported as it is."
-        )
-    if builder == "add_tagger_head" and arguments["chain"]:
-        raise InputError(
-            "transformers tags every token by itself, and this head has learned which tag follows which: build it with "
-            "`add_tagger_head(..., chain=False)`. As a SavedModel it can be exported as it is."
         )
     if arguments.get("output_range"):
         raise InputError(
