@@ -161,16 +161,16 @@ def test_a_model_that_cannot_be_served_is_refused_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_masked_language_model_is_served_as_an_embedding(make_encoder, tokenizer, tmp_path):
+def test_a_masked_language_model_fills_gaps_and_gives_vectors(make_encoder, tokenizer, tmp_path):
     encoder = make_encoder()
     version = export_savedmodel(add_masked_lm_head(encoder), tokenizer, tmp_path / "encoder")
     signatures = tf.saved_model.load(str(version)).signatures
-    assert set(signatures) == {"serving_default", "embed", "tokenize"}
+    assert set(signatures) == {"serving_default", "fill_mask", "embed", "tokenize"}
     (batch,) = text_dataset(["good film"], tokenizer)
     hidden = encoder(batch)["sequence_output"][0, :4]  # [CLS] good film [SEP]
-    embedding = signatures["serving_default"](text=tf.constant(["good film", ""]))["embedding"]
+    embedding = signatures["embed"](text=tf.constant(["good film", ""]))["embedding"]
     np.testing.assert_allclose(embedding[0], tf.reduce_mean(hidden, axis=0), rtol=0, atol=1e-5)
-    assert Predictor(version).task == "embedding"
+    assert Predictor(version).task == "fill_mask"
 
 
 def test_arguments_that_cannot_work_are_refused(classifier, tokenizer, tmp_path):
