@@ -92,7 +92,8 @@ def test_the_directory_holds_manifest_weights_tokenizer_and_card(saved, classifi
     assert load_tokenizer(saved / "tokenizer").vocabulary == tiny_tokenizer.vocabulary
     arguments = manifest.read_manifest(saved, KIND)["arguments"]
     assert arguments["run"] == {"epochs": 2}
-    assert arguments["recipe"]["arguments"] == {"labels": ["好评", "差评"], "dropout": 0.3, "pooling": "cls"}
+    head = {"labels": ["好评", "差评"], "dropout": 0.3, "pooling": "cls", "pairs": False}
+    assert arguments["recipe"]["arguments"] == head
     assert arguments["recipe"]["encoder"]["builder"] == "build_encoder"
 
 
