@@ -8,7 +8,7 @@ import pytest
 from tfllm.checks import InputError
 from tfllm.data import TaggedTexts, tagging_batches
 from tfllm.data.spans import Span
-from tfllm.data.tagging import encode_tagged
+from tfllm.data.tagging import encode_tagged, has_whole_words
 from tfllm.tags import make_tags
 
 
@@ -58,6 +58,21 @@ def test_an_entity_may_begin_and_end_inside_a_word_and_inside_a_token(tokenizer)
 def test_words_are_tagged_with_where_they_begin(tokenizer):
     rows = make_rows("[LOC|the] [PER|badly][LOC|世界] . good", kind="words")
     assert tagged(rows, tokenizer)[0] == ["the/LOC", "bad/PER", "##ly/+", "世/LOC", "界/+"]  # in no word: not learnt
+
+
+def test_a_words_first_token_speaks_for_it_where_words_are_whole(tokenizer):
+    rows = make_rows("the [LOC|badly] good badly", "[PER|世界]好")
+    encoded, targets = encode_tagged(rows, tokenizer, ["LOC", "PER"], 16, whole_words=True)
+    assert encoded.token_ids.row_lengths().numpy().tolist() == [8, 5]
+    assert targets.values.tolist() == [0, 0, 1, 2, 0, 0, 0, 0, 0, 3, 4, 0, 0]
+    assert targets._weights.tolist() == [0, 1, 1, 0, 1, 1, 0, 0, 0, 1, 1, 1, 0]
+
+
+def test_words_are_whole_where_hardly_any_span_begins_or_ends_inside_one():
+    assert has_whole_words(make_rows("the [LOC|badly] [PER|good], [LOC|世][PER|界] ([LOC|a b])"))
+    assert not has_whole_words(make_rows("the [LOC|bad]ly"))
+    assert not has_whole_words(make_rows("the bad[LOC|ly]"))
+    assert has_whole_words(make_rows("the bad[LOC|ly]", *["[LOC|a] [LOC|b]"] * 60))
 
 
 def test_long_texts_are_cut_into_windows_and_every_token_counts_once(tokenizer, caplog):

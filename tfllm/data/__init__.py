@@ -18,7 +18,7 @@ from tfllm.data.sources import expand_paths, read_texts
 from tfllm.data.splits import fold_tables, overlap_warning, split_table
 from tfllm.data.tables import Table, read_table, write_bad_rows
 from tfllm.data.tagged_texts import TaggedTexts, read_tagged_texts
-from tfllm.data.tagging import tagging_batches
+from tfllm.data.tagging import has_whole_words, tagging_batches
 
 __all__ = [
     "FEATURES",
@@ -45,6 +45,7 @@ __all__ = [
     "find_records",
     "fold_questions",
     "fold_tables",
+    "has_whole_words",
     "masked_lm_dataset",
     "multilabel_batches",
     "multiple_choice_batches",
