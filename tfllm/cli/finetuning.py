@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tfllm.training import Run
 
 
+PACKING = ("build_encoder", "build_decoder", "build_encoder_decoder")  # builders that keep packed texts apart
+
+
 class FineTuning:
     """Trains the model that the command's arguments ask for, on any rows, with any seed.
 
@@ -109,8 +112,8 @@ class FineTuning:
         keras.utils.set_random_seed(seed)
         from tfllm.models import add_adapters
 
-        encoder = running.make_encoder(self._run, self.tokenizer.vocabulary_size)
-        model = self._task.build(encoder, self._head)
+        base = self._task.base(self._run, self.tokenizer.vocabulary_size)
+        model = self._task.build(base, self._head)
         if self._run["lora_rank"]:
             add_adapters(model, self._run["lora_rank"])
             trained = sum(weight.shape.num_elements() for weight in model.trainable_variables)
@@ -121,7 +124,7 @@ class FineTuning:
         """Packed rows; for an encoder that would let packed texts see each other, one text a row."""
         from tfllm.models import read_recipe
 
-        packs = read_recipe(model)["encoder"]["builder"] == "build_encoder"
+        packs = read_recipe(model)["encoder"]["builder"] in PACKING
         rows, epochs = self._task.augmented(rows, self._run, seed)
         batches = self._task.batches(rows, self._head, self.tokenizer, self._run, packs=packs, seed=seed)
         batches.epoch_steps = max(1, round(batches.epoch_steps / epochs))

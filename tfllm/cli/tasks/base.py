@@ -44,6 +44,12 @@ class Task(abc.ABC):
     def head(self, rows: Any, run: dict) -> dict:
         """The head's arguments: what the rows tell, labels say, and what `run` says."""
 
+    def base(self, run: dict, vocabulary_size: int) -> "keras.Model":
+        """What the head is put on: an encoder, unless the task says otherwise."""
+        from tfllm.cli.running import make_encoder
+
+        return make_encoder(run, vocabulary_size)
+
     @abc.abstractmethod
     def build(self, encoder: "keras.Model", head: dict) -> "keras.Model":
         """The encoder with the head."""
