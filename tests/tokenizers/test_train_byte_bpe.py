@@ -55,5 +55,11 @@ def test_an_empty_corpus_is_an_input_error(texts):
 
 
 def test_a_vocabulary_without_room_is_an_input_error():
-    with pytest.raises(InputError, match="`vocabulary_size` must be at least 261"):
-        train_byte_bpe(["a"], vocabulary_size=260)
+    with pytest.raises(InputError, match="`vocabulary_size` must be at least 260"):
+        train_byte_bpe(["a"], vocabulary_size=259)
+
+
+def test_with_no_merge_every_token_is_a_byte():
+    tokenizer = train_byte_bpe(["aaaa é"], vocabulary_size=260)
+    assert tokenizer.tokenize(["aé a"]).to_list() == [[tokenizer.vocabulary.index(c) for c in "aÃ©Ġa"]]
+    assert tokenizer.detokenize(tokenizer.tokenize(["aé a"])).numpy()[0].decode() == "aé a"

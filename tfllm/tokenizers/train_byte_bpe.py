@@ -24,18 +24,18 @@ def train_byte_bpe(texts: Iterable[str], *, vocabulary_size: int = 8000, min_fre
 
     Args:
         texts: read once, as a stream; the counts of their different words are kept.
-        vocabulary_size: most tokens wanted, four special ones and 256 bytes included. A small corpus gives fewer; this
-            is logged as a warning.
+        vocabulary_size: most tokens wanted, four special ones and 256 bytes included; with 260 every token is a byte. A
+            small corpus gives fewer; this is logged as a warning.
         min_frequency: how often a pair of tokens must occur to be joined.
 
     Returns:
         ByteBpeTokenizer. The same texts give the same vocabulary and merges.
 
     Raises:
-        InputError: if there is no text, or `vocabulary_size` has no room for a merge.
+        InputError: if there is no text, or `vocabulary_size` has no room for the bytes.
     """
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    check_at_least("vocabulary_size", vocabulary_size, len(SPECIAL_TOKENS) + len(alphabet) + 1)
+    check_at_least("vocabulary_size", vocabulary_size, len(SPECIAL_TOKENS) + len(alphabet))
     check_at_least("min_frequency", min_frequency, 1)
     rust = RustTokenizer(models.BPE())
     rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
