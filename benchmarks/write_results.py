@@ -5,6 +5,7 @@ from pathlib import Path
 
 import comparison_tables
 import machine
+import writing_tables
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 HEAD = """# Results
@@ -30,7 +31,7 @@ def page() -> str:
         if result:
             parts.append(_pretraining(name, result))
     parts += [_understanding(machine.load(file.stem)) for file in sorted(machine.RESULTS.glob("understanding_*.json"))]
-    return "\n".join([*parts, *comparison_tables.sections()])
+    return "\n".join([*parts, *writing_tables.sections(), *comparison_tables.sections()])
 
 
 def _pretraining(language: str, result: dict) -> str:
