@@ -12,7 +12,14 @@ def sections() -> list[str]:
 
 def _shakespeare(result: dict) -> str:
     arguments, scores, characters = result["arguments"], result["scores"], result["characters"]
-    tokens = arguments["steps"] * arguments["batch_size"] * arguments["sequence_length"]
+    steps, rows, length = (arguments[name] for name in ("steps", "batch_size", "sequence_length"))
+    cells = [
+        f"{scores['nats_per_character']:.3f}",
+        f"{scores['bits_per_byte']:.3f}",
+        f"{result['seconds'] / 60:.1f}",
+        "1.88",
+        "1.47",
+    ]
     return f"""## Tiny Shakespeare, byte by byte
 
     {result["command"]}
@@ -21,13 +28,11 @@ def _shakespeare(result: dict) -> str:
 {result["remark"]}
 
 A decoder of size {arguments["size"]} ({result["parameters"] / 1e6:.1f} million parameters), trained on the first
-{characters["train"]:,} characters: {arguments["steps"]:,} steps of {arguments["batch_size"]} x {arguments["sequence_length"]} tokens
-({tokens / 1e6:.0f} million). The last {characters["test"]:,} characters are read in windows of {arguments["sequence_length"]}, every token with
-at least half a window before it.
+{characters["train"]:,} characters: {steps:,} steps of {rows} x {length} tokens ({steps * rows * length / 1e6:.0f} million).
+The last {characters["test"]:,} characters are read in windows of {length} that overlap by half. nanoGPT's numbers are
+those of its own notes: its setting for a laptop's processor, and 10.7 million parameters on a GPU.
 
-| nats per character | bits per byte | minutes of training | nanoGPT, setting for a laptop's processor | nanoGPT, 10.7 million parameters, GPU |
+| nats per character | bits per byte | minutes of training | nanoGPT, processor | nanoGPT, GPU |
 |---:|---:|---:|---:|---:|
-| {scores["nats_per_character"]:.3f} | {scores["bits_per_byte"]:.3f} | {result["seconds"] / 60:.1f} | 1.88 | 1.47 |
-
-The last two are as nanoGPT's notes give them.
+| {" | ".join(cells)} |
 """

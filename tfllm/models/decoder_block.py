@@ -75,6 +75,7 @@ class DecoderBlock(keras.layers.Layer):
     """
 
     recomputes = False  # see `recompute_activations`
+    num_dropouts = 3
 
     def __init__(
         self,
@@ -126,57 +127,69 @@ class DecoderBlock(keras.layers.Layer):
         layer.build((None, None, inputs))
         return layer
 
-    def call(self, x, visible, positions, cache=None, column=None, return_cache=False, training=False):
+    def call(self, x, visible, positions, *source, cache=None, column=None, return_cache=False, training=False):
         compiled = bool(training) and keras.backend.backend() == "tensorflow"
+        count = self.num_dropouts
         if compiled:
-            seeds = [step_seed(self.seed_generator) for _ in range(3)]
+            seeds = [step_seed(self.seed_generator) for _ in range(count)]
         else:
-            seeds = [self.seed_generator if training else None] * 3
+            seeds = [self.seed_generator if training else None] * count
 
-        def forward(x, visible, positions, *seeds):
-            return self._forward(x, visible, positions, seeds, compiled, cache, column)
+        def forward(x, visible, positions, *others):
+            source, seeds = others[:-count], others[-count:]
+            return self._forward(x, visible, positions, source, seeds, compiled, cache, column)
 
         if training and self.recomputes:
-            y = _recomputed(lambda *inputs: forward(*inputs)[0], compiled)(x, visible, positions, *seeds)
+            y = _recomputed(lambda *inputs: forward(*inputs)[0], compiled)(x, visible, positions, *source, *seeds)
         else:
-            y, cache = forward(x, visible, positions, *seeds)
+            y, cache = forward(x, visible, positions, *source, *seeds)
         y = tf.ensure_shape(y, x.shape) if compiled else y
         return (y, cache) if return_cache else y
 
-    def _forward(self, x, visible, positions, seeds, compiled, cache, column):
+    def _forward(self, x, visible, positions, source, seeds, compiled, cache, column):
+        x, cache = self._self_attention(x, visible, positions, seeds, compiled, cache, column)
+        return self._feedforward(x, seeds[2], compiled), cache
+
+    def _self_attention(self, x, visible, positions, seeds, compiled, cache, column):
         def attend(x):
             nonlocal cache
             y, cache = self._attend(x, visible, positions, seeds[0], compiled, cache, column)
             return y
 
+        return self._residual(x, attend, self.attention_norm, self.attention_output, seeds[1], compiled), cache
+
+    def _feedforward(self, x, seed, compiled):
         def feed(x):
             inner = self.feedforward_input
-            return activated(_product(x, inner), *_bias(inner), activation=self.activation, compiled=compiled)
+            return activated(product(x, inner), *bias_of(inner), activation=self.activation, compiled=compiled)
 
-        x = self._residual(x, attend, self.attention_norm, self.attention_output, seeds[1], compiled)
-        x = self._residual(x, feed, self.feedforward_norm, self.feedforward_output, seeds[2], compiled)
-        return x, cache
+        return self._residual(x, feed, self.feedforward_norm, self.feedforward_output, seed, compiled)
 
     def _residual(self, x, part, norm, output, seed, compiled):
         y = part(norm(x, training=compiled) if self.normalize_first else x)
-        y = added(_product(y, output), x, seed, *_bias(output), rate=self.dropout, compiled=compiled)
+        y = added(product(y, output), x, seed, *bias_of(output), rate=self.dropout, compiled=compiled)
         return y if self.normalize_first else norm(y, training=compiled)
 
     def _attend(self, x, visible, positions, seed, compiled, cache, column):
         """(B, T, D) -> the heads' outputs (B, T, HK), and the keys and values they saw, (B, G, S, K) each."""
-        heads, groups, width = self.num_heads, self.num_key_value_heads, self.head_dim
+        heads, groups = self.num_heads, self.num_key_value_heads
         inner = self.attention_input
         settings = {"heads": heads, "groups": groups, "rotary_base": self.rotary_base, "compiled": compiled}
-        query, key, value = split_heads(_product(x, inner), positions, *_bias(inner), **settings)
+        query, key, value = split_heads(product(x, inner), positions, *bias_of(inner), **settings)
         if cache is not None:
             key, value = (put_column(old, new, column) for old, new in zip(cache, (key, value), strict=True))
-        length = ops.shape(x)[1]
+        return self._weighted(query, key, value, visible, seed, compiled), (key, value)
+
+    def _weighted(self, query, key, value, visible, seed, compiled):
+        """(B, H, T, K), (B, G, S, K) twice, int (B, T, S) -> the heads' outputs, (B, T, HK)."""
+        heads, groups, width = self.num_heads, self.num_key_value_heads, self.head_dim
+        length = ops.shape(query)[2]
         rows = (-1, groups, heads // groups * length, width)  # the queries that share keys, as one matrix
         scores = ops.reshape(dot(ops.reshape(query, rows), key), (-1, heads, length, ops.shape(key)[2]))
         weights = attention_weights(scores, visible, seed, scale=width**-0.5, rate=self.dropout, compiled=compiled)
         weights = ops.reshape(weights, (-1, groups, heads // groups * length, ops.shape(key)[2]))
         outputs = ops.reshape(ops.matmul(weights, value), (-1, heads, length, width))
-        return merge_heads(outputs, compiled=compiled), (key, value)
+        return merge_heads(outputs, compiled=compiled)
 
     def compute_output_shape(self, x_shape, *others):
         return x_shape
@@ -202,14 +215,14 @@ def put_column(cache, new, column):
     )
 
 
-def _product(x, layer):
+def product(x, layer):
     """(B, T, I), a dense layer's matrix (I, O) -> (B, T, O)."""
     kernel = layer.kernel
     rows = ops.matmul(ops.reshape(x, (-1, kernel.shape[0])), ops.cast(kernel, x.dtype))
     return ops.reshape(rows, (ops.shape(x)[0], ops.shape(x)[1], kernel.shape[1]))
 
 
-def _bias(layer):
+def bias_of(layer):
     return () if layer.bias is None else (layer.bias,)
 
 

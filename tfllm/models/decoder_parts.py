@@ -101,6 +101,17 @@ def split_heads(m, x, positions, *bias, heads, groups, rotary_base):
     return tuple(ops.cast(part, x.dtype) for part in (query, key, value))
 
 
+@_part
+def into_heads(m, x, *bias, heads, parts):
+    """(B, T, parts N K)[, (parts N K,)] -> as many tensors (B, N, T, K), N `heads` each."""
+    rows, length, width = ops.shape(x)
+    y = m.float32(x)
+    if bias:
+        y = m.plus_vector(y, m.float32(bias[0]))
+    y = ops.transpose(ops.reshape(y, (rows, length, parts * heads, width // (parts * heads))), (0, 2, 1, 3))
+    return tuple(ops.cast(part, x.dtype) for part in ops.split(y, parts, axis=1))
+
+
 def _turned(x, positions, base):
     """Rotary positions: float32 (B, N, T, K), int (B, T) -> (B, N, T, K).
 
