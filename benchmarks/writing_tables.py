@@ -13,6 +13,7 @@ def sections() -> list[str]:
 def _shakespeare(result: dict) -> str:
     arguments, scores, characters = result["arguments"], result["scores"], result["characters"]
     steps, rows, length = (arguments[name] for name in ("steps", "batch_size", "sequence_length"))
+    tokens = steps * rows * length
     cells = [
         f"{scores['nats_per_character']:.3f}",
         f"{scores['bits_per_byte']:.3f}",
@@ -28,7 +29,7 @@ def _shakespeare(result: dict) -> str:
 {result["remark"]}
 
 A decoder of size {arguments["size"]} ({result["parameters"] / 1e6:.1f} million parameters), trained on the first
-{characters["train"]:,} characters: {steps:,} steps of {rows} x {length} tokens ({steps * rows * length / 1e6:.0f} million).
+{characters["train"]:,} characters: {steps:,} steps of {rows} x {length} tokens ({tokens / 1e6:.0f} million).
 The last {characters["test"]:,} characters are read in windows of {length} that overlap by half. nanoGPT's numbers are
 those of its own notes: its setting for a laptop's processor, and 10.7 million parameters on a GPU.
 
