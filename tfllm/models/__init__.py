@@ -4,6 +4,7 @@ from tfllm.models.adapters import add_adapters, load_adapters, merge_adapters, s
 from tfllm.models.causal import add_causal_lm_head, set_generation
 from tfllm.models.decoder import build_decoder
 from tfllm.models.encoder import build_encoder
+from tfllm.models.encoder_decoder import build_encoder_decoder
 from tfllm.models.ensemble import average_models
 from tfllm.models.heads import (
     POOLINGS,
@@ -16,18 +17,21 @@ from tfllm.models.heads import (
     add_pretraining_heads,
     add_regression_head,
     packed_classifier,
+    set_pairs,
     set_thresholds,
 )
 from tfllm.models.question_answering import add_span_head, set_null_threshold
 from tfllm.models.recipe import check_length, longest_text, read_encoder, read_recipe
 from tfllm.models.saving import load_encoder, load_model, save_model
-from tfllm.models.sizes import DECODER_SIZES, SIZES
+from tfllm.models.seq2seq import add_seq2seq_head
+from tfllm.models.sizes import DECODER_SIZES, SEQ2SEQ_SIZES, SIZES
 from tfllm.models.tagging import add_tagger_head
 from tfllm.models.transformer import recompute_activations
 
 __all__ = [
     "DECODER_SIZES",
     "POOLINGS",
+    "SEQ2SEQ_SIZES",
     "SIZES",
     "add_adapters",
     "add_causal_lm_head",
@@ -39,11 +43,13 @@ __all__ = [
     "add_next_sentence_head",
     "add_pretraining_heads",
     "add_regression_head",
+    "add_seq2seq_head",
     "add_span_head",
     "add_tagger_head",
     "average_models",
     "build_decoder",
     "build_encoder",
+    "build_encoder_decoder",
     "check_length",
     "load_adapters",
     "load_encoder",
@@ -58,5 +64,6 @@ __all__ = [
     "save_model",
     "set_generation",
     "set_null_threshold",
+    "set_pairs",
     "set_thresholds",
 ]

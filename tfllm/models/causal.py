@@ -27,7 +27,7 @@ def add_causal_lm_head(decoder: keras.Model, *, generation: dict | None = None) 
     Raises:
         InputError: for settings that mean nothing.
     """
-    generation = _checked(generation or {})
+    generation = check_generation(generation or {})
     logits = decoder.get_layer("token_embedding")(decoder.output, reverse=True)
     model = TrainableModel(decoder.input, logits, name="causal_lm")
     return remember(model, "add_causal_lm_head", {"generation": generation}, decoder)
@@ -38,10 +38,11 @@ def set_generation(model: keras.Model, **settings) -> None:
     recipe = read_recipe(model)
     if "generation" not in recipe["arguments"]:
         raise InputError(f"Only a model that writes has settings to write with. Received: {recipe['builder']}.")
-    recipe["arguments"]["generation"] = _checked({**recipe["arguments"]["generation"], **settings})
+    recipe["arguments"]["generation"] = check_generation({**recipe["arguments"]["generation"], **settings})
 
 
-def _checked(settings: dict) -> dict:
+def check_generation(settings: dict) -> dict:
+    """Settings to write with as a recipe keeps them; InputError for those that mean nothing."""
     rows, rules = read_settings(settings)
     for name in RowSettings._fields:
         if isinstance(getattr(rows, name), list | tuple):

@@ -78,7 +78,7 @@ def build_decoder(
     arXiv:2302.13971, section 2.2.
     """
     arguments = dict(locals())
-    _check(arguments)
+    check_decoder(arguments)
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
     visible = EarlierTokens(max_sequence_length, name="earlier_tokens")(inputs["padding_mask"])  # (B, T, T)
     places = ops.sum(visible, axis=-1) - 1  # (B, T)
@@ -207,7 +207,8 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
         return keras.KerasTensor((*inputs.shape[:-1], self.input_dim), dtype="float32")
 
 
-def _check(arguments: dict) -> None:
+def check_decoder(arguments: dict) -> None:
+    """Raise InputError unless these arguments of `build_decoder` make a decoder."""
     optional: Sequence[str] = ("num_key_value_heads", "head_dim")
     for name in (*_SIZES, *(name for name in optional if arguments[name] is not None)):
         checks.check_at_least(name, arguments[name], 1)

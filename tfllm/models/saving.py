@@ -10,7 +10,7 @@ import keras
 
 from tfllm import manifest
 from tfllm.checks import InputError
-from tfllm.models import causal, decoder, heads, question_answering, tagging
+from tfllm.models import causal, decoder, encoder_decoder, heads, question_answering, seq2seq, tagging
 from tfllm.models import encoder as encoder_builders
 from tfllm.models.ensemble import average_models
 from tfllm.models.recipe import read_recipe
@@ -23,7 +23,9 @@ _BUILDERS = {
     for builder in (
         encoder_builders.build_encoder,
         decoder.build_decoder,
+        encoder_decoder.build_encoder_decoder,
         causal.add_causal_lm_head,
+        seq2seq.add_seq2seq_head,
         heads.add_masked_lm_head,
         heads.add_next_sentence_head,
         heads.add_pretraining_heads,
