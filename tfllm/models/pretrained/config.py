@@ -71,6 +71,13 @@ class Config(NamedTuple):
             raise self._error(name, f"one of {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[value]
 
+    def truth(self, name: str, default: bool) -> bool:
+        """True or false."""
+        value = self.values.get(name, default)
+        if type(value) is not bool:
+            raise self._error(name, "true or false")
+        return value
+
     def word(self, name: str) -> str:
         """A string."""
         value = self.values.get(name)
@@ -80,8 +87,12 @@ class Config(NamedTuple):
 
     def check_usual(self) -> None:
         """Raise InputError if the model is a variant that is not read: a decoder, quantised, with code of its own."""
-        for name, usual in _NOT_READ.items():
-            if self.values.get(name) not in usual:
+        self.check_values(_NOT_READ)
+
+    def check_values(self, usual: dict[str, tuple]) -> None:
+        """Raise InputError for a value that is not one of the usual ones, by its name; None stands for no value."""
+        for name, values in usual.items():
+            if self.values.get(name) not in values:
                 raise self._error(name, "absent: tfllm does not read such a model")
 
     def labels(self) -> list[str] | None:

@@ -5,15 +5,19 @@ compute what the model does.
 """
 
 import inspect
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from tfllm.checks import InputError
+from tfllm.models.decoder import build_decoder
 from tfllm.models.encoder import build_encoder
 from tfllm.models.pretrained.architecture import Architecture
-from tfllm.models.pretrained.load import ARCHITECTURES, POSITIONS
+from tfllm.models.pretrained.decoders import sources
+from tfllm.models.pretrained.decoders import to_checkpoint as to_tensors
+from tfllm.models.pretrained.load import ARCHITECTURES, DECODERS, POSITIONS
 from tfllm.models.pretrained.weights import tensor_names, to_checkpoint
 from tfllm.models.recipe import read_recipe
 from tfllm.tags import make_tags
@@ -43,6 +47,8 @@ _TELLING = (
     *("pooler_activation", "relative_buckets"),
 )
 
+_TELLING_OF_DECODERS = ("positions", "norm", "activation", "biases", "normalize_first", "tie_embeddings")
+
 
 class Description(NamedTuple):
     """A checkpoint that is not written yet."""
@@ -70,6 +76,8 @@ def describe(model: keras.Model, pad_id: int, *, sentencepiece: bool = False) ->
             "transformers tags every token by itself, and this head has learned which tag follows which: build it with "
             "`add_tagger_head(..., chain=False)`. As a SavedModel it can be exported as it is."
         )
+    if recipe["builder"] == "add_causal_lm_head":
+        return _describe_decoder(model, recipe, pad_id)
     kind, arguments = _kind(recipe), _encoder_arguments(recipe)
     architecture = _choose(arguments, kind, sentencepiece)
     first_position = architecture.first_position(pad_id)
@@ -84,6 +92,26 @@ def describe(model: keras.Model, pad_id: int, *, sentencepiece: bool = False) ->
         "dtype": "float32",
     }
     return Description(architecture.classes + kind, config, tensors, left_out)
+
+
+def _describe_decoder(model: keras.Model, recipe: dict, pad_id: int) -> Description:
+    arguments = _with_defaults(build_decoder, recipe["encoder"]["arguments"])
+    family = next((family for family in DECODERS.values() if family.is_made_by(arguments)), None)
+    if family is None:
+        telling = {name: arguments[name] for name in _TELLING_OF_DECODERS}
+        raise InputError(f"transformers has no decoder with this combination: {telling}.")
+    tensors, wanted = {}, sources(family, arguments, family.prefix)
+    for weight in model.weights:
+        value = keras.ops.convert_to_numpy(weight.value).astype(np.float32)
+        tensors |= to_tensors(family, weight.path, value, wanted[weight.path])
+    config = {
+        "architectures": [family.classes[0]],
+        "model_type": family.model_type,
+        **family.write(arguments),
+        "pad_token_id": pad_id,
+        "dtype": "float32",
+    }
+    return Description(family.classes[0], config, tensors, {})
 
 
 def _kind(recipe: dict) -> str:
@@ -108,17 +136,20 @@ def _encoder_arguments(recipe: dict) -> dict:
     encoder = recipe["encoder"] or recipe
     if encoder["builder"] != "build_encoder":
         raise InputError("Only encoders of tfllm are exported to Hugging Face, not KerasHub's: import it first.")
-    signature = inspect.signature(build_encoder).parameters.values()
-    defaults = {
-        parameter.name: parameter.default for parameter in signature if parameter.default is not parameter.empty
-    }
-    arguments = {**defaults, **encoder["arguments"]}
+    arguments = _with_defaults(build_encoder, encoder["arguments"])
     if arguments["normalize_first"]:
         raise InputError(
             "BERT and its kin normalise after each part of a layer; this encoder normalises before (pre-norm), which "
             "transformers has no class for. As a SavedModel it can be exported as it is."
         )
     return arguments
+
+
+def _with_defaults(builder: Callable, arguments: dict) -> dict:
+    """All arguments of a builder, those that were not given included."""
+    parameters = inspect.signature(builder).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
+    return {**defaults, **arguments}
 
 
 def _choose(arguments: dict, kind: str, sentencepiece: bool) -> Architecture:

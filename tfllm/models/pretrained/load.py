@@ -15,10 +15,13 @@ from tfllm.models.pretrained.albert import ALBERT
 from tfllm.models.pretrained.architecture import Architecture
 from tfllm.models.pretrained.bert import BERT
 from tfllm.models.pretrained.config import Config
+from tfllm.models.pretrained.decoders import Family, fill_decoder
 from tfllm.models.pretrained.distilbert import DISTILBERT
 from tfllm.models.pretrained.electra import ELECTRA
 from tfllm.models.pretrained.files import Folder, read_json
+from tfllm.models.pretrained.gpt2 import GPT2
 from tfllm.models.pretrained.heads import Head, read_head
+from tfllm.models.pretrained.llama import LLAMA, MISTRAL, QWEN2
 from tfllm.models.pretrained.mpnet import MPNET
 from tfllm.models.pretrained.roberta import ROBERTA, XLM_ROBERTA
 from tfllm.models.pretrained.sentences import read_modules
@@ -31,6 +34,7 @@ ARCHITECTURES = {
     architecture.model_type: architecture
     for architecture in (BERT, ROBERTA, XLM_ROBERTA, DISTILBERT, ELECTRA, ALBERT, MPNET)
 }
+DECODERS = {family.model_type: family for family in (GPT2, LLAMA, QWEN2, MISTRAL)}
 _UNREAD_POOLER = "a pooler that this head does not read"
 POSITIONS = "position_embedding/embeddings"
 
@@ -58,8 +62,12 @@ def load_checkpoint(folder: Folder, *, trust: bool = False) -> Checkpoint:
         folder = sentences.encoder
     config = Config(folder.need("config.json"), read_json(folder.need("config.json")))
     config.check_usual()
-    architecture, kind = _read_class(config)
+    found = _read_class(config)
     tensors = _open(folder, trust)
+    if isinstance(found, Family):
+        model, left_out = fill_decoder(config, found, tensors)
+        return Checkpoint(model, found.classes[0], left_out)
+    architecture, kind = found
     if sentences is None:
         return fill(config, architecture, kind, tensors)
     arguments = {"pooling": sentences.pooling, "normalize": sentences.normalize}
@@ -110,23 +118,26 @@ def fill(
     return Checkpoint(model, architecture.classes + kind, left_out)
 
 
-def _read_class(config: Config) -> tuple[Architecture, str]:
-    """The architecture, and how the name of the class ends."""
-    model_type = config.word("model_type")
-    if model_type not in ARCHITECTURES:
+def _read_class(config: Config) -> tuple[Architecture, str] | Family:
+    """The architecture and how the name of the class ends; or the family of a decoder."""
+    model_type, families = config.word("model_type"), {**ARCHITECTURES, **DECODERS}
+    if model_type not in families:
         raise InputError(
-            f"{config.file}: tfllm reads {', '.join(ARCHITECTURES)}, not {model_type!r:.100}"
-            f"{did_you_mean(model_type[:100], ARCHITECTURES)}."
+            f"{config.file}: tfllm reads {', '.join(families)}, not {model_type!r:.100}"
+            f"{did_you_mean(model_type[:100], families)}."
         )
-    architecture = ARCHITECTURES[model_type]
-    classes = config.values.get("architectures") or [architecture.classes + "Model"]
-    known = {architecture.classes + kind: kind for kind in architecture.heads}
-    known |= {architecture.classes + other: kind for other, kind in architecture.kinds.items()}
+    family = families[model_type]
+    if isinstance(family, Family):
+        first, known = family.classes[0], dict.fromkeys(family.classes)
+    else:
+        first, known = family.classes + "Model", {family.classes + kind: kind for kind in family.heads}
+        known |= {family.classes + other: kind for other, kind in family.kinds.items()}
+    classes = config.values.get("architectures") or [first]
     if not isinstance(classes, list) or len(classes) != 1 or not isinstance(classes[0], str) or classes[0] not in known:
         raise InputError(
             f"{config.file}: `architectures` must be one of {', '.join(known)}. Received: {classes!r:.100}."
         )
-    return architecture, known[classes[0]]
+    return family if isinstance(family, Family) else (family, known[classes[0]])
 
 
 def _read_encoder(
