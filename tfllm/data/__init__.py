@@ -14,6 +14,7 @@ from tfllm.data.question_answering import Questions, fold_questions, question_ba
 from tfllm.data.records import write_records
 from tfllm.data.records_dataset import check_records, read_records, records_dataset
 from tfllm.data.regression import read_scored_table, regression_batches
+from tfllm.data.seq2seq import Seq2SeqBatches, read_seq2seq_table
 from tfllm.data.sources import expand_paths, read_texts
 from tfllm.data.splits import fold_tables, overlap_warning, split_table
 from tfllm.data.tables import Table, read_table, write_bad_rows
@@ -27,6 +28,7 @@ __all__ = [
     "Encoded",
     "GroupedBatches",
     "PackedBatches",
+    "Seq2SeqBatches",
     "Questions",
     "Table",
     "TaggedTexts",
@@ -58,6 +60,7 @@ __all__ = [
     "read_questions",
     "read_records",
     "read_scored_table",
+    "read_seq2seq_table",
     "read_table",
     "read_tagged_texts",
     "read_texts",

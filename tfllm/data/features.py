@@ -47,6 +47,8 @@ FEATURES = {
     "next_weights": Feature(
         "float32", 2, "(B, T) 1 where the next token is to be predicted, 0 where it is another text's"
     ),
+    "source_ids": Feature("int32", 2, "(B, S) ids of the tokens of the texts that a model reads before it writes"),
+    "source_mask": Feature("int32", 2, "(B, S) as `padding_mask`; the k-th text read belongs to the k-th written"),
     "label_ids": Feature("int32", 1, "(B,) the position of the text's label in the list of labels"),
     "row_label_ids": Feature("int32", 2, "(B, S) those of the texts of a packed row, in their order; 0 where unused"),
     "row_label_weights": Feature("float32", 2, "(B, S) what each text of a packed row counts; 0 where unused"),
@@ -54,6 +56,7 @@ FEATURES = {
 ENCODER_INPUTS = ("token_ids", "segment_ids", "padding_mask")
 MASKED_LM_INPUTS = (*ENCODER_INPUTS, "mask_positions")
 DECODER_INPUTS = ("token_ids", "padding_mask")
+SEQ2SEQ_INPUTS = ("source_ids", "source_mask", *DECODER_INPUTS)
 
 
 def check_dataset(dataset: tf.data.Dataset, *parts: Sequence[str]) -> tf.data.Dataset:

@@ -72,3 +72,24 @@ def best_fit(sizes: Sequence[int], capacity: int, most: int | None = None) -> li
         if len(rows[row]) != most:
             bisect.insort(rooms, (room - sizes[item], row))
     return rows
+
+
+def best_fit_pairs(sizes: np.ndarray, capacities: np.ndarray) -> list[list[int]]:
+    """Which pairs go into which row: longest first, into the row with the least room that still holds both parts.
+
+    Args:
+        sizes: int (N, 2), of the two parts of each pair.
+        capacities: int (2,), what a row holds of each.
+    """
+    shares = sizes / capacities
+    rooms, rows = np.zeros((len(sizes), 2)), []
+    for item in np.argsort(-shares.max(1), kind="stable"):
+        open_rooms = rooms[: len(rows)]
+        fits = (open_rooms >= shares[item] - 1e-9).all(1)
+        row = int(np.argmin(np.where(fits, open_rooms.sum(1), np.inf))) if fits.any() else len(rows)
+        if row == len(rows):
+            rows.append([])
+            rooms[row] = 1
+        rows[row].append(int(item))
+        rooms[row] -= shares[item]
+    return rows
