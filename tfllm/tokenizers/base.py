@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfllm.checks import InputError, check_between, check_one_of
 from tfllm.manifest import write_directory
+from tfllm.tokenizers.chat import ChatTemplate
 from tfllm.tokenizers.offsets import character_boundaries, pick
 
 SPECIAL_NAMES = ("pad", "unk", "cls", "sep", "mask")
@@ -53,9 +54,11 @@ class Tokenizer(tf.Module, abc.ABC):
         pad_id, unk_id, cls_id, sep_id, mask_id: their ids; an `InputError` where it has none.
         pair_separators: 1 = `[CLS] a [SEP] b [SEP]` with segments 0 and 1, as BERT has it; 2 = `[CLS] a [SEP] [SEP] b
             [SEP]` in one segment, as RoBERTa has it.
+        chat_template: how a conversation becomes one text; None: the model it belongs to holds none.
     """
 
     kind: str
+    chat_template: ChatTemplate | None = None
 
     def __init__(
         self,
@@ -242,6 +245,8 @@ class Tokenizer(tf.Module, abc.ABC):
         }
         with write_directory(directory, "tokenizer", arguments, inputs=inputs) as unfinished:
             self.write_files(unfinished)
+            if self.chat_template is not None:
+                self.chat_template.save(unfinished)
 
     @abc.abstractmethod
     def write_files(self, directory: Path) -> None:

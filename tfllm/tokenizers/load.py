@@ -6,6 +6,7 @@ from tfllm.checks import InputError, check_one_of
 from tfllm.manifest import check_files, read_manifest
 from tfllm.tokenizers.base import Tokenizer
 from tfllm.tokenizers.byte_bpe import ByteBpeTokenizer, read_byte_bpe
+from tfllm.tokenizers.chat import ChatTemplate
 from tfllm.tokenizers.sentencepiece import MODEL_FILE, SentencePieceTokenizer
 from tfllm.tokenizers.wordpiece import VOCABULARY_FILE, WordPieceTokenizer, read_vocabulary
 
@@ -29,9 +30,12 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
         check_one_of("kind", kind, KINDS)
         del arguments["vocabulary_size"]
         if kind == "wordpiece":
-            return WordPieceTokenizer(read_vocabulary(directory / VOCABULARY_FILE), **arguments)
-        if kind == "sentencepiece":
-            return SentencePieceTokenizer((directory / MODEL_FILE).read_bytes(), **arguments)
-        return ByteBpeTokenizer(*read_byte_bpe(directory), **arguments)
+            tokenizer = WordPieceTokenizer(read_vocabulary(directory / VOCABULARY_FILE), **arguments)
+        elif kind == "sentencepiece":
+            tokenizer = SentencePieceTokenizer((directory / MODEL_FILE).read_bytes(), **arguments)
+        else:
+            tokenizer = ByteBpeTokenizer(*read_byte_bpe(directory), **arguments)
     except (KeyError, TypeError, AttributeError, FileNotFoundError) as error:
         raise InputError(f"{directory} is not a complete tokenizer: {error!r}.") from None
+    tokenizer.chat_template = ChatTemplate.read(directory)
+    return tokenizer
