@@ -73,6 +73,7 @@ _NAMES = {
         "save_model",
         "set_generation",
         "set_null_threshold",
+        "set_pairs",
         "set_thresholds",
     ],
     "tfllm.losses": [

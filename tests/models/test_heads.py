@@ -24,6 +24,7 @@ from tfllm.models import (
     add_pretraining_heads,
     add_regression_head,
     read_recipe,
+    set_pairs,
     set_thresholds,
 )
 
@@ -272,3 +273,11 @@ def test_thresholds_are_0_5_until_they_are_set(make_encoder):
         set_thresholds(model, [0.25])
     with pytest.raises(InputError, match="Only a model from `add_multilabel_head`"):
         set_thresholds(add_classifier_head(make_encoder(), ["a", "b"]), [0.5, 0.5])
+
+
+def test_a_classifier_can_be_asked_for_two_texts_after_it_was_built(make_encoder):
+    model = add_classifier_head(make_encoder(), ["a", "b"], pooling="cls")
+    set_pairs(model)
+    assert read_recipe(model)["arguments"]["pairs"] is True
+    with pytest.raises(InputError, match="can be asked for two texts"):
+        set_pairs(add_embedding_head(make_encoder()))

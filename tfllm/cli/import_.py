@@ -31,17 +31,22 @@ def import_checkpoint(
     trust: Annotated[
         bool, typer.Option("--trust", help="Read tf_model.h5, of TFBertFor... and its kin: I know where it comes from.")
     ] = False,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="The labels or the score are of two texts: does the one follow, say.")
+    ] = False,
 ) -> dict:
     """Take over a published model: its weights, its head and its tokenizer."""
     source, out = str(source), Path(out)
     manifest.check_free(out)
     load_tensorflow()
     from tfllm.evaluation import model_card
-    from tfllm.models import save_model
+    from tfllm.models import save_model, set_pairs
 
     preset = source.startswith(_KERAS_HUB)
     checkpoint, tokenizer, length = _read_preset(source) if preset else _read_folder(source, trust)
     _check_vocabulary(checkpoint, tokenizer)
+    if pairs:
+        set_pairs(checkpoint.model)
     run = {
         "command": "import",
         "source": source,

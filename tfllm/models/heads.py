@@ -137,6 +137,20 @@ def set_thresholds(model: keras.Model, thresholds: Sequence[float]) -> None:
     recipe["arguments"]["thresholds"] = _checked_thresholds(thresholds, recipe["arguments"]["labels"])
 
 
+def set_pairs(model: keras.Model) -> None:
+    """Have a model that gives a text labels or a score asked for two texts from now on, as it was trained elsewhere.
+
+    It changes no weight: only what the model's signatures ask for, in the recipe it is saved with.
+    """
+    recipe = read_recipe(model)
+    if "pairs" not in recipe["arguments"]:
+        raise InputError(
+            "Only a classifier, also of several labels, and a regression can be asked for two texts. "
+            f"Received: {recipe['builder']}."
+        )
+    recipe["arguments"]["pairs"] = True
+
+
 def add_regression_head(
     encoder: keras.Model,
     *,
