@@ -71,9 +71,20 @@ def test_the_length_of_training_goes_into_the_savedmodel(savedmodel):
 
 def test_check_prints_a_line_for_each_check(savedmodel):
     printed = run(check, savedmodel)
-    for name in ("files", "signatures", "ops", "weights", "warm-up"):
+    for name in ("files", "signatures", "ops", "weights", "warm-up", "loaded", "session", "c api"):
         assert name in printed
     assert "FAILED" not in printed
+
+
+def test_check_gives_json_to_programs_and_fails_with_it(savedmodel, tmp_path):
+    copy = Path(shutil.copytree(savedmodel / "1", tmp_path / "reviews" / "1"))
+    (copy / "assets.extra" / "proofs.json").write_text("{}")
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(check)
+    result = CliRunner().invoke(app, [str(copy), "--json"])
+    (finding,) = json.loads(result.stdout)
+    assert (finding["check"], finding["passed"]) == ("files", False)
+    assert isinstance(result.exception, InputError)
 
 
 def test_the_request_shown_asks_for_what_the_model_asks_for():

@@ -1,9 +1,14 @@
 """A tiny classifier with large random weights, so that different texts get clearly different scores; exported once."""
 
+import hashlib
+import importlib.util
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from tfllm.export import export_savedmodel
 from tfllm.models import add_classifier_head
@@ -36,3 +41,41 @@ def exported(classifier, tokenizer, sequence_length, tmp_path_factory):
 def copy(exported, tmp_path):
     """Version 1 in a place of its own, to be changed."""
     return Path(shutil.copytree(exported / "1", tmp_path / "reviews" / "1"))
+
+
+@pytest.fixture(scope="session")
+def ask_in_cpp(request):
+    """`ask_in_cpp(version, text=["..."], ...)`: what a C++ program without XLA gets from `serving_default`.
+
+    Name of the output -> (type, rows, its first values as text). The program is built against the headers of the
+    installed TensorFlow and kept in pytest's cache; the test is skipped where that does not work.
+    """
+    program = _built(Path(request.config.cache.mkdir("cpp_loader")))
+    text_ops = Path(importlib.util.find_spec("tensorflow_text").submodule_search_locations[0], "python", "ops")
+
+    def ask(version, **inputs):
+        lines = "\n".join("\t".join([name, *texts]) for name, texts in inputs.items())
+        command = [program, version, *sorted(text_ops.glob("_*.so"))]
+        done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        rows = (line.split("\t") for line in done.stdout.splitlines())
+        return {name: (kind, int(count), values) for name, kind, count, values in rows}
+
+    return ask
+
+
+def _built(folder: Path) -> Path:
+    source = Path(__file__).with_name("loader.cc")
+    program = folder / hashlib.sha256(source.read_bytes() + tf.__version__.encode()).hexdigest()[:16]
+    if program.exists():
+        return program
+    if shutil.which("g++") is None:
+        pytest.skip("needs g++ to build a loader in C++")
+    libraries = [f"{tf.sysconfig.get_lib()}/libtensorflow_{name}.so.2" for name in ("cc", "framework")]
+    beside = folder / f"{os.getpid()}.unfinished"
+    flags = [*tf.sysconfig.get_compile_flags(), "-w", "-O0", f"-Wl,-rpath,{tf.sysconfig.get_lib()}"]
+    done = subprocess.run(["g++", source, *flags, *libraries, "-o", beside], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"TensorFlow's headers do not build here: {done.stderr[-500:]}")
+    os.replace(beside, program)
+    return program

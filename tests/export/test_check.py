@@ -2,20 +2,23 @@
 
 import json
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.export import check_savedmodel
-from tfllm.export.check import CONTENT_CHECKS, FACTS_FILE
-from tfllm.export.replay import replay
+from tfllm.export.check import CONTENT_CHECKS, FACTS_FILE, PROOFS_FILE
+from tfllm.export.replay import _compare, replay
 from tfllm.export.requests import WARM_UP_FILE, make_request, read_warm_up, write_warm_up
+
+PROOFS = ["files", "signatures", "ops", "weights", "warm-up", "loaded", "session", "c api"]
 
 
 def test_an_export_passes_every_check(exported):
     findings = check_savedmodel(exported)
-    assert [finding.check for finding in findings] == ["files", "signatures", "ops", "weights", "warm-up"]
+    assert [finding.check for finding in findings] == PROOFS
     assert all(finding.passed for finding in findings), findings
 
 
@@ -47,8 +50,8 @@ def test_other_answers_are_noticed(copy):
 def test_a_signature_without_warm_up_is_noticed(copy):
     write_warm_up(copy, "reviews", read_warm_up(copy)[:1])
     _accept_changes(copy)
-    finding = check_savedmodel(copy)[-1]
-    assert not finding.passed
+    (finding,) = (finding for finding in check_savedmodel(copy) if not finding.passed)
+    assert finding.check == "warm-up"
     assert "does not ask classify, embed, tokenize, tokens" in finding.detail
 
 
@@ -62,9 +65,25 @@ def test_a_directory_without_savedmodel_is_refused(tmp_path):
         check_savedmodel(tmp_path)
 
 
+def test_an_export_carries_its_proofs(exported):
+    """Of the export: more requests than the warm-up file has."""
+    proofs = json.loads((exported / "1" / PROOFS_FILE).read_text("utf-8"))["proofs"]
+    assert [proof["check"] for proof in proofs] == [name for name in PROOFS if name not in ("files", "warm-up")]
+    assert all(proof["passed"] for proof in proofs)
+    assert "2.18, 2.19, 2.20 and later" in proofs[1]["detail"]
+    assert "C API" in proofs[-1]["detail"]
+
+
+def test_strings_that_would_break_json_are_noticed():
+    broken = tf.io.serialize_tensor([b"\xff"]).numpy()
+    with pytest.raises(InputError, match="label is not UTF-8"):
+        _compare("serving_default", {"label": broken}, {"label": np.array([b"\xff"], object)})
+
+
 def test_the_facts_tell_what_the_model_is(exported, labels, sequence_length, classifier):
     facts = json.loads((exported / "1" / FACTS_FILE).read_text("utf-8"))
     assert (facts["task"], facts["labels"]) == ("classification", labels)
+    assert facts["servers"] == ["2.18", "2.19", "2.20"]
     assert (facts["sequence_length"], facts["parameters"]) == (sequence_length, classifier.count_params())
     assert facts["signatures"]["serving_default"] == {
         "inputs": {"text": {"dtype": "string", "shape": [-1]}},

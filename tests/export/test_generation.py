@@ -46,6 +46,12 @@ def test_texts_are_those_of_the_python_model(written, model, tokenizer):
     assert saved.score(PROMPTS)[0]["log_prob"] == pytest.approx(python.score(PROMPTS)[0]["log_prob"], abs=1e-5)
 
 
+def test_a_program_in_cpp_without_xla_writes_too(written, ask_in_cpp):
+    answers = ask_in_cpp(written / "1", text=["the film was", "a b c"])
+    assert answers["text"][:2] == ("string", 2)
+    assert set(answers) == {"finish_reason", "log_prob", "num_tokens", "text"}
+
+
 def test_what_stands_in_the_graph_cannot_be_changed(written):
     saved = load_generator(written)
     assert saved.generate(["a"], stop=["!"]) == saved.generate(["a"])

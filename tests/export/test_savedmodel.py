@@ -57,6 +57,18 @@ def test_a_text_is_scored_alike_whatever_stands_beside_it(signatures):
     assert np.isfinite(together).all()
 
 
+def test_a_program_in_cpp_without_xla_gets_the_same_labels(exported, ask_in_cpp):
+    answers = ask_in_cpp(exported / "1", text=TEXTS)
+    kinds = {name: (kind, rows) for name, (kind, rows, _) in answers.items()}
+    assert kinds == {
+        "label": ("string", len(TEXTS)),
+        "score": ("float", len(TEXTS)),
+        "scores": ("float", len(TEXTS)),
+        "labels": ("string", len(TEXTS)),
+    }
+    assert answers["label"][2].split()[:3] == [row["label"] for row in Predictor(exported).predict(text=TEXTS)[:3]]
+
+
 def test_a_long_text_is_cut_to_the_sequence_length(signatures, sequence_length):
     kept = "good bad " * ((sequence_length - 2) // 2)
     scores = signatures["serving_default"](text=tf.constant([kept, kept + "dull " * 50]))["scores"]

@@ -12,14 +12,15 @@ from tfllm.models import add_tagger_head, build_encoder
 TEXTS = ["the film was good , badly . " * 9, "你 好 世 界 😀 !" * 7, "the film", "", "Café é"]
 
 
-def test_it_answers_as_the_model_does(tokenizer, tmp_path):
+def test_it_answers_as_the_model_does(tokenizer, tmp_path, ask_in_cpp):
     keras.utils.set_random_seed(3)
     size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64, "max_sequence_length": 16}
     model = add_tagger_head(build_encoder(tokenizer.vocabulary_size, **size), ["LOC", "人"])
     kernel = model.get_layer("logits").kernel
     kernel.assign(np.random.default_rng(3).normal(0, 1, kernel.shape))  # so that tokens get different tags
     version = export_savedmodel(model, tokenizer, tmp_path / "tagger", sequence_length=16)
-    check_savedmodel(version)
+    assert all(finding.passed for finding in check_savedmodel(version))
+    assert ask_in_cpp(version, text=["the film", "bad"])["entity"][:2] == ("string", 2)
     predictor = Predictor(version)
     assert (predictor.task, predictor.inputs) == ("tagging", ["text"])
     outputs = build_signatures(model, tokenizer, 16)["serving_default"].function(text=tf.constant(TEXTS))

@@ -1,6 +1,7 @@
 """`check_savedmodel`: is a SavedModel whole, and will TF Serving run it?
 
-In: a directory that `export_savedmodel` wrote. Out: one finding per check.
+In: a directory that `export_savedmodel` wrote. Out: one finding per check; `assets.extra/proofs.json` has those of the
+export.
 """
 
 import json
@@ -13,13 +14,14 @@ import tensorflow as tf
 
 from tfllm import manifest
 from tfllm.checks import InputError
-from tfllm.export.ops import check_ops, read_graph
-from tfllm.export.replay import replay
-from tfllm.export.requests import read_warm_up
+from tfllm.export.ops import SERVERS, check_ops, read_graph, servers_for
+from tfllm.export.replay import WAYS, find_problems
+from tfllm.export.requests import Request, read_warm_up
 from tfllm.export.versions import find_version
 
 KIND = "savedmodel"
 FACTS_FILE = "assets.extra/tfllm.json"
+PROOFS_FILE = "assets.extra/proofs.json"
 _INTERNAL = "__saved_model_init_op"  # every SavedModel has it beside its signatures
 
 
@@ -38,10 +40,11 @@ def check_savedmodel(directory: str | Path) -> list[Finding]:
         directory: `savedmodels/NAME`, whose highest version is checked, or `savedmodels/NAME/VERSION`.
 
     Returns:
-        Findings on `files` (their SHA-256), `signatures`, `ops`, `weights` (each stored once), `warm-up` (its requests
-        repeated in a process without Keras and tfllm, by `tf.saved_model.load` and in a Session; the answers are
-        those of the Python model). When the files are not those that were written, nothing of them is run and
-        `files` is the only finding.
+        Findings on `files` (their SHA-256), `signatures` (those stated, every tensor with a first dimension of any
+        size), `ops` (and which TF Serving has them all), `weights` (each stored once), `warm-up` (its requests ask
+        every signature), and of each of the `WAYS` in which these requests are repeated in a clean process: `loaded`,
+        `session`, `c api`: the answers are those of the Python model, and UTF-8. When the files are not those that
+        were written, nothing of them is run and `files` is the only finding.
 
     Raises:
         InputError: when there is no SavedModel, or not one of tfllm.
@@ -51,11 +54,34 @@ def check_savedmodel(directory: str | Path) -> list[Finding]:
     files = _finding("files", lambda: _check_files(savedmodel, written))
     if not files.passed:
         return [files]
+    found = [files, *(_finding(name, lambda step=step: step(savedmodel)) for name, step in CONTENT_CHECKS.items())]
+    try:
+        requests = read_warm_up(savedmodel)
+    except InputError as error:
+        return [*found, Finding("warm-up", False, str(error))]
+    return [*found, _finding("warm-up", lambda: _check_warm_up(savedmodel, requests)), *prove(savedmodel, requests)]
+
+
+def prove(savedmodel: Path, requests: list[Request]) -> list[Finding]:
+    """A finding for each of the `WAYS` to ask a SavedModel in a clean process: its answers are those expected."""
     return [
-        files,
-        *(_finding(name, lambda step=step: step(savedmodel)) for name, step in CONTENT_CHECKS.items()),
-        _finding("warm-up", lambda: _check_warm_up(savedmodel)),
+        Finding(way, not problem, problem or f"{len(requests)} requests answered as by the Python model: {WAYS[way]}")
+        for way, problem in find_problems(savedmodel, requests).items()
     ]
+
+
+def check_contents(savedmodel: Path) -> list[Finding]:
+    """The findings that need nothing to be run; an export makes them before it is called done.
+
+    Raises:
+        InputError: for the first check that fails.
+    """
+    return [Finding(name, True, step(savedmodel)) for name, step in CONTENT_CHECKS.items()]
+
+
+def find_servers(savedmodel: Path) -> list[str]:
+    """The versions of TF Serving that have every op of a SavedModel: some of `tfllm.export.ops.SERVERS`, or a later."""
+    return servers_for(check_ops(savedmodel))
 
 
 def read_signatures(savedmodel: Path) -> dict[str, dict]:
@@ -93,7 +119,10 @@ def _check_signatures(savedmodel: Path) -> str:
 
 
 def _check_ops(savedmodel: Path) -> str:
-    return f"{len(check_ops(savedmodel))} kinds, all in TF Serving 2.18 to 2.20; no XLA, Python or file op"
+    ops = check_ops(savedmodel)
+    servers = servers_for(ops)
+    newest = f", not in {SERVERS[0]}" if servers[0] != SERVERS[0] else ""
+    return f"{len(ops)} kinds, all in TF Serving {', '.join(servers)} and later{newest}; no XLA, Python or file op"
 
 
 def _check_weights(savedmodel: Path) -> str:
@@ -104,16 +133,14 @@ def _check_weights(savedmodel: Path) -> str:
     return f"{stored:,} parameters, each stored once"
 
 
-def _check_warm_up(savedmodel: Path) -> str:
-    requests = read_warm_up(savedmodel)
+def _check_warm_up(savedmodel: Path, requests: list[Request]) -> str:
     idle = set(_facts(savedmodel)["signatures"]) - {request.signature for request in requests}
     if idle:
         raise InputError(f"The warm-up file does not ask {', '.join(sorted(idle))}.")
-    replay(savedmodel, requests)
-    return f"{len(requests)} requests answered as by the Python model, in a process without Keras"
+    return f"{len(requests)} requests, to every signature, one text each"
 
 
-# What can be checked without running anything; an export runs these before it is called done.
+# What can be checked without running anything.
 CONTENT_CHECKS: dict[str, Callable[[Path], str]] = {
     "signatures": _check_signatures,
     "ops": _check_ops,

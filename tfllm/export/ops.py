@@ -1,10 +1,11 @@
 """Which ops a SavedModel may hold, so that TF Serving can run it and it does nothing but compute.
 
-In: a SavedModel directory. Out: the names of its ops, or an `InputError` that names those that are not allowed.
+In: a SavedModel directory. Out: the names of its ops, or an `InputError` that names those that are not allowed; and
+which versions of TF Serving have them all.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -15,10 +16,11 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tfllm.checks import InputError
 from tfllm.export.versions import GRAPH_FILE
 
-# Ops beyond TensorFlow's own that TF Serving links: `tensorflow_text:ops_lib`.
+SERVERS = ("2.18", "2.19", "2.20")  # releases of TF Serving; a later one has all ops of those before it
+# Ops beyond TensorFlow's own that every one of them links: `tensorflow_text:ops_lib`.
 # Source: SUPPORTED_TENSORFLOW_OPS in tensorflow_serving/model_servers/BUILD; names as registered by the libraries of
-# tensorflow-text 2.12.1, which TF Serving 2.18 and 2.19 embed. All of them are in 2.20.0 (TF Serving 2.20) as well;
-# RoundRobinTrim, RoundRobinGenerateMasks and Utf8Binarize came later than 2.12 and are therefore not here.
+# tensorflow-text 2.12.1, which TF Serving 2.18 and 2.19 embed, and of 2.20 (TF Serving 2.20). RougeL is left out: the
+# libraries of 2.20 no longer register it.
 TEXT_OPS = frozenset(
     [
         "CaseFoldUTF8",
@@ -31,7 +33,6 @@ TEXT_OPS = frozenset(
         "NormalizeUTF8WithOffsetsMap",
         "PhraseTokenize",
         "RegexSplitWithOffsets",
-        "RougeL",
         "SentenceFragments",
         "SentenceFragmentsV2",
         "SentencepieceDetokenizeOp",
@@ -58,9 +59,16 @@ TEXT_OPS = frozenset(
         "WordpieceTokenizeWithOffsets",
     ]
 )
-# TensorFlow's own ops that came after 2.18, the oldest TF Serving we promise; XLA ops are forbidden anyway.
-# Source: tf.raw_ops of 2.18.1 against 2.20.0 and 2.21.0, the newest this package installs.
-_NEWER_THAN_2_18 = frozenset({"DecodeJxl", "DecodeWebP", "TPUDummyInput"})
+# Ops that a release of TF Serving was the first to have; `None`: none known has it.
+# Source: the ops that TensorFlow 2.18.1, 2.20.0 and 2.21.0 and tensorflow-text 2.12.1, 2.20.1 and 2.21.1 register.
+FIRST_IN = {
+    "TFText>RoundRobinGenerateMasks": "2.20",
+    "TFText>RoundRobinTrim": "2.20",
+    "TFText>Utf8Binarize": "2.20",
+    "DecodeWebP": "2.20",
+    "TPUDummyInput": "2.20",
+    "DecodeJxl": None,
+}
 # TensorFlow's own ops that a served graph must not hold: TF Serving turns XLA off and has no Python, and an answer
 # needs no file. What every SavedModel restores its variables with is the exception.
 _RESTORING = frozenset({"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"})
@@ -70,11 +78,11 @@ _FORBIDDEN = re.compile(
 
 
 def check_ops(directory: str | Path) -> list[str]:
-    """The names of all ops of a SavedModel, those of its functions included, when TF Serving runs all of them.
+    """The names of all ops of a SavedModel, those of its functions included, when a TF Serving runs all of them.
 
     Raises:
-        InputError: when it holds an op that is unknown to TF Serving 2.18 to 2.20, an XLA, Python or file op, or a
-            function compiled with `jit_compile=True`.
+        InputError: when it holds an op that is unknown to every TF Serving, an XLA, Python or file op, or a function
+            compiled with `jit_compile=True`.
     """
     graph = read_graph(directory).graph_def
     ops = sorted({node.op for node in _nodes(graph)})
@@ -91,6 +99,15 @@ def check_ops(directory: str | Path) -> list[str]:
             f"{', '.join(sorted(set(compiled)))}. Build the model without it to export it."
         )
     return ops
+
+
+def servers_for(ops: Iterable[str]) -> list[str]:
+    """The versions of `SERVERS` that have all of these ops.
+
+    Example: ["StringStrip", "TFText>Utf8Binarize"] -> ["2.20"].
+    """
+    needed = max((FIRST_IN[op] for op in ops if op in FIRST_IN), default=SERVERS[0])
+    return list(SERVERS[SERVERS.index(needed) :])
 
 
 def read_graph(directory: str | Path) -> meta_graph_pb2.MetaGraphDef:
@@ -115,4 +132,6 @@ def _nodes(graph: graph_pb2.GraphDef) -> Iterator[node_def_pb2.NodeDef]:
 def _is_allowed(op: str) -> bool:
     if op in TEXT_OPS or op in _RESTORING:
         return True
-    return hasattr(tf.raw_ops, op) and op not in _NEWER_THAN_2_18 and not _FORBIDDEN.search(op)
+    if op in FIRST_IN:
+        return FIRST_IN[op] is not None
+    return hasattr(tf.raw_ops, op) and not _FORBIDDEN.search(op)

@@ -1,15 +1,16 @@
-"""Repeat requests to a SavedModel in a clean process and compare the answers with those expected.
+"""Repeat requests to a SavedModel in clean processes and compare the answers with those expected.
 
-In: a SavedModel directory and `Request`s. Out: nothing, or an `InputError` that names the first difference.
+In: a SavedModel directory and `Request`s. Out: what is wrong with each way to ask, or an `InputError` that says it.
 """
 
 import base64
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,29 +18,83 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from tfllm.checks import InputError
-from tfllm.export import clean_process
+from tfllm.export import c_api_process, clean_process
+from tfllm.export.ops import read_graph
 from tfllm.export.requests import Request
 
 TOLERANCE = 1e-5  # of a score; of numbers above 1 it is relative
+# The ways a SavedModel is asked -> what each is.
+WAYS = {
+    "loaded": "tf.saved_model.load, in a process without Keras",
+    "session": "the tf.compat.v1 loader and a Session, in a process without Keras",
+    "c api": "TensorFlow's C API, XLA off, in a process without TensorFlow's Python",
+}
 
 
 def replay(savedmodel: Path, requests: Sequence[Request]) -> None:
-    """Ask a SavedModel through `tf.saved_model.load` and through a Session, in a process without Keras and tfllm.
+    """Ask a SavedModel in all `WAYS`.
 
     Raises:
-        InputError: when it does not load or run there, when Keras or tfllm was imported after all, or when an answer
-            differs: a string or an integer at all, a float by more than 1e-5.
+        InputError: when it does not load or run in one of them, when Keras or tfllm was imported after all, or when an
+            answer differs: a string or an integer at all, a float by more than 1e-5; or is a string that is not UTF-8.
     """
-    answers = _ask(savedmodel, requests)
-    if answers["modules"]:
-        raise InputError(f"The clean process was not clean; it imported {', '.join(answers['modules'])}.")
-    for way in ("loaded", "session"):
-        for request, outputs in zip(requests, answers[way], strict=True):
-            _compare(f"{request.signature} ({way})", request.outputs, outputs)
+    problems = [problem for problem in find_problems(savedmodel, requests).values() if problem]
+    if problems:
+        raise InputError(problems[0])
 
 
-def _ask(savedmodel: Path, requests: Sequence[Request]) -> dict:
-    job = {
+def find_problems(savedmodel: Path, requests: Sequence[Request]) -> dict[str, str]:
+    """What `replay` raises for each of the `WAYS`; an empty text for those in which every answer is as expected."""
+    with tempfile.TemporaryDirectory() as scratch:
+        python = _start(clean_process, _python_job(savedmodel, requests), Path(scratch, "python"))
+        native = _start(c_api_process, _native_job(savedmodel, requests), Path(scratch, "native"))
+        return {
+            **_judge(savedmodel, requests, ("loaded", "session"), lambda: _python_answers(savedmodel, python())),
+            **_judge(savedmodel, requests, ("c api",), lambda: {"c api": _native_answers(savedmodel, native())}),
+        }
+
+
+def _judge(savedmodel: Path, requests: Sequence[Request], ways: tuple[str, ...], ask: Callable) -> dict[str, str]:
+    try:
+        answers = ask()
+    except InputError as error:
+        return dict.fromkeys(ways, str(error))
+    return {way: _difference(way, requests, answers[way]) for way in ways}
+
+
+def _difference(way: str, requests: Sequence[Request], answers: list[dict[str, np.ndarray]]) -> str:
+    for request, answer in zip(requests, answers, strict=True):
+        try:
+            _compare(f"{request.signature} ({way})", request.outputs, answer)
+        except InputError as error:
+            return str(error)
+    return ""
+
+
+def _start(program, job: dict, scratch: Path) -> Callable[[], tuple[dict | list | None, str]]:
+    """Start a process on a job; the function returned waits for it and gives its answers, or None and what it said."""
+    scratch.mkdir()
+    job_file, answers_file = scratch / "job.json", scratch / "answers.json"
+    job_file.write_text(json.dumps(job), "utf-8")
+    # The CPU, where every machine can repeat it, and because this process may hold the GPU's memory.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-I", program.__file__, str(job_file), str(answers_file)]
+    # What it says goes into a file: a full pipe would stop a process that nobody reads from yet.
+    said = open(scratch / "said", "w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+    process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+
+    def wait() -> tuple[dict | list | None, str]:
+        with said:
+            if process.wait():
+                said.seek(0)
+                return None, said.read().strip()[-2000:]
+        return json.loads(answers_file.read_text("utf-8")), ""
+
+    return wait
+
+
+def _python_job(savedmodel: Path, requests: Sequence[Request]) -> dict:
+    return {
         "packages": [str(Path(tf.__file__).parents[1])],
         "savedmodel": str(savedmodel.resolve()),
         "requests": [
@@ -47,23 +102,69 @@ def _ask(savedmodel: Path, requests: Sequence[Request]) -> dict:
             for request in requests
         ],
     }
-    # The CPU, where every machine can repeat it, and because this process may hold the GPU's memory.
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with tempfile.TemporaryDirectory() as scratch:
-        job_file, answers_file = Path(scratch, "job.json"), Path(scratch, "answers.json")
-        job_file.write_text(json.dumps(job), "utf-8")
-        command = [sys.executable, "-I", clean_process.__file__, str(job_file), str(answers_file)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
-        if done.returncode:
-            raise InputError(f"{savedmodel} does not run in a clean process:\n{done.stderr.strip()[-2000:]}")
-        return json.loads(answers_file.read_text("utf-8"))
 
 
-def _compare(place: str, expected: dict[str, bytes], found: dict[str, str]) -> None:
+def _python_answers(savedmodel: Path, came: tuple[dict | None, str]) -> dict[str, list[dict[str, np.ndarray]]]:
+    found, said = came
+    if found is None:
+        raise InputError(f"{savedmodel} does not run in a clean process:\n{said}")
+    if found["modules"]:
+        raise InputError(f"The clean process was not clean; it imported {', '.join(found['modules'])}.")
+    return {
+        way: [{name: _array(base64.b64decode(value)) for name, value in answer.items()} for answer in found[way]]
+        for way in ("loaded", "session")
+    }
+
+
+def _native_job(savedmodel: Path, requests: Sequence[Request]) -> dict:
+    signatures = read_graph(savedmodel).signature_def
+    libraries = Path(tf.sysconfig.get_lib())
+    text = Path(importlib.util.find_spec("tensorflow_text").submodule_search_locations[0])
+    return {
+        "libraries": [str(libraries / f"libtensorflow_{name}.so.2") for name in ("framework", "cc")],
+        "text_ops": [str(library) for library in sorted((text / "python" / "ops").glob("_*.so"))],
+        "savedmodel": str(savedmodel.resolve()),
+        "requests": [
+            {
+                "inputs": {
+                    signatures[request.signature].inputs[name].name: _value(_array(value))
+                    for name, value in request.inputs.items()
+                },
+                "outputs": {name: info.name for name, info in signatures[request.signature].outputs.items()},
+            }
+            for request in requests
+        ],
+    }
+
+
+def _native_answers(savedmodel: Path, came: tuple[list | None, str]) -> list[dict[str, np.ndarray]]:
+    found, said = came
+    if found is None:
+        raise InputError(f"{savedmodel} does not run through TensorFlow's C API:\n{said}")
+    return [{name: _from_value(value) for name, value in answer.items()} for answer in found]
+
+
+def _value(array: np.ndarray) -> dict:
+    """An array as `c_api_process` reads it."""
+    strings = array.dtype == object
+    data = [_text(one) for one in array.ravel()] if strings else _text(np.ascontiguousarray(array).tobytes())
+    number = c_api_process.STRING if strings else tf.as_dtype(array.dtype).as_datatype_enum
+    return {"dtype": number, "shape": list(array.shape), "data": data}
+
+
+def _from_value(value: dict) -> np.ndarray:
+    if value["dtype"] == c_api_process.STRING:
+        strings = [base64.b64decode(one) for one in value["data"]]
+        return np.array(strings, object).reshape(value["shape"])
+    data = np.frombuffer(base64.b64decode(value["data"]), tf.as_dtype(value["dtype"]).as_numpy_dtype)
+    return data.reshape(value["shape"])
+
+
+def _compare(place: str, expected: dict[str, bytes], found: dict[str, np.ndarray]) -> None:
     if set(expected) != set(found):
         raise InputError(f"{place} gives {sorted(found)}; {sorted(expected)} was expected.")
     for name, value in expected.items():
-        want, got = _array(value), _array(base64.b64decode(found[name]))
+        want, got = _array(value), found[name]
         if want.shape != got.shape or want.dtype != got.dtype:
             raise InputError(f"{place}: {name} is {got.dtype} {got.shape}; {want.dtype} {want.shape} was expected.")
         if want.dtype.kind != "f":
@@ -72,6 +173,17 @@ def _compare(place: str, expected: dict[str, bytes], found: dict[str, str]) -> N
             equal = bool(np.all(np.abs(got - want) <= TOLERANCE * np.maximum(1, np.abs(want))))
         if not equal:
             raise InputError(f"{place}: {name} is\n{got}\nand was expected to be\n{want}")
+        if got.dtype == object and not name.endswith("_bytes"):
+            _check_utf8(place, name, got)
+
+
+def _check_utf8(place: str, name: str, strings: np.ndarray) -> None:
+    """TF Serving writes the bytes of strings into JSON as they are, unless the output is called `..._bytes`."""
+    for one in strings.ravel():
+        try:
+            one.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"{place}: {name} is not UTF-8, so TF Serving's JSON would be broken: {one!r}") from None
 
 
 def _array(tensor: bytes) -> np.ndarray:

@@ -1,7 +1,7 @@
 """`export_savedmodel`: a trained model and its tokenizer become one SavedModel that TF Serving serves.
 
 In: a Keras model of a tfllm builder, and its tokenizer. Out: `NAME/VERSION/`, complete and checked:
-saved_model.pb and variables/, assets.extra/tf_serving_warmup_requests, assets.extra/tfllm.json, manifest.json.
+saved_model.pb and variables/, assets.extra/ with tf_serving_warmup_requests, tfllm.json and proofs.json, manifest.json.
 """
 
 import contextlib
@@ -14,10 +14,16 @@ import tensorflow as tf
 
 from tfllm import manifest
 from tfllm.checks import InputError, check_one_of
-from tfllm.export.check import CONTENT_CHECKS, FACTS_FILE, KIND, read_signatures
-from tfllm.export.ops import check_ops
+from tfllm.export.check import (
+    FACTS_FILE,
+    KIND,
+    PROOFS_FILE,
+    check_contents,
+    prove,
+    read_signatures,
+)
+from tfllm.export.ops import check_ops, servers_for
 from tfllm.export.quantize import quantized
-from tfllm.export.replay import replay
 from tfllm.export.requests import Request, make_request, write_warm_up
 from tfllm.export.versions import next_version
 from tfllm.inference.signatures import Signature, build_signatures, choose_length
@@ -90,13 +96,13 @@ def export_savedmodel(
         warm_up = [request for text in (samples[0], longest) for request in _requests(signatures, [text])]
         write_warm_up(beside, version.parent.name, warm_up)
         manifest.write_json(beside / FACTS_FILE, _facts(model, variables, signatures, sequence_length, beside))
-        for check in CONTENT_CHECKS.values():
-            check(beside)
+        proofs = check_contents(beside)
         requests = [request for texts in ([*samples, longest], []) for request in _requests(signatures, texts)]
-        try:
-            replay(beside, [*warm_up, *requests])
-        except InputError as error:
-            raise RuntimeError(f"The SavedModel does not answer like the Python model: {error}") from error
+        proofs += prove(beside, [*warm_up, *requests])
+        failed = next((proof for proof in proofs if not proof.passed), None)
+        if failed:
+            raise RuntimeError(f"The SavedModel does not answer like the Python model: {failed.detail}")
+        manifest.write_json(beside / PROOFS_FILE, {"format": 1, "proofs": [proof._asdict() for proof in proofs]})
     return version
 
 
@@ -164,7 +170,7 @@ def _facts(
     savedmodel: Path,
 ) -> dict:
     """What a person or a program that has only the SavedModel wants to know of it."""
-    recipe = read_recipe(model)
+    recipe, ops = read_recipe(model), check_ops(savedmodel)
     return {
         "format": 1,
         "task": task_of(recipe["builder"]),
@@ -174,7 +180,8 @@ def _facts(
         "parameters": model.count_params(),
         "scales": sum(one.shape.num_elements() for one in variables) - model.count_params(),  # of int8 weights
         "signatures": read_signatures(savedmodel),
-        "ops": check_ops(savedmodel),
+        "ops": ops,
+        "servers": servers_for(ops),  # versions of TF Serving that have all of them; later ones have them, too
         "versions": manifest.versions(),
     }
 
