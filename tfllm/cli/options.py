@@ -80,6 +80,15 @@ Choices = Annotated[
     str | None,
     typer.Option(help="choice: a column for each, a,b,c, or one that holds a list.", metavar="COLUMN,..."),
 ]
+SourceColumn = Annotated[
+    str | None, typer.Option("--source", help="seq2seq: column to read. Default: source.", metavar="COLUMN")
+]
+TargetColumn = Annotated[
+    str | None, typer.Option("--target", help="seq2seq: column to write. Default: target.", metavar="COLUMN")
+]
+TargetLength = Annotated[
+    int | None, typer.Option(help="seq2seq: tokens of a target at most. Default: --sequence-length.")
+]
 Encoding = Annotated[str, typer.Option(help="Of all files: utf-8, latin-1, gb18030, utf-16, ...")]
 Document = Annotated[str, typer.Option(help="line: each line of a text file is a document; file: each file is.")]
 SkipBadRows = Annotated[str, typer.Option("--on-bad-rows", help="error, or skip: leave them out and say how many.")]

@@ -181,7 +181,7 @@ def make_encoder(run: dict, vocabulary_size: int) -> "keras.Model":
     from tfllm import models
 
     if run["init"]:
-        if base_builder(run["init"]) == "build_decoder":
+        if base_builder(run["init"]) in ("build_decoder", "build_encoder_decoder"):
             raise InputError(f"{run['init']} holds a decoder; this needs an encoder.")
         encoder = models.load_encoder(run["init"], dropout=run["dropout"])
         _warn_of_new_positions(run)
@@ -198,6 +198,27 @@ def make_encoder(run: dict, vocabulary_size: int) -> "keras.Model":
     if run["remat"]:
         models.recompute_activations(encoder)
     return encoder
+
+
+def make_encoder_decoder(run: dict, vocabulary_size: int) -> "keras.Model":
+    """The encoder-decoder that a command's arguments ask for; as `make_encoder`."""
+    from tfllm import models
+
+    if run["init"]:
+        if base_builder(run["init"]) != "build_encoder_decoder":
+            raise InputError(f"{run['init']} holds no encoder-decoder, which this goes on from.")
+        model = models.load_encoder(run["init"], dropout=run["dropout"])
+    else:
+        checks.check_one_of("size", run["size"], models.SEQ2SEQ_SIZES)
+        longest = max(512, run["sequence_length"], run.get("target_length") or 0)
+        size = models.SEQ2SEQ_SIZES[run["size"]]
+        model = models.build_encoder_decoder(
+            vocabulary_size, **size, max_sequence_length=longest, dropout=run["dropout"]
+        )
+    models.check_length(model, max(run["sequence_length"], run.get("target_length") or 0))
+    if run["remat"]:
+        models.recompute_activations(model)
+    return model
 
 
 def base_builder(directory: str | Path) -> str:

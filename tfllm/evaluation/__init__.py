@@ -12,6 +12,7 @@ from tfllm.evaluation.next_sentence import evaluate_next_sentence
 from tfllm.evaluation.question_answering import answer_scores, evaluate_question_answering
 from tfllm.evaluation.regression import evaluate_regression, regression_scores
 from tfllm.evaluation.report import print_scores
+from tfllm.evaluation.seq2seq import evaluate_seq2seq, seq2seq_loss, text_scores
 from tfllm.evaluation.tagging import entity_scores, evaluate_tagger, word_scores
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "evaluate_next_sentence",
     "evaluate_question_answering",
     "evaluate_regression",
+    "evaluate_seq2seq",
     "evaluate_tagger",
     "masked_lm_scores",
     "model_card",
@@ -38,6 +40,8 @@ __all__ = [
     "pseudo_perplexity",
     "regression_scores",
     "retrieval_scores",
+    "seq2seq_loss",
     "similarity_scores",
+    "text_scores",
     "word_scores",
 ]

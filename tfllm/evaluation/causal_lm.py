@@ -16,6 +16,7 @@ from keras import ops
 from tfllm import checks
 from tfllm.checks import InputError
 from tfllm.data.causal import next_token_targets
+from tfllm.data.features import DECODER_INPUTS, SEQ2SEQ_INPUTS
 from tfllm.data.packing import fill_rows
 from tfllm.data.records_shards import tokenize_texts
 from tfllm.models import check_length
@@ -40,6 +41,11 @@ def causal_lm_scores(model: keras.Model, dataset: tf.data.Dataset) -> dict:
     """
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InputError("The data set never ends. Make it with `causal_lm_dataset(..., repeat=False)`.")
+    return mean_loss(model, dataset)
+
+
+def mean_loss(model: keras.Model, dataset: tf.data.Dataset) -> dict:
+    """Tokens, loss and perplexity over a data set that ends, of a model that predicts next tokens."""
     nats, tokens = _sums(_scorer(model), dataset)
     return _means(nats, tokens)
 
@@ -130,8 +136,8 @@ def _scorer(model: keras.Model) -> keras.Model:
 
     Losses are taken inside, so that the (B, T, V) logits never leave the device.
     """
-    if isinstance(model.output, dict) or set(model.input) != {"token_ids", "padding_mask"}:
-        raise InputError("This is not a causal language model, which has two inputs and logits as output.")
+    if isinstance(model.output, dict) or set(model.input) not in (set(DECODER_INPUTS), set(SEQ2SEQ_INPUTS)):
+        raise InputError("This is not a model that predicts next tokens, which has logits as output.")
     next_ids = keras.Input((None,), dtype="int32", name="next_ids")
     logits = ops.cast(model.output, "float32")  # (B, T, V)
     of_target = ops.take_along_axis(logits, next_ids[..., None], axis=-1)[..., 0]  # (B, T)

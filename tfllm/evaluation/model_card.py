@@ -31,8 +31,10 @@ _TASKS = {
     "add_pretraining_heads": "masked language modelling and next-sentence prediction",
     "add_next_sentence_head": "next-sentence prediction",
     "add_causal_lm_head": "writing text",
+    "add_seq2seq_head": "writing a text after another: translation, summary",
     "build_encoder": "an encoder without a head",
     "build_decoder": "a decoder without a head",
+    "build_encoder_decoder": "an encoder-decoder without a head",
 }
 _WITHOUT_ANSWERS = ("add_masked_lm_head", "add_pretraining_heads", "add_next_sentence_head", "build_encoder")
 _ASKS = {"add_span_head": ["question", "context"], "add_choice_head": ["question", "choices"]}

@@ -50,14 +50,15 @@ class BeamWriter:
         state = self._begin(prompts, lengths, limits)
         prompts = tf.repeat(prompts, self._beams, axis=0)
         lengths = tf.repeat(lengths, self._beams)
+        before = self._steps.written_before(prompts, lengths)
 
         def body(state):
             number = state.number - 1
             last = tf.reshape(tf.gather(state.alive.token_ids, number, axis=2), [-1])
             logits, cache = self._steps.step(last, lengths, tf.shape(prompts)[1], number, state.cache)
-            return [self._take(state._replace(logits=logits, cache=cache), prompts, lengths, limits)]
+            return [self._take(state._replace(logits=logits, cache=cache), *before, limits)]
 
-        state = self._take(state, prompts, lengths, limits)
+        state = self._take(state, *before, limits)
         state = tf.while_loop(lambda state: ~tf.reduce_all(state.finished), body, [state])[0]
         return self._best(state)
 
@@ -66,7 +67,7 @@ class BeamWriter:
         rows, room = tf.shape(prompts)[0], room_of(limits)
         logits, cache = self._steps.begin(prompts, lengths, room)
         logits = tf.repeat(logits, self._beams, axis=0)
-        cache = [tuple(tf.repeat(part, self._beams, axis=0) for part in pair) for pair in cache]
+        cache = self._steps.repeat(cache, self._beams)
         shape = [rows, self._beams]
         empty = Texts(
             tf.ensure_shape(tf.fill([*shape, room], self._pad_id), [None, self._beams, None]),
@@ -104,7 +105,7 @@ class BeamWriter:
         alive, ended = (_frozen(state.finished, old, new) for old, new in ((state.alive, alive), (state.ended, ended)))
         rows = tf.range(tf.shape(parent)[0])[:, tf.newaxis] * beams
         order = tf.reshape(rows + tf.gather(parent, chosen, batch_dims=1), [-1])
-        cache = [tuple(tf.gather(part, order) for part in pair) for pair in state.cache]
+        cache = self._steps.reorder(state.cache, order)
         finished = state.finished | (number + 1 >= limits) | self._settled(alive, ended, limits)
         return State(number + 1, alive, ended, finished, state.logits, cache)
 

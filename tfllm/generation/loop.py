@@ -102,6 +102,7 @@ class Writer:
         written, number, logits = state.written, state.number, state.logits
         active = written.reason == GOES_ON
         barred = self._barred | (self._end & (number < self._rules.min_new_tokens))
+        prompts, lengths = self._steps.written_before(prompts, lengths)
         history = history_of(prompts, lengths, written.token_ids)
         open_logits = allowed(logits, history, lengths + number, barred, self._rules)
         token = choose(open_logits, sampling, self._rules.min_p, _column(uniform, number))

@@ -24,6 +24,18 @@ class DecoderSteps:
             raise InputError(f"Only a model from `add_causal_lm_head` writes text. Received: one from `{builder}`.")
         self._decoder = read_encoder(model)
 
+    def written_before(self, prompts: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What counts as written before the new tokens, and how many tokens that is: the prompts."""
+        return prompts, lengths
+
+    def repeat(self, cache: list, times: int) -> list:
+        """The cache for `times` texts of each row."""
+        return [tuple(tf.repeat(part, times, axis=0) for part in pair) for pair in cache]
+
+    def reorder(self, cache: list, order: tf.Tensor) -> list:
+        """The cache with its rows in another order, int32 (B,); a text takes the place of one of the same prompt."""
+        return [tuple(tf.gather(part, order) for part in pair) for pair in cache]
+
     def begin(self, token_ids: tf.Tensor, lengths: tf.Tensor, room: tf.Tensor) -> tuple[tf.Tensor, list]:
         """Read the prompts.
 

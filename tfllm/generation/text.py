@@ -12,6 +12,7 @@ from tfllm.generation.choose import Sampling
 from tfllm.generation.loop import Writer
 from tfllm.generation.steps import DecoderSteps
 from tfllm.generation.written import Written
+from tfllm.models import read_encoder
 from tfllm.tokenizers import Tokenizer
 from tfllm.tokenizers.base import valid_utf8
 from tfllm.writing import Rules
@@ -35,17 +36,22 @@ class TextWriter:
     def __init__(self, model: keras.Model, tokenizer: Tokenizer, sequence_length: int, rules: Rules | None = None):
         rules = rules or Rules()
         self._model, self._tokenizer, self._length, self._rules = model, tokenizer, sequence_length, rules
-        special = tokenizer.special_ids
+        steps = self._make_steps()
+        size = read_encoder(model).get_layer("token_embedding").input_dim
+        unnamed = range(tokenizer.vocabulary_size, size)  # rows of the embedding that belong to no token
         self.writer = Writer(
-            DecoderSteps(model),
-            end_ids=[tokenizer.sep_id],
-            barred_ids=[token_id for token_id in special if token_id != tokenizer.sep_id],
+            steps,
+            end_ids=tokenizer.end_ids,
+            barred_ids=sorted({*tokenizer.special_ids, *unnamed} - {*tokenizer.end_ids}),
             pad_id=tokenizer.pad_id,
-            vocabulary_size=tokenizer.vocabulary_size,
+            vocabulary_size=size,
             rules=rules,
             stops=self._find_stop if rules.stop else None,
             stop_width=max((len(stop.encode()) for stop in rules.stop), default=0) + 1,
         )
+
+    def _make_steps(self) -> DecoderSteps:
+        return DecoderSteps(self._model)
 
     def write(self, text: tf.Tensor, sampling: Sampling) -> dict[str, tf.Tensor]:
         """Write on after each text, string (B,).
@@ -61,13 +67,16 @@ class TextWriter:
     def encode(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Prompts int32 (B, P), their lengths and how many new tokens each may have, int32 (B,).
 
-        A prompt is `[CLS] text`, of which the last tokens are kept if it is too long for itself and the new ones: those
-        that fit beside `max_new_tokens`, but at least half of all the model sees.
+        A prompt is `[CLS] text`; just `text` where the tokenizer puts nothing before a prompt and there is a text. Its
+        last tokens are kept if it is too long for itself and the new ones: those that fit beside `max_new_tokens`, but
+        at least half of all the model sees.
         """
         ids = self._tokenizer.tokenize(text)
         most = tf.clip_by_value(self._length - max_new_tokens, self._length // 2, self._length - 1)
-        ids = _row_ends(ids, most - 1)
-        ids = tf.concat([tf.fill([ids.nrows(), 1], self._tokenizer.cls_id), ids], axis=1)
+        begins = tf.ones_like(most) if self._tokenizer.begins_prompts else tf.cast(ids.row_lengths() == 0, tf.int32)
+        ids = _row_ends(ids, most - begins)
+        first = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(begins)], self._tokenizer.cls_id), begins)
+        ids = tf.concat([tf.cast(first, ids.dtype), ids], axis=1)
         lengths = tf.cast(ids.row_lengths(), tf.int32)
         width = tf.maximum(tf.reduce_max(lengths), 1)  # without any row the maximum is the lowest integer
         prompts = ids.to_tensor(self._tokenizer.pad_id, shape=tf.stack([tf.shape(lengths)[0], width]))
@@ -95,7 +104,10 @@ class TextWriter:
         size = tf.strings.length(before)
         goes_on = tf.strings.substr(whole, tf.zeros_like(size), size) == before
         behind = tf.strings.substr(whole, tf.minimum(size, tf.strings.length(whole)), tf.strings.length(whole))
-        text = valid_utf8(tf.where(goes_on, behind, self._tokenizer.detokenize(new)))
+        return self._until_stop(valid_utf8(tf.where(goes_on, behind, self._tokenizer.detokenize(new))))
+
+    def _until_stop(self, text: tf.Tensor) -> tf.Tensor:
+        """The texts, string (B,), up to the first stop string."""
         for stop in self._rules.stop:
             text = tf.strings.split(text, stop, maxsplit=1).to_tensor("", shape=[None, 2])[:, 0]
         return text
@@ -108,13 +120,17 @@ class TextWriter:
             many tokens that is of, at most one less than the model sees: a longer text is cut; token_log_probs float32
             (B, T): of each token by the earlier ones, 0 behind the last.
         """
-        ids = self._tokenizer.tokenize(text)[:, : self._length - 1]
+        return self._score(self._tokenizer.tokenize(text)[:, : self._length - 1], self._tokenizer.cls_id, {})
+
+    def _score(self, ids: tf.RaggedTensor, start_id: int, source: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What `score` gives, of tokens int32 (B, (T)) after `start_id`, with the other inputs of the model."""
         count = tf.cast(ids.row_lengths(), tf.int32)
         width = tf.maximum(tf.reduce_max(count), 1)  # without any row the maximum is the lowest integer
         rows = tf.shape(count)[0]
         next_ids = ids.to_tensor(self._tokenizer.pad_id, shape=tf.stack([rows, width]))
-        token_ids = tf.concat([tf.fill([rows, 1], self._tokenizer.cls_id), next_ids[:, :-1]], axis=1)
-        inputs = {"token_ids": token_ids, "padding_mask": tf.sequence_mask(tf.maximum(count, 1), width, tf.int32)}
+        token_ids = tf.concat([tf.fill([rows, 1], start_id), next_ids[:, :-1]], axis=1)
+        real = tf.sequence_mask(tf.maximum(count, 1), width, tf.int32)
+        inputs = {"token_ids": token_ids, "padding_mask": real, **source}
         inputs = {name: tf.ensure_shape(tensor, [None, None]) for name, tensor in inputs.items()}
         logits = self._model(inputs, training=False)
         log_probs = tf.gather(logits, next_ids, batch_dims=2) - tf.reduce_logsumexp(logits, axis=2)

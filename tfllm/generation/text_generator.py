@@ -11,6 +11,7 @@ from tfllm.checks import InputError
 from tfllm.generation.batches import DTYPES, as_columns, as_strings, in_batches, scores_of
 from tfllm.generation.choose import Sampling, draw_uniform
 from tfllm.generation.loop import goes_on
+from tfllm.generation.seq2seq_text import make_writer
 from tfllm.generation.text import TextWriter
 from tfllm.generation.written import room_of
 from tfllm.models import check_length, load_model, longest_text, read_recipe
@@ -26,7 +27,8 @@ class TextGenerator:
     """Writes on where prompts end, and tells how probable texts are.
 
     Args:
-        model: from `add_causal_lm_head`.
+        model: from `add_causal_lm_head`, which writes on where a prompt ends; or from `add_seq2seq_head`, which writes
+            what belongs to it, a translation say.
         tokenizer: the one it was trained with.
         sequence_length: how many tokens prompt and text have together at most. Default: as many as the model has
             positions; give the length it was trained at if that is less.
@@ -93,18 +95,19 @@ class TextGenerator:
                 return
             state = functions["advance"](inputs, state)
 
-    def score(self, texts: Sequence[str]) -> list[dict]:
-        """How probable the model holds each text.
+    def score(self, texts: Sequence[str], targets: Sequence[str] | None = None) -> list[dict]:
+        """How probable the model holds each text; or, of a model that reads before it writes, each target after it.
 
         Returns:
             For each text a dict: `text`, `log_prob`, `num_tokens`, and `token_log_probs`, those of its tokens. A text
             longer than the model is cut.
         """
-        return scores_of(texts, self._functions(Rules())["score"](as_strings(texts)))
+        columns = [as_strings(part) for part in (texts, targets) if part is not None]
+        return scores_of(texts if targets is None else targets, self._functions(Rules())["score"](*columns))
 
     def _functions(self, rules: Rules) -> dict[str, Callable]:
         if rules not in self._traced:
-            self._traced[rules] = _functions(TextWriter(self._model, self._tokenizer, self._length, rules))
+            self._traced[rules] = _functions(make_writer(self._model, self._tokenizer, self._length, rules))
         return self._traced[rules]
 
 
@@ -124,7 +127,7 @@ def _functions(writer: TextWriter) -> dict[str, Callable]:
 
     return {
         "write": tf.function(writer.write, input_signature=[_TEXTS, SAMPLING]),
-        "score": tf.function(writer.score, input_signature=[_TEXTS]),
+        "score": tf.function(writer.score, reduce_retracing=True),
         "begin": tf.function(begin, input_signature=[_TEXTS, SAMPLING]),
         "advance": tf.function(advance, reduce_retracing=True),
         "text": tf.function(text_of, reduce_retracing=True),

@@ -13,6 +13,7 @@ from tfllm.writing import RowSettings, read_settings
 if TYPE_CHECKING:
     import keras
 
+    from tfllm.generation import TextWriter
     from tfllm.inference.signatures import Signature
     from tfllm.tokenizers import Tokenizer
 
@@ -34,12 +35,23 @@ def build_signatures(
         score: text string (B,) -> log_prob float32 (B,), num_tokens int32 (B,), token_log_probs float32 (B, T); see
             `TextWriter.score`.
     """
-    from tfllm.generation import Sampling, TextWriter
+    from tfllm.generation import TextWriter
+    from tfllm.inference.signatures import TEXT, Signature
+
+    writer = TextWriter(model, tokenizer, sequence_length, read_settings({}, arguments["generation"])[1])
+    return {
+        **writing_signatures(writer, arguments["generation"]),
+        "score": Signature(writer.score, {"text": TEXT}),
+    }
+
+
+def writing_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Signature"]:
+    """`serving_default` and `generate` of a writer; `generation` holds the settings the model was saved with."""
+    from tfllm.generation import Sampling
     from tfllm.generation.text_generator import SAMPLING
     from tfllm.inference.signatures import TEXT, Signature
 
-    settings, rules = read_settings({}, arguments["generation"])
-    writer = TextWriter(model, tokenizer, sequence_length, rules)
+    settings, _ = read_settings({}, generation)
     inputs = {"text": TEXT, **SAMPLING._asdict()}
 
     def generate(text, **columns):
@@ -55,7 +67,6 @@ def build_signatures(
     return {
         "serving_default": Signature(tf.function(serving_default, reduce_retracing=True), {"text": TEXT}),
         "generate": Signature(tf.function(generate, reduce_retracing=True), inputs, _EXAMPLE._asdict()),
-        "score": Signature(writer.score, {"text": TEXT}),
     }
 
 

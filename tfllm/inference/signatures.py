@@ -51,7 +51,7 @@ def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: 
         InputError: for a decoder without a head.
     """
     recipe = read_recipe(model)
-    if recipe["builder"] == "build_decoder":
+    if recipe["builder"] in ("build_decoder", "build_encoder_decoder"):
         raise InputError("A decoder without a head answers nothing: put one on it, `add_causal_lm_head` say.")
 
     def tokenize(text):
@@ -60,7 +60,7 @@ def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: 
 
     signatures = {"tokenize": Signature(tokenize, {"text": TEXT})}
     task = task_of(recipe["builder"])
-    if task == "generation":
+    if task in ("generation", "seq2seq"):
         pass  # a token of a decoder knows only those before it: their mean says little
     elif task != NO_HEAD:
         mean = add_embedding_head(read_encoder(model), normalize=False)

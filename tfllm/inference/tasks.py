@@ -8,6 +8,7 @@ import numpy as np
 # The builder that put the head on -> the task, which is the name of a file here.
 TASKS = {
     "add_causal_lm_head": "generation",
+    "add_seq2seq_head": "seq2seq",
     "add_classifier_head": "classification",
     "add_span_head": "question_answering",
     "add_choice_head": "multiple_choice",

@@ -24,6 +24,7 @@ TASKS = {
     "tag": ("tagging", "TaggingTask"),
     "qa": ("question_answering", "QuestionAnsweringTask"),
     "choice": ("multiple_choice", "MultipleChoiceTask"),
+    "seq2seq": ("seq2seq", "Seq2SeqTask"),
 }
 
 
