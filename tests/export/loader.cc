@@ -51,7 +51,7 @@ int main(int argc, char** argv) {
   if (!ran.ok()) return Fail(ran.ToString());
   for (size_t i = 0; i < outputs.size(); ++i) {
     std::cout << names[i] << '\t' << tf::DataTypeString(outputs[i].dtype()) << '\t' << outputs[i].dim_size(0) << '\t'
-              << outputs[i].SummarizeValue(3) << std::endl;
+              << outputs[i].SummarizeValue(8) << std::endl;
   }
   return 0;
 }
