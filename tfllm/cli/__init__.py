@@ -20,6 +20,7 @@ from tfllm.cli.import_ import import_checkpoint
 from tfllm.cli.predict import predict
 from tfllm.cli.pretrain import pretrain
 from tfllm.cli.quickstart import quickstart
+from tfllm.cli.serve import serve
 from tfllm.cli.startup import start
 from tfllm.version import __version__
 
@@ -30,7 +31,7 @@ app.command()(quickstart)
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(data.app, name="data")
 app.add_typer(records.app, name="records")
-for command in (pretrain, finetune, evaluate, predict, generate, export, check):
+for command in (pretrain, finetune, evaluate, predict, generate, export, check, serve):
     app.command()(command)
 app.command("import")(import_checkpoint)
 

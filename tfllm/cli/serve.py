@@ -1,0 +1,158 @@
+"""`tfllm serve`: SavedModels answered over REST and gRPC on this machine, as TF Serving would."""
+
+import importlib.util
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfllm import manifest
+from tfllm.checks import InputError, check_at_least, check_exists
+from tfllm.cli.startup import load_tensorflow, log
+
+_NEEDED = ("grpc", "grpc_health", "prometheus_client", "starlette", "tensorflow_serving", "uvicorn")
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_OFF = "0: no limit."
+
+
+def serve(
+    base_path: Annotated[
+        Path,
+        typer.Argument(
+            help="savedmodels, with NAME/VERSION in it, or savedmodels/NAME. New versions are found while it runs.",
+            show_default=False,
+        ),
+    ] = Path("savedmodels"),
+    rest_port: Annotated[int, typer.Option(help="Of REST and the page; 0 takes a free one.")] = 8501,
+    grpc_port: Annotated[int, typer.Option(help="Of gRPC; 0 takes a free one.")] = 8500,
+    host: Annotated[
+        str, typer.Option(help="Where to listen. Beyond this machine only with --token-file.")
+    ] = "127.0.0.1",
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the token that clients must send: Authorization: Bearer TOKEN.")
+    ] = None,
+    model_config: Annotated[
+        Path | None, typer.Option(help="TF Serving's models.config, in place of a base path: names, versions, labels.")
+    ] = None,
+    versions: Annotated[
+        str, typer.Option(help="latest; all; a number: so many of the latest; or 3,5: these. Of each model.")
+    ] = "latest",
+    poll: Annotated[float, typer.Option(help="Seconds between two looks for new versions. 0: never.")] = 1.0,
+    max_batch_size: Annotated[int, typer.Option(help="Rows of different requests computed together at most.")] = 32,
+    batch_timeout: Annotated[
+        float, typer.Option(help="Milliseconds a batch waits for more. 0: only what came meanwhile goes together.")
+    ] = 0.0,
+    threads: Annotated[int, typer.Option(help="Batches computed at a time.")] = 2,
+    max_queue: Annotated[int, typer.Option(help=f"Requests that wait; more get 429. {_OFF}")] = 256,
+    timeout: Annotated[float, typer.Option(help=f"Seconds until an answer must be there, or 504. {_OFF}")] = 30.0,
+    max_body_bytes: Annotated[int, typer.Option(help=f"Of a request. {_OFF}")] = 16 * 2**20,
+    max_instances: Annotated[int, typer.Option(help=f"Rows of a request. {_OFF}")] = 4096,
+    max_text_bytes: Annotated[int, typer.Option(help=f"Of each text. {_OFF}")] = 2**20,
+    max_json_depth: Annotated[int, typer.Option(help=f"Lists and objects in each other. {_OFF}")] = 64,
+    trust: Annotated[bool, typer.Option("--trust", help="Run SavedModels that tfllm cannot vouch for.")] = False,
+    emit_docker: Annotated[
+        Path | None,
+        typer.Option(
+            help="Serve nothing; write what production with TF Serving in Docker needs into this directory.",
+            metavar="DIR",
+        ),
+    ] = None,
+) -> None:
+    """Answer on this machine as TF Serving would, over REST and gRPC. For production use TF Serving."""
+    if emit_docker is not None:
+        from tfllm.serving.docker import write_docker
+
+        check_exists(base_path)
+        write_docker(base_path, emit_docker)
+        log.info("wrote %s", emit_docker)
+        return
+    for name, value in (
+        ("max-queue", max_queue),
+        ("timeout", timeout),
+        ("max-body-bytes", max_body_bytes),
+        ("max-instances", max_instances),
+        ("max-text-bytes", max_text_bytes),
+        ("max-json-depth", max_json_depth),
+        ("poll", poll),
+        ("batch-timeout", batch_timeout),
+    ):
+        check_at_least(name, value, 0)
+    check_at_least("max-batch-size", max_batch_size, 1)
+    check_at_least("threads", threads, 1)
+    _check_installed()
+    token = _read_token(token_file, host)
+    check_exists(model_config or base_path)
+    latest, specific = _read_versions(versions)
+
+    sys.modules.setdefault("keras", None)  # TensorFlow imports Keras where it is installed; a server has no use for it
+    load_tensorflow()
+    from tfllm import serving
+    from tfllm.serving.loaded import load_text_ops
+
+    load_text_ops()
+    if model_config is None:
+        find = partial(serving.find_models, base_path, latest, specific)
+        if not find():
+            log.warning("%s holds no SavedModel yet: neither 1/saved_model.pb nor NAME/1/saved_model.pb.", base_path)
+    else:
+        find = partial(serving.read_config, model_config)
+        find()
+    settings = serving.Settings(
+        host=host,
+        rest_port=rest_port,
+        grpc_port=grpc_port,
+        token=token,
+        limits=serving.Limits(max_body_bytes, max_instances, max_text_bytes, max_json_depth, max_queue, timeout),
+        batching=serving.Batching(max_batch_size, batch_timeout / 1000, threads),
+        poll_seconds=poll,
+    )
+    serving.serve(find, settings, None if trust else _check_ours, partial(_say_ready, host))
+
+
+def _check_installed() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"`tfllm serve` needs more packages ({', '.join(missing)}): pip install 'tfllm[serving]'.")
+
+
+def _read_token(file: Path | None, host: str) -> str | None:
+    if file is None:
+        if host not in _LOCAL:
+            raise InputError(
+                f"Listening beyond this machine needs --token-file, or anybody could ask. Received: --host {host}."
+            )
+        return None
+    check_exists(file)
+    token = file.read_text("utf-8", "replace").strip()
+    if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
+        raise InputError(f"{file}: a token needs at least 16 printable ASCII characters, without spaces.")
+    return token
+
+
+def _read_versions(choice: str) -> tuple[int, tuple[int, ...]]:
+    """How many of the latest versions (0: all), and which ones only."""
+    if choice in ("latest", "all"):
+        return int(choice == "latest"), ()
+    parts = choice.split(",")
+    if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        raise InputError(f"--versions must be latest, all, a number, or numbers like 3,5. Received: {choice!r}.")
+    return (int(choice), ()) if len(parts) == 1 else (1, tuple(map(int, parts)))
+
+
+def _check_ours(version: Path) -> None:
+    """Raise InputError unless tfllm wrote the version, it is as it was written, and it only computes."""
+    from tfllm.export.ops import check_ops
+
+    try:
+        manifest.check_files(version, manifest.read_manifest(version, "savedmodel"))
+        check_ops(version)
+    except InputError as error:
+        raise InputError(f"{error} A SavedModel is code; --trust runs it all the same.") from None
+
+
+def _say_ready(host: str, rest_port: int | None, grpc_port: int | None) -> None:
+    """Say where the server listens; a program that starts it reads the ports here."""
+    shown = f"[{host}]" if ":" in host else host
+    print(f"REST http://{shown}:{rest_port}  gRPC {shown}:{grpc_port}", flush=True)

@@ -1,0 +1,98 @@
+"""Which models and versions are wanted: directories, or TF Serving's `models.config`.
+
+In: a base path or a ModelServerConfig. Out: `ModelConfig`s and the versions that stand on disk.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from tfllm.checks import InputError
+
+GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")
+
+
+class ModelConfig(NamedTuple):
+    """One model.
+
+    Attributes:
+        name: in requests.
+        base_path: the directory of its versions: 1, 2, ...
+        latest: how many of the highest versions are served; 0: all.
+        specific: these versions only; empty: what `latest` says.
+        labels: version by label.
+    """
+
+    name: str
+    base_path: Path
+    latest: int = 1
+    specific: tuple[int, ...] = ()
+    labels: Mapping[str, int] = MappingProxyType({})
+
+    def wanted(self) -> set[int]:
+        """The versions that should be served, of those on disk."""
+        found = versions_in(self.base_path)
+        if self.specific:
+            return found & set(self.specific)
+        return set(sorted(found)[-self.latest :])
+
+
+def find_models(base_path: Path, latest: int = 1, specific: tuple[int, ...] = ()) -> list[ModelConfig]:
+    """The models under a base path: savedmodels/NAME/VERSION; or the one, when its versions stand there themselves."""
+    if versions_in(base_path):
+        return [ModelConfig(base_path.resolve().name, base_path, latest, specific)]
+    if not base_path.is_dir():
+        return []
+    names = sorted(entry.name for entry in base_path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return [ModelConfig(name, base_path / name, latest, specific) for name in names if versions_in(base_path / name)]
+
+
+def read_config(file: Path) -> list[ModelConfig]:
+    """The models of a `models.config` file, TF Serving's ModelServerConfig as text.
+
+    Raises:
+        InputError: when the file does not hold one.
+    """
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    try:
+        config = text_format.Parse(file.read_text("utf-8"), model_server_config_pb2.ModelServerConfig())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not a ModelServerConfig: {error}.") from None
+    return models_of(config, str(file))
+
+
+def models_of(config, place: str) -> list[ModelConfig]:
+    """The models of a ModelServerConfig message; `place` names it in messages."""
+    models = []
+    for one in config.model_config_list.config:
+        if not one.name or not one.base_path:
+            raise InputError(f"{place}: every model needs a name and a base_path.")
+        if one.name in {model.name for model in models}:
+            raise InputError(f"{place}: {one.name!r} is configured twice.")
+        policy = one.model_version_policy
+        choice = policy.WhichOneof("policy_choice")
+        specific = tuple(policy.specific.versions) if choice == "specific" else ()
+        if choice == "specific" and not specific:
+            raise InputError(f"{place}: {one.name}: `specific` needs versions.")
+        latest = {"all": 0, "latest": max(policy.latest.num_versions, 1)}.get(choice, 1)
+        models.append(ModelConfig(one.name, Path(one.base_path), latest, specific, dict(one.version_labels)))
+    return models
+
+
+def versions_in(directory: Path) -> set[int]:
+    """The versions that stand whole in a directory."""
+    try:
+        entries = list(directory.iterdir())
+    except OSError:
+        return set()
+    return {
+        int(entry.name)
+        for entry in entries
+        if entry.name.isascii()
+        and entry.name.isdigit()
+        and len(entry.name) < 19
+        and any((entry / name).is_file() for name in GRAPH_FILES)
+    }

@@ -1,0 +1,103 @@
+"""One version of a SavedModel in memory, run as TF Serving runs it: a Session, not `tf.saved_model.load`.
+
+In: arrays by input name. Out: arrays by output name.
+"""
+
+import contextlib
+import importlib.util
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
+
+from tfllm.checks import InputError
+from tfllm.serving.errors import ServingError, invalid
+
+DEFAULT = "serving_default"
+_INTERNAL = "__saved_model_init_op"  # every SavedModel has it beside its signatures
+_CODES = {  # of tf.errors; what is not here is INTERNAL
+    3: "INVALID_ARGUMENT",
+    4: "DEADLINE_EXCEEDED",
+    8: "RESOURCE_EXHAUSTED",
+    9: "FAILED_PRECONDITION",
+    11: "OUT_OF_RANGE",
+    12: "UNIMPLEMENTED",
+}
+
+
+def load_text_ops() -> None:
+    """Register the tensorflow-text ops from their libraries: importing the package would import Keras."""
+    package = importlib.util.find_spec("tensorflow_text").submodule_search_locations[0]
+    for library in sorted(Path(package, "python", "ops").glob("_*.so")):
+        tf.load_op_library(str(library))
+
+
+class LoadedModel:
+    """A SavedModel ready to run.
+
+    Args:
+        directory: the version's.
+
+    Attributes:
+        signatures: SignatureDef by name.
+        facts: what tfllm wrote beside the graph (assets.extra/tfllm.json); {} if another program made it.
+
+    Raises:
+        InputError: when it cannot be loaded.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.facts = _read_facts(directory)
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        try:
+            with self._session.graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], str(directory))
+        except (tf.errors.OpError, ValueError, OSError, RuntimeError, KeyError, TypeError) as error:
+            self._session.close()
+            raise InputError(f"{directory} cannot be loaded: {_first_line(error)}") from None
+        self.signatures = {name: one for name, one in meta_graph.signature_def.items() if name != _INTERNAL}
+
+    def find(self, signature_name: str) -> meta_graph_pb2.SignatureDef | None:
+        """A signature; "" is the default one."""
+        return self.signatures.get(signature_name or DEFAULT)
+
+    def run(
+        self,
+        feeds: Mapping[str, np.ndarray],
+        fetches: Iterable[str],
+        timeout_seconds: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Compute tensors, by their names in the graph.
+
+        Raises:
+            ServingError: with the code and message of what went wrong in the graph.
+        """
+        options = tf.compat.v1.RunOptions(timeout_in_ms=int(timeout_seconds * 1000)) if timeout_seconds else None
+        try:
+            return self._session.run({name: name for name in fetches}, dict(feeds), options=options)
+        except tf.errors.OpError as error:
+            raise ServingError(_CODES.get(error.error_code, "INTERNAL"), _first_line(error)) from None
+        except (ValueError, TypeError) as error:
+            raise invalid(str(error)) from None
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._session.close()
+
+
+def _read_facts(directory: Path) -> dict:
+    with contextlib.suppress(OSError, ValueError):
+        facts = json.loads((directory / "assets.extra" / "tfllm.json").read_text("utf-8"))
+        if isinstance(facts, dict):
+            return facts
+    return {}
+
+
+def _first_line(error: Exception) -> str:
+    """What an op said, without the graph's stack trace behind it."""
+    message = getattr(error, "message", None) or str(error)
+    return message.split("\n", 1)[0] if isinstance(error, tf.errors.OpError) else message

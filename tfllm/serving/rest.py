@@ -1,0 +1,240 @@
+"""TF Serving's REST API as an ASGI application, with streams and chat beside it.
+
+In: HTTP requests. Out: the JSON, status codes and error texts of TF Serving.
+Source: tensorflow_serving/model_servers/http_rest_api_handler.cc and http_rest_api_util.cc.
+"""
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from tfllm.checks import InputError
+from tfllm.serving import calls, chat, metrics, status, streaming
+from tfllm.serving.errors import ServingError, invalid
+from tfllm.serving.guard import PAGE_HEADERS, Guard, WithHeaders
+from tfllm.serving.json_body import read_json, too_large
+from tfllm.serving.json_examples import read_examples, write_classes, write_values
+from tfllm.serving.json_tensors import read_predict, write_predict
+from tfllm.serving.models import ModelSpec
+from tfllm.serving.service import Service
+
+log = logging.getLogger("tfllm")
+PAGE = Path(__file__).parent / "page"
+_ASK = re.compile(
+    r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict|stream)", re.IGNORECASE
+)
+_TELL = re.compile(
+    r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE | re.ASCII
+)
+_LARGE = 64 * 1024  # bytes of a body that is not read or written in the event loop's own thread
+
+
+class Answer(NamedTuple):
+    """What goes back to a client."""
+
+    body: bytes
+    status: int = 200
+
+
+def build_app(service: Service, token: str | None = None) -> Starlette:
+    """The application.
+
+    Args:
+        service: what answers.
+        token: what a client must show; None: only requests to this machine's own names are answered.
+    """
+    rest = Rest(service)
+    routes = [
+        Route(metrics.PATH, rest.monitor, methods=["GET"]),
+        Route("/v1/chat/completions", rest.chat, methods=["POST"]),
+        Route("/v1{path:path}", rest.answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]),
+    ]
+    if PAGE.is_dir():
+        routes.append(Mount("/", WithHeaders(StaticFiles(directory=PAGE, html=True), PAGE_HEADERS)))
+    app = Starlette(routes=routes)
+    app.add_middleware(Guard, token=token)
+    return app
+
+
+class Rest:
+    """The endpoints."""
+
+    def __init__(self, service: Service):
+        self._service = service
+
+    async def monitor(self, request: Request) -> Response:
+        """The counts, for Prometheus."""
+        return Response(self._service.metrics.page(), media_type="text/plain")
+
+    async def chat(self, request: Request) -> Response:
+        """An answer to a conversation, as OpenAI's API gives it."""
+        try:
+            body = read_json(await self._body(request), self._service.limits)
+            return await chat.complete(self._service, body)
+        except InputError as error:
+            return chat.error_response(error)
+
+    async def answer(self, request: Request) -> Response:
+        """Anything under /v1."""
+        path = request.scope.get("raw_path", request.url.path.encode()).decode("latin-1").split("?")[0]
+        if request.method == "POST" and (found := _ASK.fullmatch(path)):
+            return await self._ask(request, *found.groups())
+        try:
+            if request.method == "GET" and (found := _TELL.fullmatch(path)):
+                return _json(self._tell(*found.groups()))
+            raise invalid(f"Malformed request: {request.method} {path}")
+        except InputError as error:
+            return _error(error)
+
+    async def _ask(self, request: Request, name: str, version: str, label: str, method: str) -> Response:
+        """Predict, classify, regress or stream; counted."""
+        began, code, api = time.monotonic(), "OK", method.capitalize()
+        name = unquote(name)
+        try:
+            spec = _spec(name, version, label)
+            body = await self._body(request)
+            timeout = _timeout(request)
+            answer: dict[str, Callable[..., Awaitable[Response]]] = {
+                "predict": self._predict,
+                "classify": self._classify,
+                "regress": self._regress,
+                "stream": self._stream,
+            }
+            return await answer[method.lower()](spec, body, timeout)
+        except ClientDisconnect:
+            code = "CANCELLED"
+            return Response(status_code=499)
+        except InputError as error:
+            code = error.code if isinstance(error, ServingError) else "INVALID_ARGUMENT"
+            return _error(error)
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except Exception:
+            code = "INTERNAL"
+            raise
+        finally:
+            known = name if self._service.models.knows(name) else ""  # a name somebody made up takes no memory
+            self._service.metrics.answered(known, api, "REST", code, time.monotonic() - began)
+
+    async def _predict(self, spec: ModelSpec, body: bytes, timeout: float | None) -> Response:
+        limits = self._service.limits
+        asked = await _apart(body, read_json, body, limits)
+        name = _signature_name(asked)
+        with self._service.models.acquire(spec) as version:
+            missing = invalid(f'Serving signature name: "{name or calls.DEFAULT}" not found in signature def')
+            signature = calls.find_signature(version.model.signatures, name, missing)
+            if not signature.inputs:
+                raise invalid(f"Failed to get input map for signature: {name or 'DEFAULT'}")
+            inputs, form = await _apart(body, read_predict, asked, signature.inputs, limits)
+            outputs = await self._service.predict(version, signature, inputs, (), timeout)
+        size = sum(array.nbytes for array in outputs.values())
+        return _json(await _apart(range(size), write_predict, outputs, form))
+
+    async def _classify(self, spec: ModelSpec, body: bytes, timeout: float | None) -> Response:
+        name, examples = await _apart(body, self._read_examples, body)
+        with self._service.models.acquire(spec) as version:
+            classes, scores = await self._service.classify(version, name, examples, timeout)
+        return _json(write_classes(classes, scores))
+
+    async def _regress(self, spec: ModelSpec, body: bytes, timeout: float | None) -> Response:
+        name, examples = await _apart(body, self._read_examples, body)
+        with self._service.models.acquire(spec) as version:
+            return _json(write_values(await self._service.regress(version, name, examples, timeout)))
+
+    async def _stream(self, spec: ModelSpec, body: bytes, timeout: float | None) -> Response:
+        asked = read_json(body, self._service.limits)
+        events = streaming.generate_events(self._service, spec, _signature_name(asked), asked.get("inputs"))
+        first = await anext(events)  # an error before the first piece is an ordinary answer
+        return StreamingResponse(streaming.after(first, events), media_type="text/event-stream", headers=NO_BUFFER)
+
+    def _tell(self, name: str | None, version: str, label: str, what: str) -> bytes:
+        """Status or metadata of a model; without a name the list of all, as OpenAI's API has it."""
+        models = self._service.models
+        if not name:
+            if version or label or what:
+                raise invalid("Missing model name in request.")
+            return chat.list_models(models)
+        spec = _spec(unquote(name), version, label)
+        if what:
+            with models.acquire(spec) as found:
+                return status.metadata_json(found)
+        return status.status_json(models.status(spec))
+
+    def _read_examples(self, body: bytes) -> tuple[str, list[bytes]]:
+        asked = read_json(body, self._service.limits)
+        return _signature_name(asked), read_examples(asked, self._service.limits)
+
+    async def _body(self, request: Request) -> bytes:
+        """The whole body, unless it is too large or does not come."""
+        limits = self._service.limits
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise invalid("Send the body as it is; Content-Encoding is not supported.")
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(limits.timeout_seconds or None):
+                async for part in request.stream():
+                    size += len(part)
+                    if limits.body_bytes and size > limits.body_bytes:
+                        raise too_large(limits)
+                    parts.append(part)
+        except TimeoutError:
+            raise ServingError("DEADLINE_EXCEEDED", "The body did not come in time.") from None
+        return b"".join(parts)
+
+
+NO_BUFFER = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies must not hold a stream back
+
+
+async def _apart(body, function: Callable, *arguments):
+    """Call a function; in a thread when there is much to do, so that other requests go on."""
+    if len(body) < _LARGE:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
+
+
+def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
+    if version and int(version) >= 2**63:
+        raise invalid(f"Failed to convert version: {version} to numeric.")
+    return ModelSpec(name, int(version) if version else None, unquote(label) if label else None)
+
+
+def _signature_name(body: dict) -> str:
+    name = body.get("signature_name", "")
+    if not isinstance(name, str):
+        raise invalid("JSON Value: not formatted correctly. 'signature_name' key must be a string value.")
+    return name
+
+
+def _timeout(request: Request) -> float | None:
+    """How long a client will wait, if it says so in seconds: the header X-Request-Timeout."""
+    given = request.headers.get("x-request-timeout")
+    try:
+        seconds = None if given is None else float(given)
+    except ValueError:
+        seconds = -1.0
+    if seconds is not None and not 0 < seconds < 1e6:
+        raise invalid(f"X-Request-Timeout must be seconds above 0. Received: {given!r}.")
+    return seconds
+
+
+def _json(body: bytes, code: int = 200, headers: dict | None = None) -> Response:
+    return Response(body, code, headers, media_type="application/json")
+
+
+def _error(error: InputError) -> Response:
+    code = error.http_status if isinstance(error, ServingError) else 400
+    body = json.dumps({"error": str(error)}, ensure_ascii=False, indent=4).encode("utf-8", "replace")
+    return _json(body, code, {"Retry-After": "1"} if code in (429, 503) else None)

@@ -1,0 +1,176 @@
+"""The local server: REST and gRPC in one event loop, graphs in threads.
+
+In: where the models are, and limits. Out: a process that answers until SIGTERM, then finishes what it has begun.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import uvicorn
+
+from tfllm.checks import InputError
+from tfllm.serving.batching import Batcher, Batching
+from tfllm.serving.config import ModelConfig
+from tfllm.serving.grpc_api import build_server, tell_health
+from tfllm.serving.limits import Limits, warnings_of
+from tfllm.serving.loaded import LoadedModel
+from tfllm.serving.metrics import Metrics
+from tfllm.serving.models import Models
+from tfllm.serving.rest import build_app
+from tfllm.serving.service import Service
+from tfllm.serving.warm_up import warm_up
+
+log = logging.getLogger("tfllm")
+NOTICE = "This server is for trying and testing on one machine. For production use TF Serving: the same directories."
+_CONNECTIONS = 1024  # open at a time; more get 503
+
+
+class Settings(NamedTuple):
+    """How a server runs.
+
+    Attributes:
+        host: where it listens. Anything but this machine needs a token.
+        rest_port, grpc_port: 0 takes a free one; None: not at all.
+        token: what clients must show; None: nothing.
+        limits, batching: see there.
+        poll_seconds: between two looks for new versions; 0: none.
+        grace_seconds: how long requests may take to finish after SIGTERM.
+    """
+
+    host: str = "127.0.0.1"
+    rest_port: int | None = 8501
+    grpc_port: int | None = 8500
+    token: str | None = None
+    limits: Limits = Limits()
+    batching: Batching = Batching()
+    poll_seconds: float = 1.0
+    grace_seconds: float = 30.0
+
+
+def serve(
+    find: Callable[[], list[ModelConfig]],
+    settings: Settings,
+    check: Callable[[Path], None] | None = None,
+    ready: Callable[[int | None, int | None], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        find: gives the models to serve; asked again and again.
+        settings: how.
+        check: raises InputError for a version's directory that must not be run.
+        ready: called with the ports of REST and gRPC when both listen.
+
+    Raises:
+        InputError: when a port is taken.
+    """
+    asyncio.run(_serve(find, settings, check, ready))
+
+
+def load(directory: Path, check: Callable[[Path], None] | None = None) -> LoadedModel:
+    """A version that is checked, loaded and warm.
+
+    Raises:
+        InputError: when it is not to be served.
+    """
+    if check is not None:
+        check(directory)
+    model = LoadedModel(directory)
+    try:
+        warm_up(model)
+    except BaseException:
+        model.close()
+        raise
+    return model
+
+
+async def _serve(find, settings: Settings, check, ready) -> None:
+    metrics = Metrics()
+    models = Models(find, lambda directory: load(directory, check), metrics, settings.poll_seconds)
+    batcher = Batcher(settings.batching, settings.limits.queue, metrics)
+    service = Service(models, batcher, settings.limits, metrics)
+    log.warning(NOTICE)
+    for sentence in warnings_of(settings.limits):
+        log.warning(sentence)
+    with contextlib.ExitStack() as stack:
+        rest = None if settings.rest_port is None else stack.enter_context(_listen(settings.host, settings.rest_port))
+        grpc_server, servicer = build_server(service, settings.token)
+        grpc_port = None if settings.grpc_port is None else _bind(grpc_server, settings.host, settings.grpc_port)
+        web = _Web(
+            uvicorn.Config(
+                build_app(service, settings.token),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                limit_concurrency=_CONNECTIONS,
+                timeout_graceful_shutdown=int(settings.grace_seconds),
+            )
+        )
+        stop = asyncio.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        await grpc_server.start()
+        models.start()
+        tasks = [asyncio.create_task(_watch_health(models, servicer))]
+        serving = asyncio.create_task(web.serve([rest])) if rest else None
+        while serving and not web.started:
+            await asyncio.sleep(0.01)
+        if ready is not None:
+            ready(rest.getsockname()[1] if rest else None, grpc_port)
+        await stop.wait()
+        log.info("stopping: what has begun is finished first")
+        for task in tasks:
+            task.cancel()
+        await tell_health(servicer, False)
+        web.should_exit = True
+        await asyncio.gather(grpc_server.stop(settings.grace_seconds), *([serving] if serving else []))
+        await asyncio.to_thread(batcher.close)
+        await asyncio.to_thread(models.stop)
+
+
+class _Web(uvicorn.Server):
+    """Uvicorn, which leaves signals to us: gRPC stops with it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):
+        """Capture none."""
+        yield
+
+
+async def _watch_health(models: Models, servicer) -> None:
+    """Serving when what stood there at the start is loaded and something answers."""
+    told = None
+    while True:
+        serving = models.first_look.is_set() and bool(models.served())
+        if serving != told:
+            await tell_health(servicer, serving)
+            told = serving
+        await asyncio.sleep(0.1)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_CONNECTIONS)
+    except OSError as error:
+        raise InputError(
+            f"{host}:{port} cannot be listened on: {error.strerror}. Choose another --rest-port."
+        ) from None
+
+
+def _bind(server, host: str, port: int) -> int:
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        found = server.add_insecure_port(f"{shown}:{port}")
+    except RuntimeError:
+        found = 0
+    if not found:
+        raise InputError(f"{host}:{port} cannot be listened on. Choose another --grpc-port.")
+    return found
