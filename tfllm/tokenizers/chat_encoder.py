@@ -82,16 +82,30 @@ class ChatEncoder:
 
     def marked(self, messages: list[dict[str, str]], *, answer: bool) -> bytes:
         """One conversation as `encode` takes it; see `ChatTemplate.render`."""
-        template, messages = self._template, self._template.completed(messages)
-        text = b"" if messages[0]["role"] == "system" else self._marked(template.begin)
-        for number, message in enumerate(messages):
-            role, content = message["role"], message["content"]
-            before, after = map(self._marked, getattr(template, role) or ("", ""))
-            if role == "user" and (number == 0 or messages[number - 1]["role"] == "system"):
-                before = b""
-            content = content.strip() if role in template.stripped else content
-            text += before + content.encode("utf-8", "replace") + after
-        return text + self._marked(template.answer) * answer
+        begins = messages[:1] and messages[0]["role"] == "system"
+        text = self.opening(messages[0]["content"] if begins else None)
+        for number, message in enumerate(messages[1:] if begins else messages):
+            before, after = map(self._marked, getattr(self._template, message["role"]))
+            text += (before if number else b"") + self._bare(message) + after
+        return text + self._marked(self._template.answer) * answer
+
+    def opening(self, system: str | None) -> bytes:
+        """What comes before the first user's message, as `encode` takes it.
+
+        Args:
+            system: the system message; None: the template's own, if it has one.
+        """
+        system = self._template.default_system if system is None else system
+        if system is None:
+            return self._marked(self._template.begin)
+        if self._template.system is None:
+            raise InputError(_NO_SYSTEM)
+        before, after = map(self._marked, self._template.system)
+        return before + self._bare({"role": "system", "content": system}) + after
+
+    def _bare(self, message: dict[str, str]) -> bytes:
+        content = message["content"].strip() if message["role"] in self._template.stripped else message["content"]
+        return content.encode("utf-8", "replace")
 
     def _marked(self, text: str) -> bytes:
         """A part of the template with its control tokens as `0xFF id 0xFF`."""
@@ -124,15 +138,14 @@ class ChatEncoder:
     def _opening(self, kinds: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
         """string (B,): what comes before the first user's message."""
         template, rows = self._template, tf.shape(kinds)[:1]
-        default = template.default_system
+        without = tf.fill(rows, self.opening(None))
         if template.system is None:
-            return tf.fill(rows, self._marked(template.begin))
+            return without
         is_system = kinds == ROLES.index("system")
         system = tf.strings.reduce_join(tf.where(is_system, contents, ""), axis=1)
         before, after = map(self._marked, template.system)
         given = tf.strings.join([before, system, after])
-        without = self._marked(template.begin) if default is None else before + default.encode() + after
-        return tf.where(tf.reduce_any(is_system, axis=1), given, tf.fill(rows, without))
+        return tf.where(tf.reduce_any(is_system, axis=1), given, without)
 
     def _turns(self, kinds: tf.Tensor, contents: tf.Tensor, *, first: bool) -> tf.Tensor:
         """string (B, N): the turns of user and assistant with what stands around them; "" elsewhere."""
