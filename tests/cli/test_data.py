@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from tfllm.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = "text,label\ngood,positive\nbad,negative\nGOOD,negative\n"
@@ -67,3 +70,40 @@ def test_an_unlabelled_corpus_is_counted(check, tmp_path):
     code, out, err = check("notes.txt")
     assert (code, err) == (0, "")
     assert "2 documents" in out
+
+
+def test_a_task_says_what_only_it_knows(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    document = {
+        "data": [
+            {
+                "paragraphs": [
+                    {
+                        "context": "Ada is in Turin",
+                        "qas": [
+                            {"id": "1", "question": "Where?", "answers": [{"text": "Turin", "answer_start": 9}]},
+                            {"id": "2", "question": "Why?", "answers": []},
+                        ],
+                    }
+                ]
+            }
+        ]
+    }
+    files = {
+        "train.conll": "Ada B-PER\nis O\n\nbad O\n",
+        "train.json": json.dumps(document),
+        "scores.csv": "text,label\na,1\nb,4\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    said = {}
+    for task, name in (("tag", "train.conll"), ("qa", "train.json"), ("regress", "scores.csv")):
+        result = CliRunner().invoke(app, ["data", "check", str(tmp_path / name), "--task", task])
+        assert result.exit_code == 0, result.output
+        said[task] = result.stdout
+    assert (
+        "│ label │ entities │  share │" in said["tag"].replace("┃", "│") and "Rows without entities: 1." in said["tag"]
+    )
+    assert "Rows without answer: 1.\nContexts: 1. Longest answer: 5 characters." in said["qa"]
+    assert "does not start at character 9" in said["qa"]
+    assert "Scores: 1 to 4, mean 2.5, deviation 1.5." in said["regress"]

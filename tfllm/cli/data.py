@@ -1,12 +1,14 @@
 """`tfllm data`: see what a run would see before anything is trained."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tfllm.checks import check_one_of
+from tfllm.cli import options
 from tfllm.cli.startup import load_tensorflow
 
 BAD_ROWS_FILE = "bad_rows.jsonl"
@@ -25,9 +27,19 @@ def check(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="Files, globs, directories or tfds:NAME[:SPLIT].")
     ],
+    task: Annotated[
+        str | None, typer.Option(help="Read FILE... as finetune --task of this name does; default: a text, a label.")
+    ] = None,
     text: Annotated[str | None, typer.Option(help="Column with the text. Numbers (0, 1) mean: no header row.")] = None,
     text_pair: Annotated[str | None, typer.Option(help="Column with the second text.")] = None,
     label: Annotated[str | None, typer.Option(help="Column with the label.")] = None,
+    choices: options.Choices = None,
+    label_separator: Annotated[
+        str | None, typer.Option(help="multilabel: what joins the names in a cell. Default: |.")
+    ] = None,
+    score_range: Annotated[
+        str | None, typer.Option(help="regress, similarity: lowest and highest score: 0,5.", metavar="LOW,HIGH")
+    ] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="Tokenizer directory: give lengths in tokens, too.")] = None,
     sequence_length: Annotated[int | None, typer.Option(min=4, help="Tokens a row may have before it is cut.")] = None,
     test: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Test part, compared with FILE....")] = None,
@@ -38,16 +50,22 @@ def check(
     ] = "error",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show labels, lengths, truncation, duplicates, train/test overlap and bad rows of FILE..."""
+    """Show labels, lengths, truncation, duplicates, train/test overlap and bad rows of FILE..., for any task."""
     load_tensorflow()
+    from tfllm.cli.tasks.base import split_names
+    from tfllm.cli.tasks.regression import parse_range
     from tfllm.data.inspect import check_data
 
     check_one_of("on_bad_rows", on_bad_rows, ("error", "skip", "collect"))
     report = check_data(
         files,
+        task=task,
         text=text,
         text_pair=text_pair,
         label=label,
+        choices=split_names(choices),
+        separator=label_separator,
+        score_range=parse_range(score_range),
         tokenizer=tokenizer,
         sequence_length=sequence_length,
         test=test,
@@ -79,7 +97,7 @@ def _print_report(report: dict) -> None:
     console = Console()
     console.print(_lengths(report))
     if report.get("labels"):
-        console.print(_labels(report["labels"]))
+        console.print(_labels(report))
     for line in _findings(report):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -97,15 +115,17 @@ def _lengths(report: dict):
     return table
 
 
-def _labels(labels: dict[str, int]):
+def _labels(report: dict):
     from rich.table import Table
     from rich.text import Text
 
+    labels, counted = report["labels"], report["counted"]
+    total = report["rows"] if counted == "rows" else sum(labels.values())  # of rows: some may have several labels
     table = Table(title=f"{len(labels):,} labels", title_justify="left")
-    for name in ("label", "rows", "share"):
+    for name in ("label", counted, "share"):
         table.add_column(name, justify="left" if name == "label" else "right")
     for name, count in list(labels.items())[:_MOST_SHOWN]:
-        table.add_row(Text(name), f"{count:,}", f"{count / sum(labels.values()):.1%}")
+        table.add_row(Text(name), f"{count:,}", f"{count / total:.1%}")
     if len(labels) > _MOST_SHOWN:
         table.add_row(f"and {len(labels) - _MOST_SHOWN:,} more", "", "")
     return table
@@ -113,29 +133,67 @@ def _labels(labels: dict[str, int]):
 
 def _findings(report: dict) -> list[str]:
     """One line for each thing worth knowing."""
-    lines = []
-    if report.get("truncated"):
-        cut = report["truncated"]
-        lines.append(f"Longer than {cut['sequence_length']} tokens: {cut['rows']:,} rows ({cut['share']:.1%}).")
-    if "duplicates" in report:
-        found = report["duplicates"]
-        lines.append(f"Rows that repeat an earlier text: {found['repeated_rows']:,}.")
-        if report["labels"]:
-            lines.append(f"Texts under more than one label: {found['conflicting_texts']:,}.")
-        for conflict in found["conflicts"][:5]:
-            places = "; ".join(f"{label!r} at {', '.join(where)}" for label, where in conflict["places"].items())
-            lines.append(f"  {conflict['text'][:60]!r}: {places}")
-    if report.get("test"):
-        test = report["test"]
-        lines.append(f"Test rows: {test['rows']:,}, of which {test['overlap']:,} repeat a text of the training part.")
-        if test["unseen_labels"]:
-            lines.append(f"Labels of the test part that the training part lacks: {', '.join(test['unseen_labels'])}.")
+    lines = [*_facts(report), *_long_rows(report), *_repeated(report), *_of_test(report)]
     bad_rows = _all_bad_rows(report)
     lines.append(f"Bad rows: {len(bad_rows):,}.")
     lines += [": ".join(filter(None, row.values())) for row in bad_rows[:_MOST_SHOWN]]
     if len(bad_rows) > _MOST_SHOWN:
         lines.append(f"and {len(bad_rows) - _MOST_SHOWN:,} more")
     return lines
+
+
+def _facts(report: dict) -> Iterator[str]:
+    """What only one task has to say."""
+    if "scores" in report:
+        scores = report["scores"]
+        yield (
+            f"Scores: {scores['min']:g} to {scores['max']:g}, mean {scores['mean']:.4g}, "
+            f"deviation {scores['deviation']:.4g}."
+        )
+    if "choices" in report:
+        yield f"Choices of a question: {report['choices']['min']} to {report['choices']['max']}."
+    for name in ("labels", "entities", "answer"):
+        if f"rows_without_{name}" in report:
+            yield f"Rows without {name}: {report[f'rows_without_{name}']:,}."
+    if "contexts" in report:
+        yield f"Contexts: {report['contexts']:,}. Longest answer: {report['longest_answer']:,} characters."
+        repairs = report["repairs"]
+        if repairs:
+            first = ": ".join(filter(None, repairs[0].values()))
+            yield f"Answers without a place in their context, with a wrong one or several: {len(repairs):,}; {first}"
+
+
+def _long_rows(report: dict) -> Iterator[str]:
+    for name, what in (("truncated", "are cut"), ("windowed", "are read in windows")):
+        if report.get(name):
+            found = report[name]
+            yield (
+                f"Longer than {found['sequence_length']} tokens: {found['rows']:,} rows ({found['share']:.1%}), "
+                f"which {what}."
+            )
+
+
+def _repeated(report: dict) -> Iterator[str]:
+    if "duplicates" not in report:
+        return
+    found = report["duplicates"]
+    yield f"Rows that repeat an earlier text: {found['repeated_rows']:,}."
+    if report["labels"] or found["conflicts"]:
+        yield f"Texts under more than one label: {found['conflicting_texts']:,}."
+    for conflict in found["conflicts"][:5]:
+        places = "; ".join(f"{label!r} at {', '.join(where)}" for label, where in conflict["places"].items())
+        yield f"  {conflict['text'][:60]!r}: {places}"
+
+
+def _of_test(report: dict) -> Iterator[str]:
+    test = report.get("test")
+    if not test:
+        return
+    yield f"Test rows: {test['rows']:,}, of which {test['overlap']:,} repeat a text of the training part."
+    if "overlap_of_contexts" in test:
+        yield f"Test questions about a context of the training part: {test['overlap_of_contexts']:,}."
+    if test["unseen_labels"]:
+        yield f"Labels of the test part that the training part lacks: {', '.join(test['unseen_labels'])}."
 
 
 def _all_bad_rows(report: dict) -> list[dict]:

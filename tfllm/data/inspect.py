@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tfllm.checks import InputError
+from tfllm.data.inspect_tasks import Inspected, of_table, read_task
 from tfllm.data.rows import BadRow, file_kind
 from tfllm.data.sources import expand_paths, read_documents
-from tfllm.data.splits import count_overlap, normalized_texts
+from tfllm.data.splits import count_overlap, normal_form, normalized_texts
 from tfllm.data.tables import Table, is_labelled_folder, read_table
-from tfllm.tokenizers import load_tokenizer
+from tfllm.tokenizers import Tokenizer, load_tokenizer
 
 _BATCH = 1000  # texts tokenized together
 _MOST_CONFLICTS = 20  # shown in the report; all are counted
@@ -22,9 +23,13 @@ _MOST_CONFLICTS = 20  # shown in the report; all are counted
 def check_data(
     files: str | Path | Sequence[str | Path],
     *,
+    task: str | None = None,
     text: str | None = None,
     text_pair: str | None = None,
     label: str | None = None,
+    choices: Sequence[str] | None = None,
+    separator: str | None = None,
+    score_range: Sequence[float] | None = None,
     tokenizer: str | Path | None = None,
     sequence_length: int | None = None,
     test: str | Path | Sequence[str | Path] | None = None,
@@ -35,8 +40,10 @@ def check_data(
     """Read files as a run would and report what is in them; bad rows are listed, not raised.
 
     Args:
-        files: as `read_table` or `read_texts` takes them.
-        text, text_pair, label: column names, as in `read_table`.
+        files: as `read_table` or `read_texts` takes them; with a `task`, as its reader does.
+        task: read the files as `tfllm finetune --task` of this name would. None: as a text with a label, if that.
+        text, text_pair, label: column names, as in `read_table`, or as the task names its columns.
+        choices, separator, score_range: for the tasks that have them, see `inspect_tasks.read_task`.
         tokenizer: a tokenizer directory; lengths are then given in tokens, too.
         sequence_length: tokens, special ones included; the report says how many rows are longer. Needs `tokenizer`.
         test: the test part, read with the same columns, for the overlap.
@@ -45,7 +52,7 @@ def check_data(
         data_dir: where TFDS data sets are prepared.
 
     Returns:
-        `inspect_table`'s or `inspect_texts`' report.
+        `inspect_table`'s or `inspect_texts`' report; with a task also what it alone has to say.
 
     Raises:
         InputError: a file cannot be read, a column is missing, or an argument does not fit.
@@ -54,39 +61,59 @@ def check_data(
         raise InputError("`sequence_length` counts tokens: name the tokenizer, too (--tokenizer DIR).")
     if tokenizer is not None:
         tokenizer = load_tokenizer(tokenizer)
+    columns = {"text": text, "text_pair": text_pair, "label": label, "encoding": encoding, "data_dir": data_dir}
+    if task is not None:
+        if corpus:
+            raise InputError("A corpus has no task: leave out `task`, or `corpus`.")
+        columns |= {"choices": choices, "separator": separator, "score_range": score_range}
+        train, held_out = (None if part is None else read_task(task, part, **columns) for part in (files, test))
+        return _report(train, tokenizer, sequence_length, held_out)
     if corpus or (text is None and label is None and _is_plain_text(files)):
         if test is not None:
             raise InputError("`test` needs labelled rows: these files are unlabelled text. Name the columns (--text).")
         return inspect_texts(read_documents(files, text, encoding=encoding, data_dir=data_dir), tokenizer)
-    columns = {"text": text, "text_pair": text_pair, "label": label, "encoding": encoding, "data_dir": data_dir}
     train = read_table(files, on_bad_rows="collect", **columns)
     held_out = None if test is None else read_table(test, on_bad_rows="collect", **columns)
     return inspect_table(train, tokenizer, sequence_length, held_out)
 
 
-def inspect_table(table: Table, tokenizer=None, sequence_length: int | None = None, test: Table | None = None) -> dict:
+def inspect_table(
+    table: Table, tokenizer: Tokenizer | None = None, sequence_length: int | None = None, test: Table | None = None
+) -> dict:
     """Report on labelled (or unlabelled) rows.
 
     Returns:
         A dict of JSON values; a part that was not asked for is None:
-        `rows`: int. `labels`: {name: rows}, most frequent first.
+        `rows`: int. `labels`: {name: how many}, most frequent first; `counted`: what is, "rows".
         `characters`, `tokens`: {`min`, `median`, `p95`, `max`, `total`} of a row's text (and pair), specials excluded.
-        `truncated`: {`sequence_length`, `rows`, `share`}: rows longer than that with [CLS] and [SEP].
+        `truncated`, or `windowed` where longer texts are read in windows: {`sequence_length`, `rows`, `share`}: rows
+        longer than that with [CLS] and [SEP].
         `duplicates`: {`repeated_rows`: rows whose text stands in an earlier row, `conflicting_texts`: texts that stand
         under more than one label, `conflicts`: the first of them with their places by label}.
         `bad_rows`: [{`place`, `column`, `reason`}].
         `test`: {`rows`, `overlap`, `unseen_labels`, `bad_rows`}: rows also in `table`; labels that are not.
     """
-    lengths = None if tokenizer is None else _token_lengths(_whole_texts(table), tokenizer)
+    return _report(of_table(table), tokenizer, sequence_length, None if test is None else of_table(test))
+
+
+def _report(rows: Inspected, tokenizer: Tokenizer | None, sequence_length: int | None, test: Inspected | None) -> dict:
+    texts = rows.texts()
+    lengths = None if tokenizer is None else _token_lengths(texts, tokenizer)
+    longer = None
+    if sequence_length is not None:
+        longer = _longer(lengths, sequence_length, rows.special_tokens(tokenizer))
     return {
-        "rows": len(table),
-        "labels": None if table.labels is None else dict(Counter(table.labels).most_common()),
-        "characters": _summary(Counter(sum(map(len, parts)) for parts in _whole_texts(table))),
+        "rows": len(rows.table),
+        "labels": None if rows.counts is None else dict(rows.counts.most_common()),
+        "counted": rows.counted,
+        "characters": _summary(Counter(sum(map(len, parts)) for parts in texts)),
         "tokens": None if lengths is None else _summary(lengths),
-        "truncated": None if sequence_length is None else _truncated(lengths, sequence_length, table.pairs is not None),
-        "duplicates": _duplicates(table),
-        "bad_rows": [row._asdict() for row in table.bad_rows],
-        "test": None if test is None else _compare(table, test),
+        "truncated": None if rows.windowed else longer,
+        "windowed": longer if rows.windowed else None,
+        "duplicates": _duplicates(rows.table),
+        **rows.facts,
+        "bad_rows": [row._asdict() for row in rows.table.bad_rows],
+        "test": None if test is None else _compare(rows, test),
     }
 
 
@@ -118,10 +145,6 @@ def _is_plain_text(files: str | Path | Sequence[str | Path]) -> bool:
     if any(is_labelled_folder(path) for path in paths):
         return False
     return all(isinstance(source, Path) and file_kind(source) in (None, "text") for source in expand_paths(paths))
-
-
-def _whole_texts(table: Table) -> Iterable[tuple[str, ...]]:
-    return zip(table.texts, strict=True) if table.pairs is None else zip(table.texts, table.pairs, strict=True)
 
 
 def _batches(items: Iterable) -> Iterable[list]:
@@ -156,17 +179,16 @@ def _percentile(ordered: list[tuple[int, int]], percent: int) -> int:
     return next(length for (length, _), total in zip(ordered, reached, strict=True) if total * 100 >= rows * percent)
 
 
-def _truncated(lengths: Counter, sequence_length: int, paired: bool) -> dict:
-    room = sequence_length - (3 if paired else 2)  # [CLS] and one [SEP] per text
-    rows = sum(count for length, count in lengths.items() if length > room)
+def _longer(lengths: Counter, sequence_length: int, special_tokens: int) -> dict:
+    rows = sum(count for length, count in lengths.items() if length > sequence_length - special_tokens)
     return {"sequence_length": sequence_length, "rows": rows, "share": rows / lengths.total()}
 
 
 def _duplicates(table: Table) -> dict:
-    distinct = len(set(_whole_texts(table)))
+    columns = (table.texts,) if table.pairs is None else (table.texts, table.pairs)
     conflicts = _conflicts(table) if table.labels is not None else []
     return {
-        "repeated_rows": len(table) - distinct,
+        "repeated_rows": len(table) - len(set(zip(*columns, strict=True))),
         "conflicting_texts": len(conflicts),
         "conflicts": conflicts[:_MOST_CONFLICTS],
     }
@@ -181,16 +203,21 @@ def _conflicts(table: Table) -> list[dict]:
     for rows in rows_of.values():
         places = {}
         for index in rows:
-            places.setdefault(table.labels[index], []).append(table.places[index])
+            places.setdefault(str(table.labels[index]), []).append(table.places[index])
         if len(places) > 1:
             conflicts.append({"text": table.texts[rows[0]], "places": places})
     return conflicts
 
 
-def _compare(table: Table, test: Table) -> dict:
-    return {
-        "rows": len(test),
-        "overlap": count_overlap(table, test),
-        "unseen_labels": sorted(set(test.labels or ()) - set(table.labels or ())),
-        "bad_rows": [row._asdict() for row in test.bad_rows],
+def _compare(train: Inspected, test: Inspected) -> dict:
+    found = {
+        "rows": len(test.table),
+        "overlap": count_overlap(train.table, test.table),
+        "unseen_labels": sorted(set(test.counts or ()) - set(train.counts or ())),
+        "bad_rows": [row._asdict() for row in test.table.bad_rows],
     }
+    if "contexts" in train.facts:
+        seen = {normal_form(context) for context in set(train.table.pairs)}
+        shared = {context for context in set(test.table.pairs) if normal_form(context) in seen}
+        found["overlap_of_contexts"] = sum(context in shared for context in test.table.pairs)
+    return found
