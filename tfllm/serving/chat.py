@@ -15,8 +15,9 @@ from tfllm.checks import InputError
 from tfllm.serving import streaming
 from tfllm.serving.errors import ServingError, invalid
 from tfllm.serving.json_tensors import check_rows, check_text
-from tfllm.serving.models import Models, ModelSpec, Version
+from tfllm.serving.models import Models, Version
 from tfllm.serving.service import Service
+from tfllm.serving.spec import ModelSpec
 from tfllm.writing import RowSettings
 
 _SETTINGS = {  # of a request -> ours

@@ -35,8 +35,9 @@ from tfllm.serving.errors import ServingError, invalid
 from tfllm.serving.guard import is_token
 from tfllm.serving.json_tensors import check_rows, check_text
 from tfllm.serving.limits import Limits
-from tfllm.serving.models import ModelSpec, Version
+from tfllm.serving.models import Version
 from tfllm.serving.service import Service
+from tfllm.serving.spec import ModelSpec
 
 log = logging.getLogger("tfllm")
 SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")

@@ -9,27 +9,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from tfllm.checks import InputError
 from tfllm.serving.config import GRAPH_FILES, ModelConfig
 from tfllm.serving.errors import ServingError, invalid
 from tfllm.serving.metrics import Metrics
+from tfllm.serving.spec import ModelSpec
 
 if TYPE_CHECKING:
     from tfllm.serving.loaded import LoadedModel
 
 log = logging.getLogger("tfllm")
 START, LOADING, AVAILABLE, UNLOADING, END = "START", "LOADING", "AVAILABLE", "UNLOADING", "END"
-
-
-class ModelSpec(NamedTuple):
-    """Which model a request asks: a version, or a label, or neither."""
-
-    name: str
-    version: int | None = None
-    label: str | None = None
-    signature_name: str = ""
 
 
 class Version:

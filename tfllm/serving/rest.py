@@ -27,8 +27,8 @@ from tfllm.serving.guard import PAGE_HEADERS, Guard, WithHeaders
 from tfllm.serving.json_body import read_json, too_large
 from tfllm.serving.json_examples import read_examples, write_classes, write_values
 from tfllm.serving.json_tensors import read_predict, write_predict
-from tfllm.serving.models import ModelSpec
 from tfllm.serving.service import Service
+from tfllm.serving.spec import ModelSpec
 
 log = logging.getLogger("tfllm")
 PAGE = Path(__file__).parent / "page"

@@ -17,8 +17,9 @@ from tfllm.checks import InputError
 from tfllm.serving.calls import SignatureDef
 from tfllm.serving.errors import ServingError, invalid
 from tfllm.serving.json_tensors import check_text
-from tfllm.serving.models import ModelSpec, Version
+from tfllm.serving.models import Version
 from tfllm.serving.service import Service
+from tfllm.serving.spec import ModelSpec
 from tfllm.writing import RowSettings, Rules, read_settings
 
 _FIRST = 4  # tokens before the first piece

@@ -1,0 +1,292 @@
+"""`Client`: the same calls to TF Serving and to `tfllm serve`, over REST or gRPC.
+
+In: texts and numbers as Python lists. Out: Python lists, strings decoded. REST needs no TensorFlow.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+from urllib.parse import quote, urlsplit
+
+from tfllm.checks import InputError
+from tfllm.serving.errors import HTTP_STATUS, ServingError
+from tfllm.serving.spec import ModelSpec
+
+_CODES = {status: code for code, status in reversed(HTTP_STATUS.items())}
+_DTYPES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
+
+
+class Client:
+    """Asks a server.
+
+    Args:
+        url: `http://HOST:8501` or `https://...` for REST, `grpc://HOST:8500` for gRPC.
+        token: what `tfllm serve --token-file` asks for.
+        timeout_seconds: how long an answer may take.
+
+    Every method raises `ServingError`, with the server's code and message, when the answer is an error or none comes,
+    and takes `version` or `label` to ask something else than the latest version.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None, timeout_seconds: float = 30.0):
+        scheme, host = urlsplit(url)[:2]
+        if scheme not in ("http", "https", "grpc") or not host:
+            raise InputError(f"A server's URL begins with http://, https:// or grpc://. Received: {url!r}.")
+        if scheme == "grpc":
+            from tfllm.serving.client_grpc import GrpcTransport
+
+            self._transport: Transport = GrpcTransport(host, token, timeout_seconds)
+        else:
+            self._transport = RestTransport(url.rstrip("/"), token, timeout_seconds)
+        self._known: dict[tuple, dict] = {}
+
+    def predict(
+        self,
+        model: str,
+        inputs: Mapping[str, Sequence] | Sequence,
+        *,
+        signature_name: str = "",
+        version: int | None = None,
+        label: str | None = None,
+    ) -> dict[str, list]:
+        """Ask a signature.
+
+        Args:
+            model: its name.
+            inputs: a list for each input, by its name, all with one entry for each row; or the list alone, when there
+                is one input. Strings are str or bytes.
+            signature_name: "" asks `serving_default`.
+
+        Returns:
+            A list for each output, by its name, with an entry for each row. Strings are str; those of outputs named
+            `*_bytes` are bytes.
+        """
+        spec = ModelSpec(model, version, label, signature_name)
+        signature = self._signature(spec)
+        if not isinstance(inputs, Mapping):
+            names = list(signature["inputs"])
+            if len(names) != 1:
+                raise InputError(f"The signature has several inputs; give each by its name: {', '.join(names)}.")
+            inputs = {names[0]: inputs}
+        return self._transport.predict(spec, inputs, signature)
+
+    def classify(
+        self,
+        model: str,
+        examples: Sequence[Mapping],
+        *,
+        signature_name: str = "",
+        version: int | None = None,
+        label: str | None = None,
+    ) -> list[list[tuple[str, float]]]:
+        """Classes of examples: for each a list of (class, score).
+
+        Args:
+            examples: for each a dict of features: strings, integers, floats, or lists of them.
+            signature_name: tfllm's classifiers have `classify`.
+        """
+        return self._transport.classify(ModelSpec(model, version, label, signature_name), examples)
+
+    def regress(
+        self,
+        model: str,
+        examples: Sequence[Mapping],
+        *,
+        signature_name: str = "",
+        version: int | None = None,
+        label: str | None = None,
+    ) -> list[float]:
+        """Values of examples, which are given as for `classify`."""
+        return self._transport.regress(ModelSpec(model, version, label, signature_name), examples)
+
+    def status(self, model: str, *, version: int | None = None, label: str | None = None) -> list[dict]:
+        """The versions of a model: `version`, `state` ("AVAILABLE", ...), `error_code`, `error_message` of each."""
+        return self._transport.status(ModelSpec(model, version, label))
+
+    def metadata(self, model: str, *, version: int | None = None, label: str | None = None) -> dict:
+        """`version`, and `signatures`: name -> {"inputs": {name: {"dtype", "shape"}}, "outputs": ...}."""
+        return self._transport.metadata(ModelSpec(model, version, label))
+
+    def stream(self, model: str, text: str, **settings) -> Iterator[str]:
+        """What a model writes after a text, piece by piece; REST, and `tfllm serve` only.
+
+        Args:
+            settings: of `tfllm.writing.RowSettings`: max_new_tokens, temperature, ...
+        """
+        if not isinstance(self._transport, RestTransport):
+            raise InputError("Texts are streamed over REST: give an http:// URL.")
+        return self._transport.stream(ModelSpec(model), {"text": text, **settings})
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _signature(self, spec: ModelSpec) -> dict:
+        """Inputs and outputs of a signature: asked once, for dtypes and for the name of a single output."""
+        key, name = spec[:3], spec.signature_name or "serving_default"
+        if name not in self._known.get(key, {}):
+            self._known[key] = self._transport.metadata(spec)["signatures"]
+        if name not in self._known[key]:
+            raise ServingError(
+                "INVALID_ARGUMENT", f"{spec.name} has no signature {name!r}: {', '.join(sorted(self._known[key]))}."
+            )
+        return self._known[key][name]
+
+
+class Transport(Protocol):
+    """How a client reaches its server."""
+
+    def predict(self, spec: ModelSpec, inputs: Mapping[str, Sequence], signature: dict) -> dict[str, list]: ...
+
+    def classify(self, spec: ModelSpec, examples: Sequence[Mapping]) -> list[list[tuple[str, float]]]: ...
+
+    def regress(self, spec: ModelSpec, examples: Sequence[Mapping]) -> list[float]: ...
+
+    def status(self, spec: ModelSpec) -> list[dict]: ...
+
+    def metadata(self, spec: ModelSpec) -> dict: ...
+
+    def close(self) -> None: ...
+
+
+class RestTransport:
+    """REST, by httpx."""
+
+    def __init__(self, url: str, token: str | None, timeout_seconds: float):
+        try:
+            import httpx
+        except ImportError:
+            raise InputError("Asking a server needs httpx: pip install 'tfllm[serving]'.") from None
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._url, self._http = url, httpx.Client(headers=headers, timeout=timeout_seconds)
+        self._failed = httpx.HTTPError, httpx.InvalidURL
+
+    def predict(self, spec: ModelSpec, inputs: Mapping[str, Sequence], signature: dict) -> dict[str, list]:
+        """See `Client.predict`."""
+        body = {"inputs": {name: _to_json(value) for name, value in inputs.items()}}
+        found = self._ask(spec, "predict", body)["outputs"]
+        names = list(signature["outputs"])
+        columns = {names[0]: found} if len(names) == 1 else found
+        return {name: _from_json(name, column) for name, column in columns.items()}
+
+    def classify(self, spec: ModelSpec, examples: Sequence[Mapping]) -> list[list[tuple[str, float]]]:
+        """See `Client.classify`."""
+        found = self._ask(spec, "classify", {"examples": _to_json(list(examples))})["results"]
+        return [[(name, score) for name, score in row] for row in found]
+
+    def regress(self, spec: ModelSpec, examples: Sequence[Mapping]) -> list[float]:
+        """See `Client.regress`."""
+        return self._ask(spec, "regress", {"examples": _to_json(list(examples))})["results"]
+
+    def status(self, spec: ModelSpec) -> list[dict]:
+        """See `Client.status`."""
+        found = self._request("GET", _path(spec))["model_version_status"]
+        return [{"version": int(one["version"]), "state": one["state"], **one["status"]} for one in found]
+
+    def metadata(self, spec: ModelSpec) -> dict:
+        """See `Client.metadata`."""
+        found = self._request("GET", f"{_path(spec)}/metadata")
+        signatures = found["metadata"]["signature_def"]["signature_def"]
+        return {
+            "version": int(found["model_spec"]["version"]),
+            "signatures": {
+                name: {side: _tensors(signatures[name].get(side, {})) for side in ("inputs", "outputs")}
+                for name in sorted(signatures)
+                if not name.startswith("__saved_model")
+            },
+        }
+
+    def stream(self, spec: ModelSpec, inputs: dict) -> Iterator[str]:
+        """See `Client.stream`."""
+        try:
+            with self._http.stream("POST", f"{self._url}{_path(spec)}:stream", json={"inputs": inputs}) as response:
+                if response.status_code != 200:
+                    response.read()
+                    _raise(response)
+                for line in response.iter_lines():
+                    event = line.removeprefix("data: ")
+                    if line.startswith("data: ") and event != "[DONE]":
+                        value = json.loads(event)
+                        if "error" in value:
+                            raise ServingError("UNKNOWN", value["error"])
+                        if value["text"]:
+                            yield value["text"]
+        except self._failed as error:
+            raise self._unreachable(error) from None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _ask(self, spec: ModelSpec, method: str, body: dict) -> dict:
+        if spec.signature_name:
+            body["signature_name"] = spec.signature_name
+        return self._request("POST", f"{_path(spec)}:{method}", json.dumps(body))
+
+    def _request(self, method: str, path: str, content: str | None = None) -> dict:
+        try:
+            response = self._http.request(method, self._url + path, content=content)
+        except self._failed as error:
+            raise self._unreachable(error) from None
+        if response.status_code != 200:
+            _raise(response)
+        try:
+            return json.loads(response.content)
+        except ValueError:
+            raise ServingError("UNKNOWN", f"{self._url}{path} did not answer with JSON.") from None
+
+    def _unreachable(self, error: Exception) -> ServingError:
+        code = "DEADLINE_EXCEEDED" if "timed out" in str(error) else "UNAVAILABLE"
+        return ServingError(code, f"{self._url} does not answer: {str(error) or type(error).__name__}.")
+
+
+def _raise(response) -> None:
+    try:
+        message = json.loads(response.content)["error"]
+        message = message["message"] if isinstance(message, dict) else message
+    except (ValueError, KeyError, TypeError):
+        message = f"{response.url} answers with HTTP status {response.status_code}."
+    raise ServingError(_CODES.get(response.status_code, "UNKNOWN"), message)
+
+
+def _path(spec: ModelSpec) -> str:
+    path = f"/v1/models/{quote(spec.name, safe='')}"
+    if spec.version is not None:
+        return f"{path}/versions/{spec.version}"
+    return path if spec.label is None else f"{path}/labels/{quote(spec.label, safe='')}"
+
+
+def _to_json(value: object) -> object:
+    """JSON values: bytes as base64, arrays as lists."""
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode()}
+    if isinstance(value, Mapping):
+        return {name: _to_json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(one) for one in value]
+    return _to_json(value.tolist()) if hasattr(value, "tolist") else value
+
+
+def _from_json(name: str, value: object) -> object:
+    if not name.endswith("_bytes"):
+        return value
+    if isinstance(value, list):
+        return [_from_json(name, one) for one in value]
+    return base64.b64decode(value["b64"]) if isinstance(value, dict) else value
+
+
+def _tensors(tensors: dict) -> dict[str, dict]:
+    return {
+        name: {
+            "dtype": _DTYPES.get(tensors[name]["dtype"], tensors[name]["dtype"].removeprefix("DT_").lower()),
+            "shape": [int(dimension["size"]) for dimension in tensors[name].get("tensor_shape", {}).get("dim", ())],
+        }
+        for name in sorted(tensors)
+    }
