@@ -25,6 +25,7 @@ class TextWriter:
 
     Attributes:
         writer: the loop.
+        texts: what `write` takes.
 
     Args:
         model: from `add_causal_lm_head`.
@@ -33,16 +34,18 @@ class TextWriter:
         rules: see `tfllm.writing.Rules`.
     """
 
+    texts = tf.TensorSpec([None], tf.string)
+
     def __init__(self, model: keras.Model, tokenizer: Tokenizer, sequence_length: int, rules: Rules | None = None):
         rules = rules or Rules()
         self._model, self._tokenizer, self._length, self._rules = model, tokenizer, sequence_length, rules
-        steps = self._make_steps()
+        steps, (ends, barred) = self._make_steps(), self._marks()
         size = read_encoder(model).get_layer("token_embedding").input_dim
         unnamed = range(tokenizer.vocabulary_size, size)  # rows of the embedding that belong to no token
         self.writer = Writer(
             steps,
-            end_ids=tokenizer.end_ids,
-            barred_ids=sorted({*tokenizer.special_ids, *unnamed} - {*tokenizer.end_ids}),
+            end_ids=ends,
+            barred_ids=sorted({*barred, *unnamed} - {*ends}),
             pad_id=tokenizer.pad_id,
             vocabulary_size=size,
             rules=rules,
@@ -52,6 +55,10 @@ class TextWriter:
 
     def _make_steps(self) -> DecoderSteps:
         return DecoderSteps(self._model)
+
+    def _marks(self) -> tuple[list[int], list[int]]:
+        """The tokens that end a text, and those that are no text."""
+        return self._tokenizer.end_ids, self._tokenizer.special_ids
 
     def write(self, text: tf.Tensor, sampling: Sampling) -> dict[str, tf.Tensor]:
         """Write on after each text, string (B,).
@@ -72,11 +79,20 @@ class TextWriter:
         at least half of all the model sees.
         """
         ids = self._tokenizer.tokenize(text)
-        most = tf.clip_by_value(self._length - max_new_tokens, self._length // 2, self._length - 1)
+        most = self._most(max_new_tokens)
         begins = tf.ones_like(most) if self._tokenizer.begins_prompts else tf.cast(ids.row_lengths() == 0, tf.int32)
         ids = _row_ends(ids, most - begins)
-        first = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(begins)], self._tokenizer.cls_id), begins)
-        ids = tf.concat([tf.cast(first, ids.dtype), ids], axis=1)
+        first = tf.fill([tf.reduce_sum(begins)], self._tokenizer.cls_id)
+        first = tf.RaggedTensor.from_row_lengths(first, tf.cast(begins, ids.row_splits.dtype), validate=False)
+        ids = tf.concat([first, ids], axis=1)
+        return self._filled(ids, max_new_tokens)
+
+    def _most(self, max_new_tokens: tf.Tensor) -> tf.Tensor:
+        """int32 (B,): how many tokens a prompt may have."""
+        return tf.clip_by_value(self._length - max_new_tokens, self._length // 2, self._length - 1)
+
+    def _filled(self, ids: tf.RaggedTensor, max_new_tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What `encode` gives, of the tokens of prompts."""
         lengths = tf.cast(ids.row_lengths(), tf.int32)
         width = tf.maximum(tf.reduce_max(lengths), 1)  # without any row the maximum is the lowest integer
         prompts = ids.to_tensor(self._tokenizer.pad_id, shape=tf.stack([tf.shape(lengths)[0], width]))

@@ -54,6 +54,8 @@ class Tokenizer(tf.Module, abc.ABC):
         pad_id, unk_id, cls_id, sep_id, mask_id: their ids; an `InputError` where it has none.
         pair_separators: 1 = `[CLS] a [SEP] b [SEP]` with segments 0 and 1, as BERT has it; 2 = `[CLS] a [SEP] [SEP] b
             [SEP]` in one segment, as RoBERTa has it.
+        begins_prompts: a prompt that a model writes on begins with the cls token; False for GPT-2 and others whose
+            published tokenizers put nothing before a prompt.
         chat_template: how a conversation becomes one text; None: the model it belongs to holds none.
     """
 
@@ -77,6 +79,8 @@ class Tokenizer(tf.Module, abc.ABC):
             {name: vocabulary.index(special_tokens[name]) for name in SPECIAL_NAMES if name in special_tokens}
         )
         self.pair_separators = pair_separators
+        self.begins_prompts = True
+        self._more_ends = np.array([], object)
         self._word_starts = tf.constant(word_starts, tf.int32)
 
     @property
@@ -123,6 +127,27 @@ class Tokenizer(tf.Module, abc.ABC):
     def mask_id(self) -> int:
         """Id of the token that hides another."""
         return self._special_id("mask")
+
+    @property
+    def end_ids(self) -> list[int]:
+        """Ids of the tokens with which a model ends a text: sep, and those of `set_prompts`."""
+        return list(dict.fromkeys([self.sep_id, *map(self.vocabulary.index, self._more_ends)]))
+
+    def set_prompts(self, *, begin: bool, ends: Iterable[str] = ()) -> None:
+        """Say how prompts begin and texts end where a model writes; it is saved with the tokenizer.
+
+        Args:
+            begin: what `begins_prompts` is.
+            ends: tokens besides sep with which a text may end.
+
+        Raises:
+            InputError: for a token that is not in the vocabulary.
+        """
+        ends = list(ends)
+        unknown = set(ends) - set(self._vocabulary)
+        if unknown:
+            raise InputError(f"A token that ends texts must be in the vocabulary. Received: {min(unknown)!r}.")
+        self.begins_prompts, self._more_ends = begin, np.array(ends, object)
 
     def _special_id(self, name: str) -> int:
         if name not in self._special_ids:
@@ -241,6 +266,7 @@ class Tokenizer(tf.Module, abc.ABC):
             "vocabulary_size": self.vocabulary_size,
             "special_tokens": self.special_tokens,
             "pair_separators": self.pair_separators,
+            "prompts": {"begin": self.begins_prompts, "ends": self._more_ends.tolist()},
             **self._arguments(),
         }
         with write_directory(directory, "tokenizer", arguments, inputs=inputs) as unfinished:

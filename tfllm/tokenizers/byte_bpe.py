@@ -11,16 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_text as tf_text
 
-from tfllm.checks import InputError
+from tfllm.checks import InputError, check_one_of
 from tfllm.tokenizers.base import Tokenizer, check_vocabulary, valid_utf8
 from tfllm.tokenizers.byte_bpe_merges import Merges
 from tfllm.tokenizers.neighbours import row_numbers
 from tfllm.tokenizers.offsets import character_boundaries, decode, encode, to_characters
 from tfllm.tokenizers.pre_tokenize import Gpt2Words
+from tfllm.tokenizers.pre_tokenize_llama import LlamaWords
 
 VOCABULARY_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
+WORDS = {  # how text is split into words
+    "gpt2": Gpt2Words,
+    "gpt2-digits": lambda: Gpt2Words(digits_alone=True),  # SmolLM2
+    "llama3": lambda: LlamaWords(digits=3),
+    "qwen2": lambda: LlamaWords(digits=1),
+}
 _HEADER = "#version: 0.2"
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]  # Latin-1 without blanks and soft hyphen
 _OTHERS = [byte for byte in range(0x100) if byte not in _PRINTABLE]
@@ -30,7 +38,7 @@ _CJK_FIRST_BYTES = range(0xE4, 0xEA)  # of U+4000 to U+9FFF in UTF-8
 
 
 class ByteBpeTokenizer(Tokenizer):
-    """Words split as GPT-2 splits them, then pairs of bytes merged, most frequent first.
+    """Words split as GPT-2 or another model splits them, then pairs of bytes merged, most frequent first.
 
     The offsets of a token that begins with a space include the space.
 
@@ -40,6 +48,8 @@ class ByteBpeTokenizer(Tokenizer):
         special_tokens: name -> token; see `Tokenizer`. With an unk token, bytes may be missing from the vocabulary.
         pair_separators: see `Tokenizer`.
         add_prefix_space: begin every text with a space unless it has one, so that its first word is like the others.
+        words: whose way to split text into words: a name in WORDS.
+        compose: bring text into Unicode's composed form (NFC) first, as Qwen 2 does.
 
     Raises:
         InputError: if a token is empty or repeated, a byte is missing and there is no unk token, a merge is repeated,
@@ -58,7 +68,10 @@ class ByteBpeTokenizer(Tokenizer):
         special_tokens: Mapping[str, str],
         pair_separators: int = 1,
         add_prefix_space: bool = False,
+        words: str = "gpt2",
+        compose: bool = False,
     ):
+        check_one_of("words", words, WORDS)
         check_vocabulary(vocabulary)
         special = set(special_tokens.values())
         contents = [token.encode() if token in special else token_bytes(token) for token in vocabulary]
@@ -66,13 +79,13 @@ class ByteBpeTokenizer(Tokenizer):
             token in special or _begins_word(content) for token, content in zip(vocabulary, contents, strict=True)
         ]
         super().__init__(vocabulary, word_starts, special_tokens, pair_separators)
-        self.add_prefix_space = add_prefix_space
+        self.add_prefix_space, self.words, self.compose = add_prefix_space, words, compose
         ids = {token: token_id for token_id, token in enumerate(vocabulary)}
         unk = special_tokens.get("unk")
         byte_ids = _find_bytes(ids, special, unk)
         self._merges = _find_merges(merges, ids, special)
         lengths = [1 if token == unk else len(content) for token, content in zip(vocabulary, contents, strict=True)]
-        self._words = Gpt2Words()
+        self._words = WORDS[words]()
         self._merge = Merges(self._merges.tolist(), lengths)
         self._byte_ids, self._lengths = tf.constant(byte_ids, tf.int32), tf.constant(lengths, tf.int64)
         self._contents = tf.constant(contents, tf.string)
@@ -90,6 +103,8 @@ class ByteBpeTokenizer(Tokenizer):
         (directory / MERGES_FILE).write_text("".join(f"{line}\n" for line in lines), "utf-8", newline="\n")
 
     def _tokenize(self, text):
+        if self.compose:
+            text = tf_text.normalize_utf8(valid_utf8(text), "NFC")
         words = self._split(decode(self._prefixed(text)))
         different, places = tf.unique(words.flat_values)
         content = tf.io.decode_raw(tf.strings.reduce_join(different), tf.uint8)
@@ -99,21 +114,25 @@ class ByteBpeTokenizer(Tokenizer):
         return words.with_flat_values(tf.gather(tokens, places)).merge_dims(1, 2)  # of (B, (W), (T))
 
     def _tokenize_with_offsets(self, text):
-        text = valid_utf8(text)
+        given = text = valid_utf8(text)
         ids = self._tokenize(text)
+        if self.compose:
+            text, sources = tf_text.normalize_utf8_with_offsets_map(text, "NFC")
         lengths = tf.gather(self._lengths, ids.flat_values)  # the tokens, laid end to end, are the text
         ends = tf.cumsum(lengths)
         text_starts = tf.gather(tf.concat([[0], ends], axis=0), ids.row_starts())
         text_starts += tf.cast(tf.strings.length(self._prefixed(text)) - tf.strings.length(text), tf.int64)
         ends -= tf.gather(text_starts, row_numbers(ids))
         starts, ends = (ids.with_flat_values(tf.maximum(place, 0)) for place in (ends - lengths, ends))
-        return ids, *to_characters(character_boundaries(text), starts, ends)
+        if self.compose:
+            starts, ends = (tf_text.find_source_offsets(sources, place) for place in (starts, ends))
+        return ids, *to_characters(character_boundaries(given), starts, ends)
 
     def _detokenize(self, token_ids):
         return tf.strings.reduce_join(tf.gather(self._contents, token_ids), axis=1)
 
     def _arguments(self):
-        return {"add_prefix_space": self.add_prefix_space}
+        return {"add_prefix_space": self.add_prefix_space, "words": self.words, "compose": self.compose}
 
     def _prefixed(self, text: tf.Tensor) -> tf.Tensor:
         if not self.add_prefix_space:

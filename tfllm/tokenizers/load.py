@@ -29,12 +29,15 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
         kind = arguments.pop("kind")
         check_one_of("kind", kind, KINDS)
         del arguments["vocabulary_size"]
+        prompts = arguments.pop("prompts", None)  # older tokenizers say nothing of them
         if kind == "wordpiece":
             tokenizer = WordPieceTokenizer(read_vocabulary(directory / VOCABULARY_FILE), **arguments)
         elif kind == "sentencepiece":
             tokenizer = SentencePieceTokenizer((directory / MODEL_FILE).read_bytes(), **arguments)
         else:
             tokenizer = ByteBpeTokenizer(*read_byte_bpe(directory), **arguments)
+        if prompts is not None:
+            tokenizer.set_prompts(**prompts)
     except (KeyError, TypeError, AttributeError, FileNotFoundError) as error:
         raise InputError(f"{directory} is not a complete tokenizer: {error!r}.") from None
     tokenizer.chat_template = ChatTemplate.read(directory)

@@ -153,7 +153,7 @@ HOSTILE = {
     "merges_an_object": (byte_pairs(model={"merges": {}}), "`merges` must be a list"),
     "dropout": (byte_pairs(model={"dropout": 0.1}), "has no BPE with `dropout` 0.1"),
     "suffix": (byte_pairs(model={"end_of_word_suffix": "</w>"}), "`end_of_word_suffix` '</w>'"),
-    "normalized_bytes": (byte_pairs(normalizer={"type": "NFC"}), "takes text as it is"),
+    "normalized_bytes": (byte_pairs(normalizer={"type": "NFKC"}), "takes text as it is"),
     "no_splitter": (byte_pairs(pre_tokenizer=None), "`pre_tokenizer` must be an object"),
     "digits": (byte_pairs(pre_tokenizer={"type": "Digits"}), "by ByteLevel.*Digits"),
     "missing_bytes": (

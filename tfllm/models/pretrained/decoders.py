@@ -183,7 +183,8 @@ def _check(config: Config, wanted: dict[str, Source], tensors: Mapping[str, Tens
     for name, shape in shapes.items():
         if tensors[name].shape != shape:
             raise InputError(
-                f"{config.file.parent}: {name} has the shape {tensors[name].shape}; by {config.file.name} it is {shape}."
+                f"{config.file.parent}: {name} has the shape {tensors[name].shape}; "
+                f"by {config.file.name} it is {shape}."
             )
 
 

@@ -8,6 +8,14 @@ from tfllm.tokenizers.byte_bpe import MERGES_FILE, VOCABULARY_FILE, ByteBpeToken
 from tfllm.tokenizers.huggingface.files import Checkpoint, check_kind, check_tokens, need, shown, tokens_by_id
 from tfllm.tokenizers.huggingface.special import Wrapping, read_added, read_added_file, read_special, read_wrapping
 
+GPT2_END = "<|endoftext|>"
+_LLAMA3 = "|".join(
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    )
+)
+EXPRESSIONS = {"llama3": _LLAMA3, "qwen2": _LLAMA3.replace("{1,3}", "")}  # by the names in `WORDS`
 MOST_CHARACTERS = 4_000_000  # of all tokens; the largest published vocabularies have 2 million
 _USUAL = {  # options of the model, and the values with which it is the usual one
     "dropout": (None, 0, 0.0),
@@ -24,18 +32,45 @@ def read_document(document: dict, checkpoint: Checkpoint, where: str) -> ByteBpe
     for name, usual in _USUAL.items():
         if model.get(name) not in usual:
             raise InputError(f"{where}: tfllm has no BPE with `{name}` {shown(repr(model[name]))}.")
-    if document.get("normalizer") is not None:
-        raise InputError(f"{where}: byte-level BPE takes text as it is. Received: {shown(document['normalizer'])}.")
-    splitter = check_kind(document.get("pre_tokenizer"), dict, f"{where}: `pre_tokenizer`")
-    if splitter.get("type") != "ByteLevel" or splitter.get("use_regex", True) is not True:
-        raise InputError(f"{where}: words must be split as GPT-2 does, by ByteLevel. Received: {shown(splitter)}.")
+    if document.get("normalizer") not in (None, {"type": "NFC"}):
+        raise InputError(
+            f"{where}: byte-level BPE takes text as it is, or in form NFC. Received: {shown(document['normalizer'])}."
+        )
+    words, level = _read_splitter(document.get("pre_tokenizer"), where)
     ids = need(model, "vocab", dict, where)
-    vocabulary = tokens_by_id({**ids, **read_added(document, ids, where)}, where)
+    vocabulary = tokens_by_id({**ids, **read_added(document, ids, where, marks=True)}, where)
     merges = [_pair(merge, where) for merge in need(model, "merges", list, where)]
-    prefix = need({"add_prefix_space": False, **splitter}, "add_prefix_space", bool, where)
+    prefix = need({"add_prefix_space": False, **level}, "add_prefix_space", bool, where)
     unk = model.get("unk_token") and need(model, "unk_token", str, where)
-    return _build(
-        checkpoint, vocabulary, merges, prefix, unk, read_wrapping(document.get("post_processor"), where), where
+    wrapping = read_wrapping(document.get("post_processor"), where)
+    options = {"words": words, "compose": document.get("normalizer") is not None}
+    tokenizer = _build(checkpoint, vocabulary, merges, prefix, unk, wrapping, where, **options)
+    tokenizer.set_prompts(begin=wrapping is not None)
+    return tokenizer
+
+
+def _read_splitter(splitter: object, where: str) -> tuple[str, dict]:
+    """How words are split, by a name in `WORDS`, and the ByteLevel part; InputError for another way.
+
+    An expression in the file is compared with the known ones, and never run.
+    """
+    check_kind(splitter, dict, f"{where}: `pre_tokenizer`")
+    parts = need(splitter, "pretokenizers", list, where) if splitter.get("type") == "Sequence" else [splitter]
+    kinds = [check_kind(part, dict, f"{where}: a pre-tokenizer").get("type") for part in parts]
+    level, splits = parts[-1] if parts else {}, parts[-1:] and parts[-1].get("use_regex", True) is True
+    if kinds == ["ByteLevel"] and splits:
+        return "gpt2", level
+    if kinds == ["Digits", "ByteLevel"] and splits and parts[0].get("individual_digits") is True:
+        return "gpt2-digits", level
+    if kinds == ["Split", "ByteLevel"] and not splits:
+        split = {"behavior": "Isolated", "invert": False, **parts[0]}
+        pattern = check_kind(split.get("pattern"), dict, f"{where}: `pattern`").get("Regex")
+        for name, known in EXPRESSIONS.items():
+            if pattern == known and split["behavior"] == "Isolated" and split["invert"] is False:
+                return name, level
+    raise InputError(
+        f"{where}: words must be split as GPT-2, SmolLM2, Llama 3 or Qwen 2 do, by ByteLevel. Received: "
+        f"{shown(splitter)}."
     )
 
 
@@ -50,7 +85,9 @@ def read_files(checkpoint: Checkpoint) -> ByteBpeTokenizer:
     lines = text.rstrip("\n").split("\n")
     merges = [line.removesuffix("\r") for line in lines[lines[0].startswith("#version") :]]
     pairs = [_pair(merge, str(checkpoint.files.path / MERGES_FILE)) for merge in merges]
-    return _build(checkpoint, vocabulary, pairs, False, None, None, where)
+    tokenizer = _build(checkpoint, vocabulary, pairs, False, None, None, where)
+    tokenizer.set_prompts(begin=tokenizer.special_tokens.get("cls") != GPT2_END)
+    return tokenizer
 
 
 def _build(
@@ -61,15 +98,15 @@ def _build(
     unk: str | None,
     wrapping: Wrapping | None,
     where: str,
+    **options,
 ) -> ByteBpeTokenizer:
     check_tokens(vocabulary, where)
     characters = sum(map(len, vocabulary))
     if characters > MOST_CHARACTERS:
         raise InputError(f"{where}: its tokens have {characters:,} characters; at most {MOST_CHARACTERS:,} are read.")
     special = read_special(checkpoint, vocabulary, unk, wrapping)
-    return ByteBpeTokenizer(
-        vocabulary, merges, **special, add_prefix_space=checkpoint.option("add_prefix_space", bool, prefix)
-    )
+    prefix = checkpoint.option("add_prefix_space", bool, prefix)
+    return ByteBpeTokenizer(vocabulary, merges, **special, add_prefix_space=prefix, **options)
 
 
 def _pair(merge: object, where: str) -> tuple[str, str]:

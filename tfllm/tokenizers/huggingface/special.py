@@ -4,6 +4,7 @@ In: `tokenizer_config.json`, `special_tokens_map.json`, and the added tokens and
 Out: what a `Tokenizer` calls `special_tokens` and `pair_separators`.
 """
 
+import re
 from typing import NamedTuple
 
 from tfllm.checks import InputError
@@ -19,6 +20,7 @@ _NAMES = {  # ours -> theirs, and the tokens it usually is, if they do not say
 
 
 _USUAL = {token for _, tokens in _NAMES.values() for token in tokens}
+_MARK = re.compile(r"<[^\s<>]+>")
 _MORE = "additional_special_tokens"
 
 
@@ -26,7 +28,7 @@ class Wrapping(NamedTuple):
     """The tokens before and after a text, and how many of the latter stand between two texts."""
 
     cls: str
-    sep: str
+    sep: str | None  # None: nothing comes after a text
     pair_separators: int
 
 
@@ -82,6 +84,9 @@ def _read_template(processor: dict, where: str) -> Wrapping | None:
     single, pair = (_template(need(processor, name, list, where), where) for name in ("single", "pair"))
     if single == [("Sequence", "A")] and pair == [*single, ("Sequence", "B")]:
         return None  # as GPT-2 has it
+    begins = len(single) == 2 and single[0][0] == "SpecialToken" and single[1] == ("Sequence", "A")
+    if begins and pair in ([*single, ("Sequence", "B")], [*single, single[0], ("Sequence", "B")]):
+        return Wrapping(single[0][1], None, 1)  # as Llama has it
     if len(single) == 3 and single[1] == ("Sequence", "A"):
         cls, _, sep = single
         for count in (1, 2):
@@ -102,8 +107,13 @@ def _template(items: list, where: str) -> list[tuple[str, str]]:
     return found
 
 
-def read_added(document: dict, ids: dict[str, int], where: str) -> dict[str, int]:
+def read_added(document: dict, ids: dict[str, int], where: str, *, marks: bool = False) -> dict[str, int]:
     """Token -> id of the special tokens of a `tokenizer.json` that were added to the vocabulary, which is `ids`.
+
+    Args:
+        document, ids: see above.
+        where: the file.
+        marks: such as are not special are taken in, too, if they look like <this>; text becomes none of them here.
 
     Raises:
         InputError: for one with another id than in the vocabulary, and for one that is no special token: text is
@@ -115,7 +125,7 @@ def read_added(document: dict, ids: dict[str, int], where: str) -> dict[str, int
         content, token_id = need(one, "content", str, where), need(one, "id", int, where)
         if ids.get(content, token_id) != token_id:
             raise InputError(f"{where}: {shown(repr(content))} has the ids {shown(ids[content])} and {token_id}.")
-        if not need(one, "special", bool, where) and content not in _USUAL:
+        if not need(one, "special", bool, where) and content not in _USUAL and not (marks and _MARK.fullmatch(content)):
             raise _ordinary(content, where)
         if content not in ids:
             new[content] = token_id
