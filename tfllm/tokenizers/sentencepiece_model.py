@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from tfllm.checks import InputError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # types of pieces
-UNIGRAM = 1  # a type of model
+UNIGRAM, BPE = 1, 2  # types of models
 MOST_BYTES = 16_000_000  # the largest published models have 5 million
 MOST_PIECES = 1_000_000
 
@@ -75,6 +75,28 @@ def new_model(pieces: list[tuple[str, float, int]], characters_map: bytes, byte_
     model.trainer_spec.model_type = UNIGRAM
     model.trainer_spec.byte_fallback = byte_fallback
     model.normalizer_spec.precompiled_charsmap = characters_map
+    set_pieces(model, pieces)
+    return model
+
+
+def new_bpe_model(pieces: list[tuple[str, float, int]], *, space_first: bool = True) -> Message:
+    """A model of (piece, score, type) that merges the pair of highest score first, as Llama's does.
+
+    Text stays as it is, but for the space a text begins with if `space_first`; characters without a piece become bytes.
+
+    Raises:
+        InputError: for a piece that is empty or repeated, or a byte that is missing.
+    """
+    texts = [piece for piece, _, _ in pieces]
+    if len({*texts}) < len(texts) or not all(texts):
+        raise InputError("The pieces of a SentencePiece model must be distinct and not empty.")
+    if {piece for piece, _, kind in pieces if kind == BYTE} != {f"<0x{byte:02X}>" for byte in range(0x100)}:
+        raise InputError("A SentencePiece model that falls back to bytes needs a piece for each: <0x00> to <0xFF>.")
+    model = ModelProto()
+    model.trainer_spec.model_type = BPE
+    model.trainer_spec.byte_fallback = True
+    model.normalizer_spec.add_dummy_prefix = space_first
+    model.normalizer_spec.remove_extra_whitespaces = False
     set_pieces(model, pieces)
     return model
 

@@ -1,0 +1,97 @@
+"""GGUF files of Llama's and Qwen 2's kind become models of ours, with the numbers dequantised.
+
+In: an open file. Out: what `load_checkpoint` gives. The values get the names that `config.json` has for them.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tfllm.checks import InputError
+from tfllm.models.pretrained.config import Config
+from tfllm.models.pretrained.decoders import fill_decoder
+from tfllm.models.pretrained.gguf_file import Gguf
+from tfllm.models.pretrained.llama import LLAMA, QWEN2
+from tfllm.models.pretrained.load import Checkpoint
+from tfllm.models.pretrained.tensors import Tensor
+
+_FAMILIES = {family.model_type: family for family in (LLAMA, QWEN2)}
+_VALUES = {  # theirs, after the name of the architecture -> those of config.json
+    "block_count": "num_hidden_layers",
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.key_length": "head_dim",
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "rope.freq_base": "rope_theta",
+}
+_NAMES = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+
+
+def load_gguf(gguf: Gguf) -> Checkpoint:
+    """The model of a GGUF file, with float32 weights.
+
+    Raises:
+        InputError: for another architecture, scaled rotary positions, or tensors that are not those of its values.
+    """
+    kind = gguf.values.get("general.architecture")
+    if not isinstance(kind, str) or kind not in _FAMILIES:
+        raise InputError(f"{gguf.file}: tfllm reads GGUF of {', '.join(_FAMILIES)}. Received: {kind!r:.100}.")
+    family, config = _FAMILIES[kind], Config(gguf.file, _config(gguf, kind))
+    heads = config.integer("num_attention_heads", "heads")
+    groups = {"q": heads, "k": config.integer("num_key_value_heads", "heads", heads)}
+    tensors = {}
+    for name, tensor in gguf.tensors.items():
+        turned = re.fullmatch(r"blk\.\d+\.attn_([qk])\.\w+", name) if kind == "llama" else None
+        if turned:
+            tensor = tensor._replace(read=halves_first(tensor, groups[turned[1]], gguf.file))
+        tensors[_renamed(name)] = tensor
+    model, left_out = fill_decoder(config, family, tensors)
+    return Checkpoint(model, family.classes[0], left_out)
+
+
+def _config(gguf: Gguf, kind: str) -> dict:
+    scaling = gguf.values.get(f"{kind}.rope.scaling.type", "none")
+    if scaling != "none":
+        raise InputError(f"{gguf.file}: tfllm has no rotary positions with scaling. Received: {scaling!r:.100}.")
+    values = {name: gguf.values.get(f"{kind}.{theirs}") for theirs, name in _VALUES.items()}
+    embedding = gguf.tensors.get("token_embd.weight")
+    values["vocab_size"] = embedding.shape[0] if embedding else None
+    values["tie_word_embeddings"] = "output.weight" not in gguf.tensors
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _renamed(name: str) -> str:
+    """The name that PyTorch's class gives a tensor; the same for one that it has not."""
+    parts = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)", name)
+    if parts is None or parts[2] not in _NAMES:
+        return name
+    module = _NAMES[parts[2]]
+    return f"model.layers.{parts[1]}.{module}.{parts[3]}" if parts[1] else f"{module}.{parts[3]}"
+
+
+def halves_first(tensor: Tensor, heads: int, file: Path) -> Callable[[], np.ndarray]:
+    """Read a matrix whose heads have the two numbers of a rotary pair side by side, as one that has them a half apart.
+
+    Source: `permute` of llama.cpp's converter, undone.
+    """
+    if tensor.shape[0] % (2 * heads):
+        raise InputError(f"{file}: {tensor.shape[0]} rows are no pairs of {heads} heads.")
+    return lambda: tensor.read().reshape(heads, -1, 2, *tensor.shape[1:]).swapaxes(1, 2).reshape(tensor.shape)
