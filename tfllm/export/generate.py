@@ -1,6 +1,6 @@
 """Texts written by a tfllm model directory or by a SavedModel; the latter without importing Keras."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from tfllm.checks import InputError, check_exists
 from tfllm.export.check import KIND
 from tfllm.export.predict import is_model, open_savedmodel
 from tfllm.export.versions import find_version
-from tfllm.generation.batches import as_strings, in_batches, scores_of
+from tfllm.generation.batches import as_strings, in_batches, scores_of, without_prompts
 from tfllm.writing import RowSettings, read_settings
 
 if TYPE_CHECKING:
@@ -43,6 +43,27 @@ class SavedGenerator:
 
     def generate(self, prompts: Sequence[str], **settings) -> list[dict]:
         """As `TextGenerator.generate`, with the settings that a text may have of its own; the others are stored."""
+        return in_batches(self._loaded.signatures["generate"], prompts, self._rows(settings))
+
+    def chat(self, messages: Sequence[Mapping[str, str]], **settings) -> dict:
+        """As `TextGenerator.chat`, with the settings that `generate` takes."""
+        return self.answers([messages], **settings)[0]
+
+    def answers(self, conversations: Sequence[Sequence[Mapping[str, str]]], **settings) -> list[dict]:
+        """As `TextGenerator.answers`, with the settings that `generate` takes."""
+        from tfllm.generation.conversations import as_conversations
+
+        if "chat" not in self._loaded.signatures:
+            raise InputError("This SavedModel does not chat: it has no signature `chat`.")
+        texts, write = as_conversations(conversations), self._loaded.signatures["chat"]
+
+        def function(text, **columns):
+            return write(roles=text[:, 0], contents=text[:, 1], **columns)
+
+        return without_prompts(in_batches(function, [""] * len(conversations), self._rows(settings), texts))
+
+    def _rows(self, settings: dict) -> RowSettings:
+        """The settings that texts have of their own; InputError for others that are not as they were stored."""
         rows, rules = read_settings(settings, self._defaults)
         if rules != read_settings({}, self._defaults)[1]:
             given = ", ".join(name for name in settings if name not in RowSettings._fields)
@@ -50,15 +71,19 @@ class SavedGenerator:
                 f"These settings stand in a SavedModel's graph and cannot change: {given}. Use the model directory, or "
                 "export it with them (`set_generation`)."
             )
-        return in_batches(self._loaded.signatures["generate"], prompts, rows)
+        return rows
 
     def stream(self, prompt: str, **settings) -> Iterator[str]:
         """Not possible."""
         raise InputError("A SavedModel gives whole texts. Stream from the model directory it was exported from.")
 
-    def score(self, texts: Sequence[str]) -> list[dict]:
+    stream_chat = stream
+
+    def score(self, texts: Sequence[str], targets: Sequence[str] | None = None) -> list[dict]:
         """As `TextGenerator.score`."""
-        return scores_of(texts, self._loaded.signatures["score"](text=as_strings(texts)))
+        inputs = {"text": texts} if targets is None else {"text": texts, "target": targets}
+        inputs = {name: as_strings(column) for name, column in inputs.items()}
+        return scores_of(texts if targets is None else targets, self._loaded.signatures["score"](**inputs))
 
 
 def _stored_settings(savedmodel: Path) -> dict:

@@ -129,7 +129,7 @@ def _requests(signatures: dict[str, Signature], texts: list[bytes]) -> list[Requ
         requests = []
         for name, signature in signatures.items():
             inputs = {
-                argument: tf.fill([len(texts)], tf.cast(value, signature.inputs[argument].dtype))
+                argument: tf.repeat(tf.constant([value], signature.inputs[argument].dtype), len(texts), axis=0)
                 for argument, value in signature.examples.items()
             }
             others = enumerate((name, spec) for name, spec in signature.inputs.items() if name not in inputs)

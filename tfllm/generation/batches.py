@@ -16,14 +16,20 @@ DTYPES = RowSettings(tf.int32, tf.float32, tf.int32, tf.float32, tf.int32)
 
 
 def in_batches(
-    function: Callable[..., Mapping[str, tf.Tensor]], prompts: Sequence[str], settings: RowSettings
+    function: Callable[..., Mapping[str, tf.Tensor]],
+    prompts: Sequence[str],
+    settings: RowSettings,
+    texts: tf.Tensor | None = None,
 ) -> list[dict]:
     """The answers of `function(text=, max_new_tokens=, ...)`, which takes and gives tensors, to all prompts.
+
+    Args:
+        texts: what `function` takes as `text`, where that is more than the prompts.
 
     Raises:
         InputError: for settings that are a list of another length.
     """
-    texts, columns = as_strings(prompts), as_columns(settings, len(prompts))
+    texts, columns = as_strings(prompts) if texts is None else texts, as_columns(settings, len(prompts))
     rows = []
     for start in range(0, len(prompts), ROWS):
         part = slice(start, start + ROWS)
@@ -63,6 +69,11 @@ def rows_of(prompts: Sequence[str], outputs: Mapping[str, np.ndarray]) -> list[d
         }
         for prompt, text, count, reason, log_prob in zip(prompts, *(outputs[name] for name in names), strict=True)
     ]
+
+
+def without_prompts(rows: list[dict]) -> list[dict]:
+    """What `rows_of` gives, of conversations."""
+    return [{name: value for name, value in row.items() if name != "prompt"} for row in rows]
 
 
 def scores_of(texts: Sequence[str], outputs: Mapping[str, tf.Tensor]) -> list[dict]:

@@ -1,6 +1,6 @@
 """`TextGenerator`: a model that writes, from Python."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -8,18 +8,19 @@ import tensorflow as tf
 
 from tfllm import checks, manifest
 from tfllm.checks import InputError
-from tfllm.generation.batches import DTYPES, as_columns, as_strings, in_batches, scores_of
+from tfllm.generation.batches import DTYPES, as_columns, as_strings, in_batches, scores_of, without_prompts
+from tfllm.generation.chat import ChatWriter
 from tfllm.generation.choose import Sampling, draw_uniform
+from tfllm.generation.conversations import as_conversations
 from tfllm.generation.loop import goes_on
 from tfllm.generation.seq2seq_text import make_writer
 from tfllm.generation.text import TextWriter
 from tfllm.generation.written import room_of
 from tfllm.models import check_length, load_model, longest_text, read_recipe
 from tfllm.tokenizers import Tokenizer, load_tokenizer
-from tfllm.writing import Rules, read_settings
+from tfllm.writing import RowSettings, Rules, read_settings
 
 _REPLACEMENT = "\ufffd"  # at the end of a text: a character that is not whole yet
-_TEXTS = tf.TensorSpec([None], tf.string)
 SAMPLING = Sampling(*(tf.TensorSpec([None], dtype) for dtype in DTYPES))
 
 
@@ -41,7 +42,7 @@ class TextGenerator:
         self._length = longest_text(model) if sequence_length is None else sequence_length
         checks.check_at_least("sequence_length", self._length, 3)
         check_length(model, self._length)
-        self._traced: dict[Rules, dict[str, Callable]] = {}
+        self._traced: dict[tuple[Rules, bool], dict[str, Callable]] = {}
         self._functions(Rules())  # is it a model that writes?
         self._defaults = read_recipe(model)["arguments"]["generation"]
 
@@ -78,11 +79,50 @@ class TextGenerator:
             prompt: one text.
             **settings: as for `generate`, without `num_beams`.
         """
+        return self._stream(as_strings([prompt]), settings)
+
+    def chat(self, messages: Sequence[Mapping[str, str]], **settings) -> dict:
+        """Answer a conversation; see `answers`.
+
+        Returns:
+            A dict: `text`, the answer, and `num_tokens`, `finish_reason`, `log_prob` as `generate` gives them.
+        """
+        return self.answers([messages], **settings)[0]
+
+    def answers(self, conversations: Sequence[Sequence[Mapping[str, str]]], **settings) -> list[dict]:
+        """Answer conversations, with a model whose tokenizer has a chat template.
+
+        Args:
+            conversations: of each the messages, {"role": "system", "user" or "assistant", "content": a text}: one of
+                the system or none, then user and assistant in turn, the user last. Of one that is too long the oldest
+                turns are left out.
+            **settings: as for `generate`.
+
+        Returns:
+            For each a dict, as `chat` does.
+
+        Raises:
+            InputError: for messages that do not take turns, or a model that does not chat.
+        """
+        texts = as_conversations(conversations, self._tokenizer.chat_template)
+        rows, rules = read_settings(settings, self._defaults)
+        write = self._functions(rules, chat=True)["write"]
+        function = lambda text, **columns: write(text, Sampling(**columns))  # noqa: E731
+        return without_prompts(in_batches(function, [""] * len(conversations), rows, texts))
+
+    def stream_chat(self, messages: Sequence[Mapping[str, str]], **settings) -> Iterator[str]:
+        """Answer a conversation: pieces of the text of `chat`, each as soon as it stands fast."""
+        return self._stream(as_conversations([messages], self._tokenizer.chat_template), settings, chat=True)
+
+    def _stream(self, texts: tf.Tensor, settings: dict, *, chat: bool = False) -> Iterator[str]:
         rows, rules = read_settings(settings, self._defaults)
         if rules.num_beams > 1:
             raise InputError("With beams no piece of a text stands fast before its end. Leave `num_beams` out.")
-        functions = self._functions(rules)
-        inputs, state = functions["begin"](as_strings([prompt]), Sampling(*as_columns(rows, 1).values()))
+        return self._pieces(texts, rows, rules, self._functions(rules, chat=chat))
+
+    @staticmethod
+    def _pieces(texts: tf.Tensor, rows: RowSettings, rules: Rules, functions: dict[str, Callable]) -> Iterator[str]:
+        inputs, state = functions["begin"](texts, Sampling(*as_columns(rows, 1).values()))
         shown = ""
         while True:
             more = bool(goes_on(state))
@@ -105,10 +145,11 @@ class TextGenerator:
         columns = [as_strings(part) for part in (texts, targets) if part is not None]
         return scores_of(texts if targets is None else targets, self._functions(Rules())["score"](*columns))
 
-    def _functions(self, rules: Rules) -> dict[str, Callable]:
-        if rules not in self._traced:
-            self._traced[rules] = _functions(make_writer(self._model, self._tokenizer, self._length, rules))
-        return self._traced[rules]
+    def _functions(self, rules: Rules, *, chat: bool = False) -> dict[str, Callable]:
+        if (rules, chat) not in self._traced:
+            make = ChatWriter if chat else make_writer
+            self._traced[rules, chat] = _functions(make(self._model, self._tokenizer, self._length, rules))
+        return self._traced[rules, chat]
 
 
 def _functions(writer: TextWriter) -> dict[str, Callable]:
@@ -126,9 +167,9 @@ def _functions(writer: TextWriter) -> dict[str, Callable]:
         return writer.text_of(*inputs[:2], state.written)
 
     return {
-        "write": tf.function(writer.write, input_signature=[_TEXTS, SAMPLING]),
+        "write": tf.function(writer.write, input_signature=[writer.texts, SAMPLING]),
         "score": tf.function(writer.score, reduce_retracing=True),
-        "begin": tf.function(begin, input_signature=[_TEXTS, SAMPLING]),
+        "begin": tf.function(begin, input_signature=[writer.texts, SAMPLING]),
         "advance": tf.function(advance, reduce_retracing=True),
         "text": tf.function(text_of, reduce_retracing=True),
     }

@@ -13,7 +13,7 @@ from tfllm.writing import RowSettings, read_settings
 if TYPE_CHECKING:
     import keras
 
-    from tfllm.generation import TextWriter
+    from tfllm.generation import Sampling, TextWriter
     from tfllm.inference.signatures import Signature
     from tfllm.tokenizers import Tokenizer
 
@@ -31,18 +31,61 @@ def build_signatures(
             (B,), seed int32 (B,) -> text string (B,): what comes after the prompt; num_tokens int32 (B,); finish_reason
             string (B,): "stop" or "length"; log_prob float32 (B,). See `tfllm.writing` for the settings; the others are
             those the model was saved with.
-        serving_default: text string (B,) -> the same, with the settings the model was saved with.
+        serving_default: text string (B,) -> the same, with the settings the model was saved with; of a model whose
+            tokenizer has a chat template, the answer to a user who says just this.
+        chat: of such a model. roles, contents string (B, N), the turns of each conversation, "" where there is none,
+            and the settings of `generate` -> the same. See `TextGenerator.answers`.
         score: text string (B,) -> log_prob float32 (B,), num_tokens int32 (B,), token_log_probs float32 (B, T); see
             `TextWriter.score`.
     """
     from tfllm.generation import TextWriter
+    from tfllm.generation.chat import ChatWriter
     from tfllm.inference.signatures import TEXT, Signature
 
-    writer = TextWriter(model, tokenizer, sequence_length, read_settings({}, arguments["generation"])[1])
-    return {
+    rules = read_settings({}, arguments["generation"])[1]
+    writer = TextWriter(model, tokenizer, sequence_length, rules)
+    signatures = {
         **writing_signatures(writer, arguments["generation"]),
         "score": Signature(writer.score, {"text": TEXT}),
     }
+    if tokenizer.chat_template is not None:
+        signatures |= _chat_signatures(ChatWriter(model, tokenizer, sequence_length, rules), arguments["generation"])
+    return signatures
+
+
+def _chat_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Signature"]:
+    """`chat`, and `serving_default` which takes a text for what the user says."""
+    from tfllm.generation import Sampling
+    from tfllm.generation.chat import user_messages
+    from tfllm.generation.text_generator import SAMPLING
+    from tfllm.inference.signatures import TEXT, Signature
+
+    turns = tf.TensorSpec([None, None], tf.string)
+    settings, _ = read_settings({}, generation)
+
+    def chat(roles, contents, **columns):
+        return writer.write(tf.stack([roles, contents], axis=1), Sampling(**columns))
+
+    def serving_default(text):
+        return writer.write(user_messages(text), _stored(settings, text))
+
+    return {
+        "serving_default": Signature(tf.function(serving_default, reduce_retracing=True), {"text": TEXT}),
+        "chat": Signature(
+            tf.function(chat, reduce_retracing=True),
+            {"roles": turns, "contents": turns, **SAMPLING._asdict()},
+            {"roles": ("user", "assistant", "user"), **_EXAMPLE._asdict()},
+        ),
+    }
+
+
+def _stored(settings: RowSettings, text: tf.Tensor) -> "Sampling":
+    """The settings a model was saved with, of every text."""
+    from tfllm.generation import Sampling
+    from tfllm.generation.text_generator import SAMPLING
+
+    columns = zip(settings, SAMPLING, strict=True)
+    return Sampling(*(tf.fill(tf.shape(text), tf.cast(value, spec.dtype)) for value, spec in columns))
 
 
 def writing_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Signature"]:
@@ -58,10 +101,7 @@ def writing_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Sig
         return writer.write(text, Sampling(**columns))
 
     def serving_default(text):
-        columns = zip(settings._fields, settings, SAMPLING, strict=True)
-        return generate(
-            text, **{name: tf.fill(tf.shape(text), tf.cast(value, spec.dtype)) for name, value, spec in columns}
-        )
+        return writer.write(text, _stored(settings, text))
 
     # Traced: a loop that runs operation by operation rounds otherwise than the one that is exported.
     return {

@@ -25,12 +25,12 @@ class Signature(NamedTuple):
     """One entry point: `function(**inputs)` returns a dict of tensors.
 
     Attributes:
-        examples: a value to ask with, for each input that is neither text nor tokens.
+        examples: a value, or a row of values, to ask with, for each input that is neither text nor tokens.
     """
 
     function: Callable[..., dict[str, tf.Tensor]]
     inputs: dict[str, tf.TensorSpec]
-    examples: Mapping[str, float] = MappingProxyType({})
+    examples: Mapping[str, float | tuple[str, ...]] = MappingProxyType({})
 
 
 def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: int) -> dict[str, Signature]:
