@@ -251,7 +251,8 @@ PATHS = [  # method, path, status code, part of the answer
     ("GET", "/v1/models/numbers:predict", 400, "Malformed request: GET /v1/models/numbers:predict"),
     ("PUT", "/v1/models/numbers:predict", 400, "Malformed request: PUT"),
     ("OPTIONS", "/v1/models/numbers:predict", 400, "Malformed request: OPTIONS"),
-    ("GET", "/v1", 400, "Malformed request: GET /v1"),
+    ("GET", "/v1", 404, ""),
+    ("GET", "/v1/", 400, "Malformed request: GET /v1/"),
     ("GET", "/v1/models/numbers/", 400, "Malformed request"),
     ("GET", "/v2/models/numbers", 404, ""),
     ("GET", "/v1/models/numbers", 200, "AVAILABLE"),
@@ -315,7 +316,7 @@ def test_predict_says_what_is_no_json(rest, body, message):
 
 
 def test_a_dtype_json_cannot_give_is_unimplemented(rest):
-    check_error(ask(rest, "predict", row([1.0], "echo_float16")), 501, "Conversion of JSON Value: 1.0 to type: half")
+    check_error(ask(rest, "predict", column([1.0], "echo_float16")), 501, "Conversion of JSON Value: 1.0 to type: half")
 
 
 def test_a_byte_order_mark_is_skipped(rest):
@@ -357,7 +358,7 @@ def test_paths(rest, method, path, status, part):
     response = rest.request(method, path, content=b'{"instances": [1.0]}' if method == "POST" else None)
     assert response.status_code == status, response.text
     assert part in response.text
-    if status >= 400 and path.lower().startswith("/v1"):
+    if status >= 400 and path.lower().startswith("/v1/"):
         assert part in response.json()["error"]
 
 

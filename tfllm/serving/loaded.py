@@ -98,6 +98,8 @@ def _read_facts(directory: Path) -> dict:
 
 
 def _first_line(error: Exception) -> str:
-    """What an op said, without the graph's stack trace behind it."""
+    """What an op said, without Python's heading and the graph's stack trace around it."""
     message = getattr(error, "message", None) or str(error)
-    return message.split("\n", 1)[0] if isinstance(error, tf.errors.OpError) else message
+    if not isinstance(error, tf.errors.OpError):
+        return message
+    return message.removeprefix("Graph execution error:").strip().split("\n", 1)[0]

@@ -38,6 +38,7 @@ _ASK = re.compile(
 _TELL = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE | re.ASCII
 )
+_METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 _LARGE = 64 * 1024  # bytes of a body that is not read or written in the event loop's own thread
 
 
@@ -59,11 +60,12 @@ def build_app(service: Service, token: str | None = None) -> Starlette:
     routes = [
         Route(metrics.PATH, rest.monitor, methods=["GET"]),
         Route("/v1/chat/completions", rest.chat, methods=["POST"]),
-        Route("/v1{path:path}", rest.answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]),
+        *(Route(f"/{v1}/{{path:path}}", rest.answer, methods=_METHODS) for v1 in ("v1", "V1")),
     ]
     if PAGE.is_dir():
         routes.append(Mount("/", WithHeaders(StaticFiles(directory=PAGE, html=True), PAGE_HEADERS)))
     app = Starlette(routes=routes)
+    app.router.redirect_slashes = False
     app.add_middleware(Guard, token=token)
     return app
 
