@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfllm import manifest
-from tfllm.checks import InputError
+from tfllm.checks import InputError, check_exists
 from tfllm.cli import options
 from tfllm.cli.startup import load_tensorflow, log
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tfllm.models.pretrained import Checkpoint, Folder
     from tfllm.tokenizers import Tokenizer
 
+_LONGEST_WRITTEN = 1_024  # tokens of prompt and text together: memory grows with the square
 _HUB, _KERAS_HUB = "hf:", "keras-hub:"
 _ROBERTA_SPECIAL_TOKENS = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
 
@@ -22,8 +23,8 @@ def import_checkpoint(
     source: Annotated[
         str,
         typer.Argument(
-            help="A directory of transformers, of sentence-transformers or of TensorFlow's BERT; hf:ORG/NAME; or "
-            "keras-hub:PRESET.",
+            help="A directory of transformers, of sentence-transformers or of TensorFlow's BERT; a .gguf file; a .bin "
+            "file of llama2.c; hf:ORG/NAME; or keras-hub:PRESET.",
             show_default=False,
         ),
     ],
@@ -31,6 +32,18 @@ def import_checkpoint(
     trust: Annotated[
         bool, typer.Option("--trust", help="Read tf_model.h5, of TFBertFor... and its kin: I know where it comes from.")
     ] = False,
+    tokenizer_file: Annotated[
+        Path | None,
+        typer.Option("--tokenizer", help="For a .bin file: the tokenizer of llama2.c.", show_default=False),
+    ] = None,
+    sequence_length: Annotated[
+        int | None,
+        typer.Option(
+            help="Where texts are cut, in tokens. Default: as the checkpoint says; of a model that writes, at most "
+            f"{_LONGEST_WRITTEN:,}, whatever it has positions for.",
+            show_default=False,
+        ),
+    ] = None,
     pairs: Annotated[
         bool, typer.Option("--pairs", help="The labels or the score are of two texts: does the one follow, say.")
     ] = False,
@@ -40,10 +53,20 @@ def import_checkpoint(
     manifest.check_free(out)
     load_tensorflow()
     from tfllm.evaluation import model_card
-    from tfllm.models import save_model, set_pairs
+    from tfllm.models import check_length, save_model, set_pairs
 
-    preset = source.startswith(_KERAS_HUB)
-    checkpoint, tokenizer, length = _read_preset(source) if preset else _read_folder(source, trust)
+    if source.startswith(_KERAS_HUB):
+        checkpoint, tokenizer, length = _read_preset(source)
+    elif Path(source).is_file():
+        checkpoint, tokenizer, length = _read_file(Path(source), tokenizer_file)
+    else:
+        checkpoint, tokenizer, length = _read_folder(source, trust)
+    if sequence_length is not None:
+        check_length(checkpoint.model, sequence_length)
+        length = sequence_length
+    elif checkpoint.writes and length > _LONGEST_WRITTEN:
+        log.info("texts are cut at %d of %d tokens; --sequence-length changes it", _LONGEST_WRITTEN, length)
+        length = _LONGEST_WRITTEN
     _check_vocabulary(checkpoint, tokenizer)
     if pairs:
         set_pairs(checkpoint.model)
@@ -76,6 +99,25 @@ def _read_folder(source: str, trust: bool) -> tuple["Checkpoint", "Tokenizer", i
         folder = pretrained.encoder_folder(folder)
         tokenizer = load_huggingface_tokenizer(folder.path, folder.root)
     return checkpoint, tokenizer, pretrained.read_length(folder, longest_text(checkpoint.model))
+
+
+def _read_file(file: Path, tokenizer_file: Path | None) -> tuple["Checkpoint", "Tokenizer", int]:
+    """The model and tokenizer of a GGUF file, or of two files of llama2.c; and how many tokens it has positions for."""
+    from tfllm.models import longest_text, pretrained
+    from tfllm.tokenizers.gguf import load_gguf_tokenizer
+    from tfllm.tokenizers.llama2c import load_llama2c_tokenizer
+
+    if file.suffix == ".gguf":
+        gguf = pretrained.open_gguf(file)
+        checkpoint, tokenizer = pretrained.load_gguf(gguf), load_gguf_tokenizer(gguf.values, str(file))
+    elif file.suffix == ".bin":
+        if tokenizer_file is None:
+            raise InputError("A .bin file of llama2.c holds no tokenizer: give its file by --tokenizer.")
+        check_exists(tokenizer_file)
+        checkpoint, tokenizer = pretrained.load_llama2c(file), load_llama2c_tokenizer(tokenizer_file)
+    else:
+        raise InputError(f"tfllm imports .gguf and .bin files, and directories. Received: {file}.")
+    return checkpoint, tokenizer, longest_text(checkpoint.model)
 
 
 def _read_word_pieces(folder: "Folder") -> "Tokenizer":

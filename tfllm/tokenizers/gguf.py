@@ -9,6 +9,7 @@ from tfllm.checks import InputError
 from tfllm.tokenizers.base import Tokenizer
 from tfllm.tokenizers.byte_bpe import ByteBpeTokenizer
 from tfllm.tokenizers.huggingface.files import check_tokens
+from tfllm.tokenizers.huggingface.prompts import add_chat_template
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
 from tfllm.tokenizers.sentencepiece_model import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, new_bpe_model
 
@@ -38,6 +39,8 @@ def load_gguf_tokenizer(values: dict[str, Any], where: str) -> Tokenizer:
         tokenizer = _pieces(values, tokens, special, where)
     else:
         raise InputError(f"{where}: tfllm reads the tokenizers gpt2 and llama of GGUF. Received: {kind!r:.100}.")
+    names = {f"{name}_token": _token(values, name, tokens, where) for name in ("bos", "eos", "unknown", "padding")}
+    add_chat_template(tokenizer, values.get("tokenizer.chat_template"), names)
     ends = [_token(values, name, tokens, where) for name in _MORE_ENDS]
     begin = values.get(f"{_PREFIX}add_bos_token", kind == "llama" or values.get(f"{_PREFIX}pre") == "llama-bpe")
     tokenizer.set_prompts(begin=begin is True, ends=[token for token in ends if token is not None])

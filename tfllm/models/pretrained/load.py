@@ -28,6 +28,7 @@ from tfllm.models.pretrained.sentences import read_modules
 from tfllm.models.pretrained.tensorflow_names import H5, open_h5, renamed
 from tfllm.models.pretrained.tensors import INDEX, SINGLE, Tensor, open_tensors
 from tfllm.models.pretrained.weights import encoder_shapes, tensor_names, to_keras
+from tfllm.models.recipe import read_recipe
 from tfllm.models.saving import rebuild
 
 ARCHITECTURES = {
@@ -45,6 +46,11 @@ class Checkpoint(NamedTuple):
     model: keras.Model
     class_name: str  # "BertForMaskedLM"
     left_out: dict[str, str]  # tensors -> the reason
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is a model that writes text."""
+        return read_recipe(self.model)["builder"] == "add_causal_lm_head"
 
 
 def load_checkpoint(folder: Folder, *, trust: bool = False) -> Checkpoint:

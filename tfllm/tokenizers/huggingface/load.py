@@ -12,6 +12,7 @@ from tfllm.checks import InputError
 from tfllm.tokenizers.base import Tokenizer
 from tfllm.tokenizers.huggingface import byte_pairs, pieces, word_pieces
 from tfllm.tokenizers.huggingface.files import DOCUMENT, SETTINGS, SPECIAL, Checkpoint, Files, need, shown
+from tfllm.tokenizers.huggingface.prompts import add_prompts
 
 _MODELS = {"WordPiece": word_pieces, "BPE": byte_pairs, "Unigram": pieces}  # of tokenizer.json
 # Other files, how they are read, and the classes that read them so.
@@ -45,8 +46,15 @@ def load_huggingface_tokenizer(directory: str | Path, root: str | Path | None = 
         raise InputError(f"{files.path / SETTINGS}: its tokenizer has code of its own (`auto_map`), which is not run.")
     checkpoint = Checkpoint(files, settings, [settings, files.read_json(SPECIAL) or {}])
     document = files.read_json(DOCUMENT)
-    if document is not None:
-        return _read_document(document, checkpoint)
+    tokenizer = _read_files(checkpoint) if document is None else _read_document(document, checkpoint)
+    if "sep" in tokenizer.special_tokens:
+        add_prompts(tokenizer, checkpoint)
+    return tokenizer
+
+
+def _read_files(checkpoint: Checkpoint) -> Tokenizer:
+    """The tokenizer of other files than `tokenizer.json`."""
+    files = checkpoint.files
     for name, (read, classes) in _FILES.items():
         if files.find(name) is not None:
             _check_class(checkpoint, name, classes)
