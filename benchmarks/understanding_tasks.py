@@ -55,7 +55,9 @@ TASKS = {
     "squad-xquad": UnderstandingTask("en", _QA, ("f1", "exact_match"), None),
     "stsb-zh": UnderstandingTask("zh", _STSB, ("spearman", "pearson"), 0.585),
     "ocnli": UnderstandingTask("zh", _PAIRS, ("accuracy",), 0.358),
-    "resume_ner": UnderstandingTask("zh", {"task": "tag", "epochs": 15}, ("f1", "accuracy"), 0.225),
+    "resume_ner": UnderstandingTask(
+        "zh", {"task": "tag", "epochs": 20, "learning_rate": 2e-3}, ("f1", "accuracy"), 0.225
+    ),
     "cmrc2018": UnderstandingTask("zh", {**_QA, "on_bad_rows": "skip"}, ("f1", "exact_match"), None),
 }
 
