@@ -12,6 +12,7 @@ import numpy as np
 from starlette.responses import Response, StreamingResponse
 
 from tfllm.checks import InputError
+from tfllm.messages import message_fault
 from tfllm.serving import streaming
 from tfllm.serving.errors import ServingError, invalid
 from tfllm.serving.json_tensors import check_rows, check_text
@@ -55,7 +56,9 @@ async def complete(service: Service, body: dict) -> Response:
     begun = await anext(chunks)
     if body.get("stream"):
         return StreamingResponse(
-            _events(begun, chunks), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+            _events(_head(body, "chat.completion.chunk"), begun, chunks),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-cache"},
         )
     text, written = begun.text, begun.written
     answer = {
@@ -99,10 +102,7 @@ async def _chunks(service: Service, body: dict) -> AsyncIterator[streaming.Piece
             yield piece
 
 
-async def _events(begun: streaming.Piece, chunks: AsyncIterator[streaming.Piece]) -> AsyncIterator[bytes]:
-    head = _head({"model": ""}, "chat.completion.chunk")
-    del head["model"]
-
+async def _events(head: dict, begun: streaming.Piece, chunks: AsyncIterator[streaming.Piece]) -> AsyncIterator[bytes]:
     def event(delta: dict, reason: str | None = None) -> bytes:
         return streaming.event_of({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
 
@@ -126,19 +126,22 @@ def _read_messages(service: Service, messages: object) -> dict[str, np.ndarray]:
     if not isinstance(messages, list) or not messages:
         raise invalid("`messages` must be a list of messages, at least one.")
     check_rows(len(messages), service.limits)
-    roles, contents = [], []
-    for place, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str) or not message["role"]:
-            raise invalid(f"`messages[{place}]` must be an object with `role` and `content`.")
-        content = message.get("content")
-        if isinstance(content, list):
-            content = "".join(_read_part(part, place) for part in content)
-        if not isinstance(content, str):
-            raise invalid(f"`messages[{place}].content` must be a string.")
-        roles.append(message["role"].encode())
-        contents.append(content.encode())
-        check_text(roles[-1] + contents[-1], service.limits)
-    return {"roles": np.array([roles], object), "contents": np.array([contents], object)}
+    plain = [_with_text(message, place) for place, message in enumerate(messages)]
+    if fault := message_fault(plain):
+        raise invalid(f"`messages`: {fault}.")
+    for message in plain:
+        check_text(message["content"].encode(), service.limits)
+    return {
+        name: np.array([[message[key].encode() for message in plain]], object)
+        for name, key in (("roles", "role"), ("contents", "content"))
+    }
+
+
+def _with_text(message: object, place: int) -> object:
+    """A message whose content, if it is a list of parts, is their text."""
+    if isinstance(message, dict) and isinstance(message.get("content"), list):
+        return {**message, "content": "".join(_read_part(part, place) for part in message["content"])}
+    return message
 
 
 def _read_part(part: object, place: int) -> str:

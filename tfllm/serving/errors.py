@@ -26,16 +26,19 @@ HTTP_STATUS = {
     "UNAUTHENTICATED": 401,
 }
 
+_LONGEST = 1000  # characters of a message: what arrived may stand in it, and gRPC sends it as a header
+
 
 class ServingError(InputError):
     """An answer that is an error.
 
     Attributes:
         code: the name of a gRPC status code, "INVALID_ARGUMENT" say.
-        message: what is wrong.
+        message: what is wrong, cut if it is long.
     """
 
     def __init__(self, code: str, message: str):
+        message = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
         super().__init__(message)
         self.code, self.message = code, message
 

@@ -111,7 +111,8 @@ def is_base64(value: object) -> bool:
 
 def decode_base64(value: dict) -> bytes:
     """The bytes of `{"b64": "..."}`; with or without padding, in either alphabet."""
-    text = value[_BASE64].rstrip("=").replace("-", "+").replace("_", "/")
+    text = value[_BASE64].replace("-", "+").replace("_", "/")
+    text = text.removesuffix("=").removesuffix("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):

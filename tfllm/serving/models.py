@@ -83,7 +83,8 @@ class Models:
         self.first_look = threading.Event()  # set when everything found at first is loaded, or has failed
 
     def start(self) -> None:
-        """Begin to look and load, in a thread."""
+        """Find out what should be served, then load it in a thread: from now on requests for it get UNAVAILABLE."""
+        self._plan()
         self._thread.start()
 
     def stop(self) -> None:
@@ -103,25 +104,25 @@ class Models:
     def look(self) -> None:
         """Find out what should be served; load and unload what it takes."""
         with self._looking:
-            self._look()
+            for name, wanted in self._plan().items():
+                for number in sorted(wanted, reverse=True):
+                    version = self._versions[name][number]
+                    if version.state == START and not self._stopping:
+                        self._bring_up(version)
+                self._retire(name, wanted)
 
-    def _look(self) -> None:
+    def _plan(self) -> dict[str, set[int]]:
+        """The versions that should be served, of each model there is or was; new ones are noted."""
         configs = {config.name: config for config in self._find()}
         with self._lock:
             self._configs = configs
             for name in configs:
                 self._versions.setdefault(name, {})
-            names = list(self._versions)
-            wanted = {name: configs[name].wanted() if name in configs else set() for name in names}
-            for name in names:
+            wanted = {name: configs[name].wanted() if name in configs else set() for name in self._versions}
+            for name in wanted:
                 for number in wanted[name]:
                     self._note(name, number)
-        for name in names:
-            for number in sorted(wanted[name], reverse=True):
-                version = self._versions[name][number]
-                if version.state == START and not self._stopping:
-                    self._bring_up(version)
-            self._retire(name, wanted[name])
+        return wanted
 
     @contextlib.contextmanager
     def acquire(self, spec: ModelSpec) -> Iterator[Version]:

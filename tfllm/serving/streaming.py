@@ -23,7 +23,8 @@ from tfllm.serving.spec import ModelSpec
 from tfllm.writing import RowSettings, Rules, read_settings
 
 _FIRST = 4  # tokens before the first piece
-_MARKERS = 16  # tokens that a message may have beside its content, more than any chat format needs
+_MARKERS = 16  # tokens that a message may have beside its role and content
+_SYSTEM = 128  # tokens of what a chat format may say before the first message
 _REPLACEMENT = "\ufffd"  # at the end of a text: a character that is not whole yet
 _DTYPES = RowSettings(np.int32, np.float32, np.int32, np.float32, np.int32)
 
@@ -172,7 +173,8 @@ async def _keeps_prompt(service: Service, version: Version, texts: Mapping[str, 
     found = await service.predict(version, signature, {"text": parts}, ("num_tokens",))
     counts = found["num_tokens"]
     room = min(max(length - tokens, length // 2), length - 1)
-    return bool((counts < length).all() and counts.sum() + _MARKERS * (len(parts) - 1) <= room)
+    beside = 0 if "text" in texts else _SYSTEM + _MARKERS * len(parts)
+    return bool((counts < length).all() and counts.sum() + beside <= room)
 
 
 def _stored(version: Version) -> dict:

@@ -1,0 +1,86 @@
+"""`Client`: the same calls over REST and gRPC give the same answers."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tfllm.checks import InputError
+from tfllm.serving import Client, ServingError
+
+
+@pytest.fixture(scope="module", params=["rest", "grpc"])
+def client(request, server):
+    with Client(server.url if request.param == "rest" else f"grpc://{server.grpc}") as found:
+        yield found
+
+
+def test_predict(client):
+    assert client.predict("numbers", [1.0, 2.0]) == {"y": [3.5, 4.0]}
+    assert client.predict("numbers", {"x": [0.2]}, version=1) == {"y": [2.1]}
+    assert client.predict("numbers", [1.0], label="old") == {"y": [2.5]}
+    assert client.predict("numbers", {"a": [1.5], "b": [2]}, signature_name="two") == {"b": [2], "sum": [3.5]}
+    assert client.predict("numbers", ["ÄB"], signature_name="text") == {"lower": ["Äb"], "size": [3]}
+    assert client.predict("numbers", [b"\xff"], signature_name="image") == {"image_bytes": [b"\xff"]}
+    assert client.predict("numbers", [[1, 2]], signature_name="matrix") == {"double": [[2.0, 4.0]], "sum": [3.0]}
+    assert client.predict("numbers", [2**40], signature_name="echo_int64") == {"v": [2**40]}
+
+
+def test_classify_and_regress(client):
+    expected = [[("small", 0.75), ("large", 0.25)]]
+    assert client.classify("numbers", [{"x": 0.25}], signature_name="classify") == expected
+    assert client.regress("numbers", [{"x": 1.0}, {"x": [3.0]}], signature_name="regress", version=1) == [2.5, 3.5]
+
+
+def test_status_and_metadata(client):
+    ready = {"state": "AVAILABLE", "error_code": "OK", "error_message": ""}
+    assert client.status("numbers") == [{"version": 2, **ready}, {"version": 1, **ready}]
+    assert client.status("numbers", label="old") == [{"version": 1, **ready}]
+    found = client.metadata("numbers", version=1)
+    assert found["version"] == 1
+    assert found["signatures"]["matrix"] == {
+        "inputs": {"m": {"dtype": "float32", "shape": [-1, 2]}},
+        "outputs": {"double": {"dtype": "float32", "shape": [-1, 2]}, "sum": {"dtype": "float32", "shape": [-1]}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("ask", "code", "message"),
+    [
+        (lambda client: client.predict("nothing", [1.0]), "NOT_FOUND", "Servable not found"),
+        (lambda client: client.predict("numbers", [1.0], version=7), "NOT_FOUND", "Servable not found"),
+        (lambda client: client.predict("numbers", [1.0], label="none"), "INVALID_ARGUMENT", "Unrecognized"),
+        (lambda client: client.predict("numbers", [1.0], signature_name="no"), "INVALID_ARGUMENT", "no signature 'no'"),
+        (lambda client: client.predict("numbers", [-1.0], signature_name="checked"), "INVALID_ARGUMENT", "negative"),
+        (lambda client: client.classify("numbers", []), "INVALID_ARGUMENT", "empty"),
+        (lambda client: client.status("nothing"), "NOT_FOUND", "Could not find any versions"),
+    ],
+)
+def test_errors_have_a_code_and_a_message(client, ask, code, message):
+    with pytest.raises(ServingError) as error:
+        ask(client)
+    assert error.value.code == code
+    assert message in error.value.message
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "grpc://127.0.0.1:9"])
+def test_a_server_that_is_not_there_is_unavailable(url):
+    with Client(url, timeout_seconds=5) as client, pytest.raises(ServingError, match="does not answer") as error:
+        client.status("numbers")
+    assert error.value.code == "UNAVAILABLE"
+
+
+def test_an_url_and_inputs_that_mean_nothing_are_said(server):
+    with pytest.raises(InputError, match="begins with http://"):
+        Client("localhost:8501")
+    with Client(server.url) as client, pytest.raises(InputError, match="give each by its name: a, b"):
+        client.predict("numbers", [1.0], signature_name="two")
+
+
+def test_rest_needs_no_tensorflow(server):
+    program = (
+        "import sys; from tfllm.serving import Client\n"
+        f"print(Client({server.url!r}).predict('numbers', [1.0]), 'tensorflow' in sys.modules, 'numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{'y': [3.5]} False False"

@@ -1,0 +1,162 @@
+"""Versions come, fail, swap and go while requests go on; what listens, who may ask, how it stops."""
+
+import concurrent.futures
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import psutil
+import pytest
+
+
+@pytest.fixture
+def base_path(saved_models, tmp_path):
+    """A base path of its own with numbers/1."""
+    shutil.copytree(saved_models / "numbers" / "1", tmp_path / "numbers" / "1")
+    return tmp_path
+
+
+def states(client, name="numbers") -> dict:
+    found = client.get(f"/v1/models/{name}").json()
+    return {int(one["version"]): one["state"] for one in found.get("model_version_status", [])}
+
+
+def until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+
+
+def put(source, target):
+    """Write a version as an export does: elsewhere, renamed last."""
+    beside = target.with_name(f".{target.name}.unfinished")
+    shutil.copytree(source, beside)
+    beside.rename(target)
+
+
+def test_versions_come_fail_swap_and_go(base_path, saved_models, start_server, logged):
+    server = start_server(base_path, "--trust", "--poll", "0.1")
+    logged(server, "numbers version 1 is served")
+    second = saved_models / "numbers" / "2"
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        ask = lambda: client.post("/v1/models/numbers:predict", json={"instances": [1.0]})  # noqa: E731
+        assert ask().json() == {"predictions": [2.5]}
+
+        broken = base_path / "numbers" / "2"  # fails to load: the old one goes on
+        broken.mkdir()
+        (broken / "saved_model.pb").write_bytes(b"not a graph")
+        until(lambda: states(client).get(2) == "END")
+        status = client.get("/v1/models/numbers/versions/2").json()["model_version_status"][0]["status"]
+        assert status["error_code"] == "UNKNOWN" and "cannot be loaded" in status["error_message"]
+        assert states(client)[1] == "AVAILABLE" and ask().json() == {"predictions": [2.5]}
+        assert client.post("/v1/models/numbers/versions/2:predict", json={"instances": [1.0]}).status_code == 404
+
+        shutil.rmtree(broken)  # written anew, it is loaded, and the old one leaves
+        put(second, base_path / "numbers" / "2")
+        until(lambda: states(client) == {1: "END", 2: "AVAILABLE"})
+        assert ask().json() == {"predictions": [3.5]}
+        assert client.post("/v1/models/numbers/versions/1:predict", json={"instances": [1.0]}).status_code == 404
+
+        (base_path / "more").mkdir()
+        put(saved_models / "words" / "3", base_path / "more" / "3")
+        until(lambda: states(client, "more") == {3: "AVAILABLE"})
+        shutil.rmtree(base_path / "numbers")  # taken away, it goes
+        until(lambda: states(client) == {1: "END", 2: "END"})
+        assert ask().status_code == 404
+        assert [one["id"] for one in client.get("/v1/models").json()["data"]] == ["more"]
+    assert server.stop() == 0
+
+
+def test_a_foreign_savedmodel_needs_trust(base_path, start_server, logged):
+    server = start_server(base_path)
+    logged(server, "numbers version 1 is not served")
+    assert "--trust runs it all the same" in "".join(server.log)
+    assert httpx.post(f"{server.url}/v1/models/numbers:predict", json={"instances": [1.0]}).status_code == 404
+    assert server.stop() == 0
+
+
+def test_sigterm_gives_every_answer_that_has_begun(base_path, start_server, logged):
+    server = start_server(base_path, "--trust")
+    logged(server, "numbers version 1 is served")
+
+    together = threading.Barrier(21)
+
+    def ask(_):
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            client.get("/v1/models/numbers")
+            together.wait(60)
+            return client.post("/v1/models/numbers:predict", json={"inputs": [1500], "signature_name": "slow"})
+
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(ask, number) for number in range(20)]
+        together.wait(60)
+        time.sleep(0.5)
+        assert not any(future.done() for future in waiting)
+        server.process.send_signal(signal.SIGTERM)
+        answers = [future.result() for future in waiting]
+    assert [answer.status_code for answer in answers] == [200] * 20
+    assert all(answer.json()["outputs"] == {"n": [1500], "version": [1]} for answer in answers)
+    assert server.process.wait(30) == 0
+
+
+def test_the_server_has_no_keras_and_answers_soon(base_path, start_server, logged):
+    server = start_server(base_path, "--trust")
+    logged(server, "numbers version 1 is served")
+    process = psutil.Process(server.process.pid)
+    assert sum(process.cpu_times()[:2]) < 16  # seconds of two cores, start to first model
+    assert not [one.path for one in process.memory_maps() if "/keras/" in one.path or "/keras_hub/" in one.path]
+    assert server.stop() == 0
+
+
+def test_a_token_is_asked_for(base_path, start_server, logged, tmp_path):
+    token = "a-token-of-32-characters-0123456"
+    (tmp_path / "token").write_text(token + "\n")
+    server = start_server(base_path, "--trust", "--host", "0.0.0.0", "--token-file", str(tmp_path / "token"))
+    logged(server, "numbers version 1 is served")
+    url = server.url.replace("0.0.0.0", "127.0.0.1") + "/v1/models/numbers"
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert httpx.get(url.replace("/v1", "/V1")).status_code == 401
+    assert httpx.get(url.split("/v1")[0] + "/monitoring/prometheus/metrics").status_code == 401
+    right = {"Authorization": f"Bearer {token}"}
+    assert httpx.get(url, headers={**right, "Host": "example.com"}).status_code == 200
+
+    from tfllm.serving import Client, ServingError
+
+    with Client(server.url.replace("0.0.0.0", "127.0.0.1"), token=token) as client:
+        assert client.predict("numbers", [1.0]) == {"y": [2.5]}
+    grpc = "grpc://" + server.grpc.replace("0.0.0.0", "127.0.0.1")
+    with Client(grpc, token=token) as client:
+        assert client.predict("numbers", [1.0]) == {"y": [2.5]}
+    with Client(grpc) as client, pytest.raises(ServingError, match="Send the token") as error:
+        client.status("numbers")
+    assert error.value.code == "UNAUTHENTICATED"
+    assert server.stop() == 0
+
+
+def test_without_a_token_only_this_machines_names_are_answered(rest):
+    assert rest.get("/v1/models/numbers", headers={"Host": "evil.example"}).status_code == 403
+    assert rest.get("/v1/models/numbers", headers={"Host": "localhost:1"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--host", "0.0.0.0"], "needs --token-file"),
+        (["--token-file", "/dev/null"], "a token needs at least 16"),
+        (["--versions", "newest"], "--versions must be latest, all, a number"),
+        (["--max-batch-size", "0"], "`max-batch-size` must be at least 1"),
+        (["--model-config", "/dev/null/x"], "no such file"),
+        (["--model-config", "pyproject.toml"], "not a ModelServerConfig"),
+    ],
+)
+def test_options_that_mean_nothing_are_said(saved_models, options, message):
+    command = [sys.executable, "-m", "tfllm", "serve", str(saved_models), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert message in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr

@@ -1,0 +1,152 @@
+"""Texts piece by piece, and OpenAI's chat API."""
+
+import json
+
+import pytest
+
+from tfllm.serving import Client, ServingError
+
+
+def events(response) -> list:
+    found = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    assert found[-1] == "[DONE]"
+    return [json.loads(one) for one in found[:-1]]
+
+
+def stream(rest, **inputs):
+    return rest.post("/v1/models/words:stream", json={"inputs": inputs})
+
+
+def test_the_pieces_are_the_text(rest):
+    response = stream(rest, text="Go", max_new_tokens=10)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    found = events(response)
+    assert [one["text"] for one in found] == [" w0 w1 w2 w3", " w4 w5 w6 w7", " w8 w9"]
+    assert found[-1]["done"] and found[-1]["finish_reason"] == "length" and found[-1]["num_tokens"] == 10
+    assert found[-1]["whole"] == "".join(one["text"] for one in found)
+
+
+def test_a_text_that_ends_by_itself_is_asked_for_no_further(rest):
+    found = events(stream(rest, text="Go", max_new_tokens=1000))
+    assert found[-1]["finish_reason"] == "stop" and found[-1]["num_tokens"] == 20
+
+
+def test_drawn_words_are_those_of_the_whole(rest, server):
+    settings = {"max_new_tokens": 15, "temperature": 1.0, "seed": 7}
+    found = events(stream(rest, text="Go", **settings))
+    assert len(found) == 3
+    whole = {name: [value] for name, value in {"text": "Go", "top_k": 0, "top_p": 1.0, **settings}.items()}
+    with Client(server.url) as client:
+        answer = client.predict("words", whole, signature_name="generate")
+        assert "".join(one["text"] for one in found) == answer["text"][0]
+        assert list(client.stream("words", "Go", **settings)) == [one["text"] for one in found]
+
+
+def test_where_the_prompt_may_be_cut_the_text_comes_at_once(rest):
+    assert len(events(stream(rest, text="x" * 150, max_new_tokens=15))) == 3
+    assert len(events(stream(rest, text="x" * 190, max_new_tokens=15))) == 1
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "Give `inputs`: an object with `text`"),
+        ({"text": 3}, "Give `inputs`: an object with `text`"),
+        ({"text": "a", "beams": 3}, "`beams` is no setting of a request"),
+        ({"text": "a", "max_new_tokens": "3"}, "`max_new_tokens` must be an integer"),
+        ({"text": "a", "max_new_tokens": True}, "`max_new_tokens` must be an integer"),
+        ({"text": "a", "max_new_tokens": -1}, "must be a number of at least 0"),
+        ({"text": "a", "temperature": float("nan")}, "must be a number of at least 0"),
+        ({"text": "a", "top_p": 0}, "must be above 0 and at most 1"),
+    ],
+)
+def test_settings_that_mean_nothing_are_said(rest, inputs, message):
+    content = json.dumps({"inputs": inputs})
+    response = rest.post("/v1/models/words:stream", content=content)
+    assert response.status_code == 400, response.text
+    assert message in response.json()["error"]
+
+
+def test_only_writers_stream(rest, server):
+    response = rest.post("/v1/models/numbers:stream", json={"inputs": {"text": "a"}})
+    assert response.status_code == 400 and "does not write text" in response.json()["error"]
+    with Client(server.url) as client, pytest.raises(ServingError, match="does not write text"):
+        list(client.stream("numbers", "a"))
+
+
+def chat(rest, *messages, **more):
+    roles = ("user", "assistant", "user")
+    asked = [{"role": role, "content": message} for role, message in zip(roles, messages, strict=False)]
+    return rest.post("/v1/chat/completions", json={"model": "words", "messages": asked, **more})
+
+
+def test_chat_answers_the_last_message(rest):
+    found = chat(rest, "Hello", "Good day", "Well", max_tokens=3).json()
+    assert found["object"] == "chat.completion" and found["model"] == "words" and found["id"].startswith("chatcmpl-")
+    choice = {"role": "assistant", "content": "Well w0 w1 w2"}
+    assert found["choices"] == [{"index": 0, "message": choice, "finish_reason": "length"}]
+    assert found["usage"] == {"completion_tokens": 3}
+
+
+def test_chat_streams_the_same(rest):
+    found = events(chat(rest, "Well", max_tokens=9, stream=True))
+    assert all(one["object"] == "chat.completion.chunk" for one in found)
+    assert len({one["id"] for one in found}) == 1 and {one["model"] for one in found} == {"words"}
+    deltas = [one["choices"][0] for one in found]
+    assert deltas[0]["delta"] == {"role": "assistant", "content": ""}
+    assert "".join(one["delta"].get("content", "") for one in deltas) == "Well w0 w1 w2 w3 w4 w5 w6 w7 w8"
+    assert [one["finish_reason"] for one in deltas] == [None] * (len(deltas) - 1) + ["length"]
+    assert len(deltas) > 4
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_stop_string_ends_the_answer_and_is_never_shown(rest, streamed):
+    response = chat(rest, "Well", max_tokens=12, stop=" w5", stream=streamed)
+    if streamed:
+        deltas = [one["choices"][0] for one in events(response)]
+        text, reason = "".join(one["delta"].get("content", "") for one in deltas), deltas[-1]["finish_reason"]
+    else:
+        choice = response.json()["choices"][0]
+        text, reason = choice["message"]["content"], choice["finish_reason"]
+    assert (text, reason) == ("Well w0 w1 w2 w3 w4", "stop")
+
+
+def test_parts_of_text_are_a_message(rest):
+    parts = [{"type": "text", "text": "He"}, {"type": "text", "text": "llo"}]
+    assert chat(rest, parts, max_tokens=1).json()["choices"][0]["message"]["content"] == "Hello w0"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({}, 400, "`model` must be the name of a model"),
+        ({"model": "words"}, 400, "`messages` must be a list"),
+        ({"model": "words", "messages": [{}]}, 400, "`messages`: message 1 must be"),
+        ({"model": "words", "messages": [{"role": "user"}]}, 400, "with a text as content"),
+        ({"model": "words", "messages": [{"role": "user", "content": [{"type": "image"}]}]}, 400, "only parts of type"),
+        ({"n": 2}, 400, "`n` is not supported"),
+        ({"tools": [{}]}, 400, "`tools` is not supported"),
+        ({"temperature": "hot"}, 400, "`temperature` must be a number"),
+        ({"stop": 3}, 400, "`stop` must be a string"),
+        ({"stream": "yes"}, 400, "`stream` must be true or false"),
+        ({"model": "nothing"}, 404, "Servable not found"),
+        ({"model": "numbers"}, 400, "does not chat"),
+    ],
+)
+def test_chat_says_what_does_not_fit(rest, body, status, message):
+    usual = {"model": "words", "messages": [{"role": "user", "content": "a"}]}
+    whole = body if body in ({}, {"model": "words"}) or "messages" in body else {**usual, **body}
+    response = rest.post("/v1/chat/completions", json=whole)
+    assert response.status_code == status, response.text
+    assert message in response.json()["error"]["message"]
+    assert response.json()["error"]["type"]
+
+
+def test_all_models_are_listed(rest):
+    found = rest.get("/v1/models").json()
+    assert found["object"] == "list"
+    numbers, words = found["data"]
+    assert (numbers["id"], numbers["version"], numbers["chats"], numbers["streams"]) == ("numbers", 2, False, False)
+    assert (words["id"], words["task"], words["chats"], words["streams"]) == ("words", "generation", True, True)
+    assert words["inputs"] == ["text"]
+    assert numbers["signatures"]["two"] == {"inputs": ["a", "b"], "outputs": ["b", "sum"]}

@@ -1,0 +1,87 @@
+"""A model at a server, TF Serving's or `tfllm serve`, with the interface of `tfllm.export.Predictor`."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfllm.checks import InputError
+
+_BATCH_SIZE = 32
+_ORDER = ("question", "context", "text", "text_pair", "choices")  # in which people are asked; a server keeps none
+
+
+class RemotePredictor:
+    """Asks a server.
+
+    Args:
+        url: `http://HOST:8501` or `grpc://HOST:8500`.
+        name: of the model there.
+
+    Attributes:
+        task, inputs: as of `Predictor`; the task is told by the outputs.
+    """
+
+    def __init__(self, url: str, name: str):
+        from tfllm.serving import Client
+
+        self._client, self._name = Client(url), name
+        signatures = self._client.metadata(name)["signatures"]
+        if "serving_default" not in signatures:
+            raise InputError(f"{name} has no signature serving_default: {', '.join(signatures)}.")
+        signature = signatures["serving_default"]
+        self.task = _task_of(name, set(signature["outputs"]))
+        self._ranks = {one: len(kind["shape"]) for one, kind in signature["inputs"].items()}
+        self.inputs = sorted(self._ranks, key=lambda one: _ORDER.index(one) if one in _ORDER else len(_ORDER))
+
+    def predict(self, **columns: Sequence) -> list[dict]:
+        """A dict for each row; see `Predictor.predict`."""
+        from tfllm.inference.tasks import to_rows
+
+        columns = {name: _lists(columns[name]) if self._ranks[name] == 2 else list(columns[name]) for name in columns}
+        rows = []
+        for start in range(0, len(columns[self.inputs[0]]), _BATCH_SIZE):
+            batch = {name: columns[name][start : start + _BATCH_SIZE] for name in self.inputs}
+            outputs = self._client.predict(self._name, {name: _filled(column) for name, column in batch.items()})
+            rows += to_rows(self.task, batch, {name: _array(column) for name, column in outputs.items()})
+        return rows
+
+
+def _task_of(name: str, outputs: set[str]) -> str:
+    """The task whose outputs a model has, the one that has most of them."""
+    from tfllm.inference.tasks import TASKS, module_of
+
+    fitting = [task for task in dict.fromkeys(TASKS.values()) if outputs >= set(module_of(task).OUTPUTS)]
+    if not fitting:
+        raise InputError(f"{name} is no model of tfllm: its serving_default gives {', '.join(sorted(outputs))}.")
+    return max(fitting, key=lambda task: len(module_of(task).OUTPUTS))
+
+
+def _lists(column: Sequence) -> list[list[str]]:
+    """A list of strings for each row; a text is read as JSON."""
+    lists = []
+    for value in column:
+        try:
+            found = json.loads(value) if isinstance(value, str) else value
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, list) or not found or not all(isinstance(one, str) for one in found):
+            raise InputError(f"Give a list of strings for each row, in a text written as JSON. Received: {value!r}.")
+        lists.append(found)
+    return lists
+
+
+def _filled(column: list) -> list:
+    """Lists of one length, the shorter ones filled up with ""; half a surrogate pair becomes "?"."""
+    if column and isinstance(column[0], list):
+        longest = max(map(len, column))
+        return [_filled(row) + [""] * (longest - len(row)) for row in column]
+    return [text.encode("utf-8", "replace").decode() for text in column]
+
+
+def _array(column: list) -> np.ndarray:
+    """The array a SavedModel would have given."""
+    array = np.array(column)
+    if array.dtype.kind == "U":
+        return np.vectorize(str.encode, otypes=[object])(array) if array.size else array.astype(object)
+    return array
