@@ -22,6 +22,8 @@ KIND = "huggingface"
 _PIPELINES = {  # how the name of a class ends -> `pipeline_tag` of the Hub, and the class that loads it
     "Model": ("feature-extraction", "AutoModel"),
     "ForMaskedLM": ("fill-mask", "AutoModelForMaskedLM"),
+    "LMHeadModel": ("text-generation", "AutoModelForCausalLM"),
+    "ForCausalLM": ("text-generation", "AutoModelForCausalLM"),
     "ForSequenceClassification": ("text-classification", "AutoModelForSequenceClassification"),
     "ForTokenClassification": ("token-classification", "AutoModelForTokenClassification"),
     "ForQuestionAnswering": ("question-answering", "AutoModelForQuestionAnswering"),
@@ -41,7 +43,8 @@ def export_huggingface(
 
     Args:
         model: what a tfllm builder returned: an encoder, or one with a head for masked tokens, texts (pooling "cls"),
-            tokens, answers or vectors. The encoder must normalise after each part (post-norm).
+            tokens, answers or vectors, which must normalise after each part (post-norm); or a model that writes, built
+            as GPT-2 or Llama is.
         tokenizer: the one the model was trained with.
         directory: where; it must not exist.
         sequence_length: where texts are cut, in tokens. None: as long as the model has positions.
@@ -63,11 +66,24 @@ def export_huggingface(
         save_file(description.tensors, beside / "model.safetensors", metadata={"format": "pt"})
         _write_json(beside / "config.json", config)
         shutil.copymode(beside / "config.json", beside / "model.safetensors")  # which is its owner's alone
-        write_huggingface_tokenizer(tokenizer, beside, segments=config.get("type_vocab_size", 1) > 1)
+        segments, writes = config.get("type_vocab_size", 1) > 1, read_recipe(model)["builder"] == "add_causal_lm_head"
+        write_huggingface_tokenizer(tokenizer, beside, segments=segments, writes=writes)
+        if writes:
+            _write_json(beside / "generation_config.json", _generation(tokenizer))
         _set_length(beside / "tokenizer_config.json", length)
         _write_sentences(beside, read_recipe(model), config, length)
         (beside / manifest.CARD).write_text(_card(Path(directory).name, description, card), "utf-8")
     return description.left_out
+
+
+def _generation(tokenizer: Tokenizer) -> dict:
+    """How a text begins and ends where `generate` of transformers writes it."""
+    return {
+        "bos_token_id": tokenizer.cls_id,
+        "eos_token_id": tokenizer.end_ids,
+        "pad_token_id": tokenizer.pad_id,
+        "do_sample": False,
+    }
 
 
 def _check_vocabulary(description: Description, tokenizer: Tokenizer) -> None:

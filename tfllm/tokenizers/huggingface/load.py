@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tfllm.checks import InputError
 from tfllm.tokenizers.base import Tokenizer
-from tfllm.tokenizers.huggingface import byte_pairs, pieces, word_pieces
+from tfllm.tokenizers.huggingface import byte_pairs, llama_pieces, pieces, word_pieces
 from tfllm.tokenizers.huggingface.files import DOCUMENT, SETTINGS, SPECIAL, Checkpoint, Files, need, shown
 from tfllm.tokenizers.huggingface.prompts import add_prompts
 
@@ -21,6 +21,7 @@ _FILES = {
     "vocab.json": (byte_pairs.read_files, ("Roberta", "GPT2", "Longformer", "Bart")),
     "sentencepiece.bpe.model": (pieces.read_xlm_roberta, ("XLMRoberta",)),
     "spiece.model": (pieces.read_albert, ("Albert",)),
+    llama_pieces.FILE: (llama_pieces.read_files, ("Llama",)),
 }
 
 
@@ -28,7 +29,7 @@ def load_huggingface_tokenizer(directory: str | Path, root: str | Path | None = 
     """The tokenizer of a directory that the Hugging Face libraries wrote.
 
     Args:
-        directory: with WordPiece as BERT has it, byte-level BPE as GPT-2 has it, or a unigram SentencePiece model.
+        directory: with WordPiece as BERT has it, byte-level BPE as GPT-2 has it, or SentencePiece.
         root: links may lead anywhere within it, and no further; None = `directory`.
 
     Returns:
@@ -70,7 +71,8 @@ def _read_document(document: dict, checkpoint: Checkpoint) -> Tokenizer:
     kind = model.get("type") or guess
     if not isinstance(kind, str) or kind not in _MODELS:
         raise InputError(f"{where}: its model must be one of {', '.join(_MODELS)}. Received: {shown(repr(kind))}.")
-    return _MODELS[kind].read_document(document, checkpoint, where)
+    reader = llama_pieces if kind == "BPE" and model.get("byte_fallback") is True else _MODELS[kind]
+    return reader.read_document(document, checkpoint, where)
 
 
 def _check_class(checkpoint: Checkpoint, name: str, classes: tuple[str, ...]) -> None:

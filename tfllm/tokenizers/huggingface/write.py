@@ -11,13 +11,18 @@ from pathlib import Path
 from tfllm.checks import InputError
 from tfllm.tokenizers.base import Tokenizer
 from tfllm.tokenizers.byte_bpe import ByteBpeTokenizer
+from tfllm.tokenizers.chat import ChatTemplate
+from tfllm.tokenizers.huggingface import llama_pieces
+from tfllm.tokenizers.huggingface.byte_pairs import EXPRESSIONS
 from tfllm.tokenizers.huggingface.files import DOCUMENT, SETTINGS, SPECIAL
 from tfllm.tokenizers.sentencepiece import SPACE, SentencePieceTokenizer
-from tfllm.tokenizers.sentencepiece_model import CONTROL, UNIGRAM, UNUSED, parse_model
+from tfllm.tokenizers.sentencepiece_model import BPE, CONTROL, UNIGRAM, UNUSED, parse_model
 from tfllm.tokenizers.wordpiece import MAX_BYTES_PER_WORD, WordPieceTokenizer
 
 
-def write_huggingface_tokenizer(tokenizer: Tokenizer, directory: str | Path, *, segments: bool = True) -> None:
+def write_huggingface_tokenizer(
+    tokenizer: Tokenizer, directory: str | Path, *, segments: bool = True, writes: bool = False
+) -> None:
     """Write the files of a tokenizer into a directory.
 
     Text gets the ids it has here, except that a typed special token becomes one, and what docs/tokenizers.md lists.
@@ -26,13 +31,15 @@ def write_huggingface_tokenizer(tokenizer: Tokenizer, directory: str | Path, *, 
         tokenizer: of any kind.
         directory: it must exist.
         segments: the model takes segment ids (`token_type_ids`), where the tokenizer tells segments apart.
+        writes: it is for a model that writes: a text begins as prompts do, and ends with nothing.
 
     Raises:
-        InputError: for a SentencePiece model of type "bpe", or with unused pieces: `tokenizer.json` has no such.
+        InputError: for a SentencePiece model with unused pieces, or one of type "bpe" that changes spaces:
+            `tokenizer.json` has no such.
     """
     directory = Path(directory)
     document = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": _added(tokenizer)}
-    document |= _parts(tokenizer) | {"post_processor": _wrapping(tokenizer)}
+    document |= _parts(tokenizer) | {"post_processor": _beginning(tokenizer) if writes else _wrapping(tokenizer)}
     tokenizer.write_files(directory)
     _write_json(directory / DOCUMENT, document)
     names = {f"{name}_token": token for name, token in tokenizer.special_tokens.items()}
@@ -45,6 +52,8 @@ def write_huggingface_tokenizer(tokenizer: Tokenizer, directory: str | Path, *, 
     _write_json(directory / SPECIAL, names)
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    if tokenizer.chat_template is not None:
+        settings["chat_template"] = to_jinja(tokenizer.chat_template)
     settings["model_input_names"] = inputs if segments and tokenizer.pair_separators == 1 else inputs[::2]
     _write_json(directory / SETTINGS, settings | names)
 
@@ -84,11 +93,18 @@ def _byte_pairs(tokenizer: ByteBpeTokenizer) -> dict:
         "type": "ByteLevel",
         "add_prefix_space": tokenizer.add_prefix_space,
         "trim_offsets": True,
-        "use_regex": True,
+        "use_regex": tokenizer.words not in EXPRESSIONS,
     }
+    splitter = level
+    if tokenizer.words == "gpt2-digits":
+        splitter = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, level]}
+    elif tokenizer.words in EXPRESSIONS:
+        pattern = {"Regex": EXPRESSIONS[tokenizer.words]}
+        split = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
+        splitter = {"type": "Sequence", "pretokenizers": [split, level]}
     return {
-        "normalizer": None,
-        "pre_tokenizer": level,
+        "normalizer": {"type": "NFC"} if tokenizer.compose else None,
+        "pre_tokenizer": splitter,
         "decoder": level,
         "model": {
             "type": "BPE",
@@ -106,10 +122,12 @@ def _byte_pairs(tokenizer: ByteBpeTokenizer) -> dict:
 
 def _pieces(tokenizer: SentencePieceTokenizer) -> dict:
     model = parse_model(tokenizer.model, "the model")
-    if model.trainer_spec.model_type != UNIGRAM or any(piece.type == UNUSED for piece in model.pieces):
+    if model.trainer_spec.model_type not in (UNIGRAM, BPE) or any(piece.type == UNUSED for piece in model.pieces):
         raise InputError(
-            "Only a SentencePiece model of type unigram, without unused pieces, is written for transformers."
+            "Only a SentencePiece model of type unigram or BPE, without unused pieces, is written for transformers."
         )
+    if model.trainer_spec.model_type == BPE:
+        return llama_pieces.document_parts(tokenizer)
     quotes = [{"type": "Replace", "pattern": {"String": two}, "content": '"'} for two in ("``", "''")]
     accents = [{"type": "NFKD"}, {"type": "StripAccents"}]
     characters_map = base64.b64encode(model.normalizer_spec.precompiled_charsmap).decode()
@@ -139,6 +157,9 @@ def _added(tokenizer: Tokenizer) -> list[dict]:
     """The special tokens; a mask takes the space before it along where tokens begin with their space."""
     mask = None if isinstance(tokenizer, WordPieceTokenizer) else tokenizer.special_tokens.get("mask")
     vocabulary, special_ids = tokenizer.vocabulary, set(tokenizer.special_ids)
+    special_ids |= set(tokenizer.end_ids) if "sep" in tokenizer.special_tokens else set()
+    marks = set(tokenizer.chat_template.control) if tokenizer.chat_template else set()
+    special_ids |= {number for number, token in enumerate(vocabulary) if token in marks}
     if isinstance(tokenizer, SentencePieceTokenizer):
         pieces = parse_model(tokenizer.model, "the model").pieces
         special_ids |= {number for number, piece in enumerate(pieces) if piece.type == CONTROL}
@@ -172,6 +193,40 @@ def _wrapping(tokenizer: Tokenizer) -> dict | None:
         "pair": [*first_text, *between, _text("B", second), _special(sep, second)],
         "special_tokens": {token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in ids},
     }
+
+
+def _beginning(tokenizer: Tokenizer) -> dict | None:
+    """What stands before a text that a model is to go on with."""
+    if not tokenizer.begins_prompts:
+        return None
+    cls = tokenizer.special_tokens["cls"]
+    first = [_special(cls, 0), _text("A", 0)]
+    return {
+        "type": "TemplateProcessing",
+        "single": first,
+        "pair": [*first, _text("B", 0)],
+        "special_tokens": {cls: {"id": cls, "ids": [tokenizer.cls_id], "tokens": [cls]}},
+    }
+
+
+def to_jinja(template: ChatTemplate) -> str:
+    """A chat template as `tokenizer_config.json` has it; what is no text around messages it does not say."""
+    before = {"system": (template.system or ("", ""))[0], "user": template.user[0], "assistant": template.assistant[0]}
+    after = {"system": (template.system or ("", ""))[1], "user": template.user[1], "assistant": template.assistant[1]}
+    first = "loop.index0 == (1 if messages[0]['role'] == 'system' else 0) and message['role'] == 'user'"
+    parts = []
+    for role in before:
+        content = "message['content']" + (" | trim" if role in template.stripped else "")
+        opens = f"('' if {first} else {before[role]!r})" if role == "user" else repr(before[role])
+        parts.append(f"message['role'] == {role!r} %}}{{{{ {opens} + ({content}) + {after[role]!r} }}}}")
+    begin = template.begin
+    if template.default_system is not None:
+        begin = before["system"] + template.default_system + after["system"]
+    return (
+        "{% if messages[0]['role'] != 'system' %}{{ " + repr(begin) + " }}{% endif %}"
+        "{% for message in messages %}{% if " + "{% elif ".join(parts) + "{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ " + repr(template.answer) + " }}{% endif %}"
+    )
 
 
 def _special(token: str, segment: int) -> dict:
