@@ -4,6 +4,7 @@ from tfllm.data.augmentation import augment_texts
 from tfllm.data.batches import Encoded, GroupedBatches, PackedBatches, TextTargets, TokenTargets
 from tfllm.data.causal import causal_lm_dataset
 from tfllm.data.classification import classification_batches, classification_dataset, encode_texts, text_dataset
+from tfllm.data.denoising import Noise, denoising_dataset, sentinel_ids
 from tfllm.data.embedding import EmbeddingBatches, read_pair_table
 from tfllm.data.features import FEATURES, check_dataset
 from tfllm.data.inspect import check_data
@@ -27,6 +28,7 @@ __all__ = [
     "EmbeddingBatches",
     "Encoded",
     "GroupedBatches",
+    "Noise",
     "PackedBatches",
     "Questions",
     "Seq2SeqBatches",
@@ -41,6 +43,7 @@ __all__ = [
     "check_records",
     "classification_batches",
     "classification_dataset",
+    "denoising_dataset",
     "encode_label_sets",
     "encode_texts",
     "expand_paths",
@@ -66,6 +69,7 @@ __all__ = [
     "read_texts",
     "records_dataset",
     "regression_batches",
+    "sentinel_ids",
     "split_questions",
     "split_table",
     "tagging_batches",

@@ -38,7 +38,13 @@ def pack(
 
 def fill_rows(pieces: Sequence[np.ndarray], length: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
     """Place pieces of at most `length` tokens in rows, as `best_fit` says; token_ids, padding_mask: int32 (rows, T)."""
-    rows = best_fit([len(piece) for piece in pieces], length)
+    return lay_out(pieces, best_fit([len(piece) for piece in pieces], length), length, pad_id)
+
+
+def lay_out(
+    pieces: Sequence[np.ndarray], rows: Sequence[Sequence[int]], length: int, pad_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """token_ids, padding_mask, int32 (rows, T), of rows that hold these pieces, by their numbers."""
     token_ids = np.full((len(rows), length), pad_id, np.int32)
     padding_mask = np.zeros((len(rows), length), np.int32)
     for row, members in enumerate(rows):

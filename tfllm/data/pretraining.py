@@ -5,8 +5,9 @@ Out: a tf.data.Dataset that `fit` takes.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import tensorflow as tf
@@ -106,6 +107,7 @@ def read_rows(
     repeat: bool,
     seed: int,
     start_batch: int,
+    widths: Mapping[str, int] = MappingProxyType({}),
 ) -> tf.data.Dataset:
     """Batches of rows as they are before an objective makes inputs and targets of them; see `masked_lm_dataset`.
 
@@ -114,6 +116,7 @@ def read_rows(
             with `features`. Records are packed already.
         features: names of `data.features`.
         reading: how text is read, see `read_texts`.
+        widths: of features, where it is not `sequence_length`.
     """
     checks.check_at_least("batch_size", batch_size, 1)
     checks.check_one_of("part", part, PARTS)
@@ -140,9 +143,11 @@ def read_rows(
         for number, chunk in enumerate(_chunks(texts)):
             yield pack(chunk, tokenizer, sequence_length, np.random.default_rng((seed, epoch, number)))
 
-    lengths = {1: (None,), 2: (None, sequence_length)}  # by the rank of a feature
     signature = {
-        name: tf.TensorSpec(lengths[FEATURES[name].rank], tf.as_dtype(FEATURES[name].dtype)) for name in features
+        name: tf.TensorSpec(
+            (None, widths.get(name, sequence_length))[: FEATURES[name].rank], tf.as_dtype(FEATURES[name].dtype)
+        )
+        for name in features
     }
     dataset = tf.data.Dataset.from_generator(rows, output_signature=signature).unbatch()
     if repeat:

@@ -25,7 +25,7 @@ from tfllm import checks
 from tfllm.checks import InputError
 from tfllm.data.embedding import read_pair_table
 from tfllm.data.features import SEQ2SEQ_INPUTS, check_dataset
-from tfllm.data.packing import best_fit_pairs
+from tfllm.data.packing import best_fit_pairs, lay_out
 from tfllm.data.records_shards import tokenize_texts
 from tfllm.data.tables import Table
 from tfllm.tokenizers import Tokenizer
@@ -93,11 +93,10 @@ class Seq2SeqBatches:
                 f"Every source needs one target. Received: {len(sources)} sources and {len(targets)} targets."
             )
         self._sources = encode_sources(sources, tokenizer, sequence_length)
-        self._targets = encode_targets(targets, tokenizer, target_length, start)
+        whole = encode_targets(targets, tokenizer, target_length, start)
+        self._targets, self._next = [ids[:-1] for ids in whole], [ids[1:] for ids in whole]
         self._pad_id, self._seed = tokenizer.pad_id, seed
-        sizes = np.array([[len(part) for part in parts] for parts in (self._sources, self._targets)])
-        sizes[1] -= 1  # the last token of a target is not read
-        self._sizes = sizes.T  # (N, 2)
+        self._sizes = np.array([[len(part) for part in parts] for parts in (self._sources, self._targets)]).T  # (N, 2)
         self._lengths = _row_lengths(self._sizes)
         texts = batch_size * (self._sizes.mean(0) / self._lengths).max() / _FILLED
         self._rows, self._window = max(1, round(texts)), _WINDOW_BATCHES * batch_size
@@ -134,17 +133,11 @@ class Seq2SeqBatches:
         return [rows[place] for place in random.permutation(len(rows))]
 
     def _filled(self, rows: list[list[int]]) -> tuple[dict, np.ndarray, np.ndarray]:
-        source_ids, token_ids = (np.full((self._rows, length), self._pad_id, np.int32) for length in self._lengths)
-        source_mask, padding_mask, next_ids = (np.zeros_like(ids) for ids in (source_ids, token_ids, token_ids))
-        for row, members in enumerate(rows):
-            first, begin = 0, 0
-            for place, pair in enumerate(members, start=1):
-                source, target = self._sources[pair], self._targets[pair]
-                last, end = first + len(source), begin + len(target) - 1
-                source_ids[row, first:last], source_mask[row, first:last] = source, place
-                token_ids[row, begin:end], padding_mask[row, begin:end] = target[:-1], place
-                next_ids[row, begin:end] = target[1:]
-                first, begin = last, end
+        rows = rows + [[]] * (self._rows - len(rows))
+        source_length, target_length = self._lengths
+        source_ids, source_mask = lay_out(self._sources, rows, source_length, self._pad_id)
+        token_ids, padding_mask = lay_out(self._targets, rows, target_length, self._pad_id)
+        next_ids, _ = lay_out(self._next, rows, target_length, 0)
         parts = (source_ids, source_mask, token_ids, padding_mask)
         return dict(zip(SEQ2SEQ_INPUTS, parts, strict=True)), next_ids, (padding_mask > 0).astype(np.float32)
 
