@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from tfllm import manifest
 from tfllm.checks import InputError
-from tfllm.cli.evaluate import evaluate
+from tfllm.cli.evaluate import EvaluateCommand, evaluate
 from tfllm.evaluation import model_card
 from tfllm.models import (
     add_classifier_head,
@@ -56,7 +56,7 @@ def reviews(tmp_path):
 
 def run_command(*arguments):
     app = typer.Typer()
-    app.command()(evaluate)
+    app.command(cls=EvaluateCommand)(evaluate)
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
@@ -74,6 +74,8 @@ def test_a_classifier_is_scored_on_the_columns_it_was_trained_with(classifier, r
 def test_standard_output_is_json_alone_when_asked_for(classifier, reviews):
     result = run_command(classifier, "--data", reviews, "--json", "-")
     assert json.loads(result.stdout)["examples"] == 4
+    for arguments in (["--data", reviews, "--json"], ["--json", "--data", reviews]):
+        assert json.loads(run_command(classifier, *arguments).stdout)["examples"] == 4
 
 
 def test_evaluating_twice_leaves_one_section_and_a_valid_directory(classifier, reviews):

@@ -1,5 +1,6 @@
 """`tfllm export`, `check` and `predict`, one after the other, as a user calls them."""
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -111,10 +112,12 @@ def test_json_lines_are_one_for_each_line_of_the_file_and_the_same_for_model_and
     lines = ["good tea", "", "好茶", "a\u2028b", "not UTF-8: \N{REPLACEMENT CHARACTER}"]
     file = tmp_path / "texts.txt"
     file.write_bytes("\r\n".join(lines).encode().replace(b"\xef\xbf\xbd", b"\xff") + b"\n")
+    packed = tmp_path / "texts.txt.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
     by_model, by_savedmodel, by_stdin = (
         [json.loads(line) for line in printed.removesuffix("\n").split("\n")]
         for printed in (
-            run(predict, model, "--file", file, "--json"),
+            run(predict, model, "--file", packed, "--json"),
             run(predict, savedmodel, "--file", file, "--json"),
             run(predict, savedmodel, "--file", "-", "--json", stdin=file.read_bytes()),
         )
@@ -124,6 +127,9 @@ def test_json_lines_are_one_for_each_line_of_the_file_and_the_same_for_model_and
     for left, right in zip(by_model, by_savedmodel, strict=True):
         assert left["label"] == right["label"]
         assert left["scores"] == pytest.approx(right["scores"], abs=1e-5)
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"texts.txt.gz: not gzip data, .* or cut off or damaged"):
+        run(predict, model, "--file", packed)
 
 
 def test_a_missing_text_is_named_and_not_taken_for_the_word_none(model, tmp_path):

@@ -134,3 +134,16 @@ def test_bad_arguments_are_input_errors(tiny_tokenizer):
             make(tiny_tokenizer, **arguments)
     with pytest.raises(InputError, match="did you mean 'yes'"):
         make(tiny_tokenizer, ["the"], ["yess"])
+
+
+def test_epochs_that_are_parts_of_a_pass_see_every_text_together(tiny_tokenizer):
+    def found(count, start=0):
+        elements = first(batches, count, start)
+        return texts_of((inputs, labels[:, None], weights[:, None]) for inputs, labels, weights in elements)
+
+    batches = make(tiny_tokenizer, packed=False)
+    every = Counter(found(batches.epoch_steps))
+    steps = batches.epoch_steps = -(-batches.epoch_steps // 4)
+    seen = [text for epoch in range(4) for text in found(steps, epoch * steps)]
+    assert Counter(seen[: len(TEXTS)]) == every and every.total() == len(TEXTS)
+    assert len(seen) - len(TEXTS) < 4 * 16  # what fills the last epoch begins the next pass

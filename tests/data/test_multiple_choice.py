@@ -77,6 +77,7 @@ def test_columns_without_a_header_are_named_by_number(write):
         ({"answer": "snow"}, "answer", "'snow' is none of the choices"),
         ({"answer": 3}, "answer", "'3' is none of 3 choices: letters begin with A, numbers with 0"),
         ({"answer": "D"}, "answer", "'D' is none of 3 choices: letters begin with A, numbers with 0"),
+        ({"answer": "9" * 5000}, "answer", "a number of 5,000 digits is none of the choices"),
         ({"answer": -1}, "answer", "'-1' is none of the choices"),
         ({"answer": ""}, "answer", "empty"),
         ({"answer": None}, "answer", "must be the text, the letter or the number of a choice, not a null"),

@@ -87,11 +87,16 @@ def test_a_wrong_column_count_is_a_bad_row(write):
     ]
 
 
-def test_an_unterminated_quote_names_the_line_where_its_row_begins(write):
+def test_an_unterminated_quote_names_the_line_where_it_opens(write):
     assert rows(write("a.csv", 'text,label\nfine,x\n"never closed,y\nlast,z\n')) == [
         (2, {"text": "fine", "label": "x"}),
-        (3, "a quote that opens in this row is never closed; the row swallows everything up to line 4"),
+        (3, "the quote that opens in line 3 is never closed; the row swallows everything up to line 4"),
     ]
+    path = write("b.csv", 'text,label\n"two ""fine""\nlines","and\nmore",x\n"a\nb","never\nclosed,y\n')
+    assert rows(path)[1] == (
+        5,
+        "the quote that opens in line 6 is never closed; the row swallows everything up to line 7",
+    )
 
 
 def test_text_after_a_closing_quote_is_a_bad_row_and_the_next_row_is_read(write):
@@ -102,7 +107,8 @@ def test_text_after_a_closing_quote_is_a_bad_row_and_the_next_row_is_read(write)
     path = write("b.csv", 'text,label\n"open,x\nmiddle,y\n"so, he",z\nfine,w\n')
     assert rows(path)[0] == (
         2,
-        "text follows a closing quote; double a quote that stands inside a quoted field (the row spans lines 2 to 4)",
+        "the quote that opens in line 2 is not closed there; the next quote, in line 4, ends the field, and text "
+        "follows it. Close it, or double a quote that stands inside a quoted field",
     )
     assert rows(path)[1] == (5, {"text": "fine", "label": "w"})
 

@@ -117,6 +117,12 @@ def test_each_bad_json_value_is_named(write, row, bad):
     assert [str(found) for found in read_table(path, on_bad_rows="collect").bad_rows] == [f"a.jsonl:2: {bad}"]
 
 
+def test_a_number_of_thousands_of_digits_is_no_label(write):
+    path = write(GOOD + "good," + "9" * 5000 + "\n")
+    (bad,) = read_table(path, on_bad_rows="collect").bad_rows
+    assert str(bad) == "reviews.csv:3: label: a number of 5,000 digits is no label"
+
+
 def test_json_numbers_become_labels_as_they_are_written(write):
     path = write('{"text": "x", "label": 1}\n{"text": "y", "label": 2.5}\n', "a.jsonl")
     assert read_table(path).labels == ["1", "2.5"]

@@ -64,6 +64,7 @@ def test_the_python_of_a_card_runs(directory, monkeypatch):
 def test_a_card_of_a_masked_language_model_leads_to_fine_tuning(encoder):
     card = model_card("base", add_masked_lm_head(encoder), {})
     assert "masked language modelling" in card
+    assert 'tfllm predict base "a [MASK] text"' in card and 'predict(text=["a [MASK] text"])' in card
     assert "tfllm finetune --task classify --init base" in card
     assert "Not evaluated yet" in card
 

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfllm.models import add_classifier_head, build_encoder, packed_classifier
-from tfllm.models.layers import ComparedTexts
+from tfllm.checks import InputError
+from tfllm.models import add_classifier_head, build_encoder, packed_classifier, read_recipe
+from tfllm.models.layers import ComparedTexts, SecondTexts
+from tfllm.models.saving import rebuild
 
 SIZE = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "dropout": 0.0}
 TEXTS = [[2, 7, 8, 3], [2, 9, 3], [2, 5, 6, 7, 8, 3], [2, 10, 11, 3]]
@@ -64,3 +66,28 @@ def test_a_step_on_packed_rows_is_the_step_on_one_text_a_row(classifier):
         after.append(classifier.get_weights())
     for a, b in zip(*after, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_the_separators_tell_two_texts_apart_where_the_segments_do_not():
+    token_ids = np.array([[2, 7, 8, 3, 3, 9, 3, 0, 0, 0, 0, 0, 0, 0], [2, 7, 3, 3, 9, 9, 3, 2, 5, 3, 3, 6, 3, 0]])
+    assert SecondTexts(3)(token_ids).numpy().tolist() == [
+        [0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0],
+    ]
+
+
+def test_compared_texts_of_one_segment_need_the_separator():
+    encoder = build_encoder(20, **SIZE, num_segments=1)
+    with pytest.raises(InputError, match=r"give the id of .* as `separator_id`"):
+        add_classifier_head(encoder, ["a", "b"], pooling="compare", pairs=True)
+    model = rebuild(
+        read_recipe(
+            add_classifier_head(encoder, ["a", "b"], dropout=0.0, pooling="compare", pairs=True, separator_id=3)
+        )
+    )[0]
+    ids = np.array([[2, 7, 3, 3, 9, 3], [2, 5, 3, 3, 6, 3]], np.int32)
+    alone = model({"token_ids": ids, "segment_ids": ids * 0, "padding_mask": np.ones_like(ids)})
+    packed = {"token_ids": ids.reshape(1, -1), "padding_mask": np.repeat([[1, 2]], 6, axis=1).astype("int32")}
+    found = packed_classifier(model, texts_per_row=2)({**packed, "segment_ids": ids.reshape(1, -1) * 0})
+    np.testing.assert_allclose(found[0], alone, atol=1e-6)
+    assert not np.allclose(alone[0], alone[1], atol=1e-3)

@@ -12,7 +12,7 @@ import typer
 from tfllm.checks import InputError
 from tfllm.cli import data, records, tokenizer
 from tfllm.cli.check import check
-from tfllm.cli.evaluate import evaluate
+from tfllm.cli.evaluate import EvaluateCommand, evaluate
 from tfllm.cli.export import export
 from tfllm.cli.finetune import finetune
 from tfllm.cli.generate import generate
@@ -31,8 +31,9 @@ app.command()(quickstart)
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(data.app, name="data")
 app.add_typer(records.app, name="records")
-for command in (pretrain, finetune, evaluate, predict, generate, export, check, serve):
+for command in (pretrain, finetune, predict, generate, export, check, serve):
     app.command()(command)
+app.command(cls=EvaluateCommand)(evaluate)
 app.command("import")(import_checkpoint)
 
 

@@ -1,11 +1,13 @@
 """`tfllm evaluate`: a model directory and data -> scores, as tables, as JSON and in the model card."""
 
+import itertools
 import json
 import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from tfllm import manifest
 from tfllm.checks import InputError, check_at_least
@@ -15,6 +17,17 @@ from tfllm.cli.startup import errors, load_tensorflow, log
 from tfllm.cli.tasks import Task, find_task_of_model
 
 SEQUENCE_LENGTH = 128  # at most, for a model whose manifest does not tell
+
+
+class EvaluateCommand(TyperCommand):
+    """`--json` without a file prints, as it does in the other commands."""
+
+    def parse_args(self, ctx, args):
+        alone = [
+            name == "--json" and (after is None or (after[:1] == "-" and after != "-"))
+            for name, after in itertools.zip_longest(args, args[1:])
+        ]
+        return super().parse_args(ctx, ["--json=-" if one else name for name, one in zip(args, alone, strict=True)])
 
 
 def evaluate(
@@ -27,7 +40,8 @@ def evaluate(
     on_bad_rows: options.SkipBadRows = "error",
     batch_size: options.BatchSize = 32,
     json_file: Annotated[
-        str | None, typer.Option("--json", help="Write the scores here; - is standard output.", metavar="FILE")
+        str | None,
+        typer.Option("--json", help="Print the scores as JSON; with a FILE, write them there.", metavar="[FILE]"),
     ] = None,
 ) -> dict:
     """Score a model: one for a task on labelled rows, a language model on a corpus, an encoder on pairs of texts.

@@ -17,11 +17,17 @@ CLASS_WEIGHTS = ("none", "balanced")
 _READ_BY = {  # an option that not every task reads -> the value that asks for nothing, and the tasks that read it
     "labels": (None, ("classify", "pairs", "multilabel")),
     "class_weights": ("none", ("classify", "pairs")),
-    "label_smoothing": (0.0, ("classify", "pairs", "multilabel", "tag", "qa", "choice", "seq2seq")),
+    "label_smoothing": (0.0, ("classify", "pairs", "multilabel", "tag", "qa", "choice", "seq2seq", "chat")),
     "source": (None, ("seq2seq",)),
     "target": (None, ("seq2seq",)),
     "target_length": (None, ("seq2seq",)),
     "score_range": (None, ("regress", "similarity")),
+    "text_pair": (None, ("classify", "pairs", "multilabel", "regress", "embed", "similarity", "qa")),
+    "pooling": (None, ("classify", "pairs", "multilabel", "regress", "embed", "similarity", "choice")),
+    "label_separator": ("|", ("multilabel",)),
+    "similarity_loss": ("cosine", ("similarity",)),
+    "temperature": (0.05, ("embed", "similarity")),
+    "max_answer_tokens": (30, ("qa",)),
     "choices": (None, ("choice",)),
     "stride": (None, ("qa",)),
 }
@@ -122,6 +128,8 @@ def finetune(
     checks.check_at_least("seeds", seeds, 1)
     checks.check_between("seed", seed, 0, 2**31 - 1 - seeds)
     running.check_tensorboard(tensorboard)
+    if ensemble and not chosen.averages:
+        raise InputError(f"--ensemble averages what models give, and that of --task {task} has no mean. Leave it out.")
     checks.check_at_least("lora_rank", lora_rank, 0)
     if lora_rank and (frozen_layers or unfreeze_gradually):
         raise InputError("--lora-rank leaves all layers as they are: give no --frozen-layers and --unfreeze-gradually.")
@@ -142,7 +150,8 @@ def finetune(
     replicas.check_uneven_batches()
 
     rows = chosen.read(data, run)
-    head = chosen.head(rows, run)
+    subwords = load_tokenizer(init or tokenizer)
+    head = chosen.fitted(chosen.head(rows, run), subwords)
     if validation:
         train, kept = rows, chosen.read(running.as_list(validation), run, head)
     else:
@@ -158,7 +167,7 @@ def finetune(
         chosen,
         run,
         head,
-        load_tokenizer(init or tokenizer),
+        subwords,
         tensorboard=tensorboard,
         save_minutes=save_minutes,
         writes=replicas.is_chief,

@@ -127,7 +127,7 @@ class FineTuning:
         packs = read_recipe(model)["encoder"]["builder"] in PACKING
         rows, epochs = self._task.augmented(rows, self._run, seed)
         batches = self._task.batches(rows, self._head, self.tokenizer, self._run, packs=packs, seed=seed)
-        batches.epoch_steps = max(1, round(batches.epoch_steps / epochs))
+        batches.epoch_steps = -(-batches.epoch_steps // epochs)  # all epochs together see every copy
         return batches
 
     def _fit(

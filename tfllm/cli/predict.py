@@ -1,7 +1,9 @@
 """`tfllm predict`: a model's answers to texts, by a model directory or a SavedModel."""
 
+import gzip
 import json
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +40,13 @@ def predict(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     trust: Annotated[bool, typer.Option("--trust", help="Run a SavedModel that tfllm cannot vouch for.")] = False,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask a server, TF Serving or `tfllm serve`: http://HOST:8501 or grpc://HOST:8500. MODEL is its name "
+            "there."
+        ),
+    ] = None,
 ) -> None:
     """Answer texts: labels, scores, entities, answers, vectors, whatever the model is for."""
     if texts == ["-"]:
@@ -51,9 +60,10 @@ def predict(
         )
 
     load_tensorflow()
+    from tfllm.cli.remote import RemotePredictor
     from tfllm.export import Predictor
 
-    predictor = Predictor(model, trust=trust)
+    predictor = Predictor(model, trust=trust) if url is None else RemotePredictor(url, str(model))
     results = predictor.predict(**_columns(predictor, texts, file))
     console = Console(highlight=False)
     if as_json:
@@ -96,12 +106,23 @@ def _read_columns(file: Path, names: list[str]) -> dict[str, list]:
 
 
 def read_lines(file: Path) -> list[str]:
-    """The lines of a file, or of standard input for "-"."""
+    """The lines of a file, gzipped if its name ends in .gz, or of standard input for "-"."""
     if str(file) != "-" and not file.is_file():
         raise InputError(f"{file}: no such file.")
-    content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    content = sys.stdin.buffer.read() if str(file) == "-" else _read_bytes(file)
     lines = content.decode("utf-8-sig", "replace").split("\n")
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
+def _read_bytes(file: Path) -> bytes:
+    """What stands in a file, unpacked if its name ends in .gz."""
+    content = file.read_bytes()
+    if file.suffix != ".gz":
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise InputError(f"{file}: not gzip data, though its name ends in .gz, or cut off or damaged.") from None
 
 
 def printable(text: str) -> str:

@@ -183,11 +183,12 @@ class PackedBatches(_Batches):
 class GroupedBatches(_Batches):
     """Batches of one text a row, texts of similar length together, each batch padded to its longest.
 
-    Order and batches of an epoch follow from (seed, epoch) alone. Arguments as for `PackedBatches`, but `batch_size`
+    Order and batches of a pass follow from (seed, its number) alone. Arguments as for `PackedBatches`, but `batch_size`
     is exact. Values of texts come out as (B,) or (B, C) with weights (B,), those of tokens as (B, T).
 
     Attributes:
-        epoch_steps: batches in an epoch; the last one may be smaller.
+        epoch_steps: batches in a pass over the texts, whose last one may be smaller. Set to less it counts as an epoch
+            what is a part of a pass, where each text stands there once for every epoch, say.
         texts_per_row: None, for a row holds one text.
     """
 
@@ -205,14 +206,14 @@ class GroupedBatches(_Batches):
     ):
         super().__init__(encoded, targets, pad_id, batch_size, seed)
         self._longest, self._size = sequence_length, batch_size
-        self.epoch_steps = -(-len(self._lengths) // batch_size)
+        self._pass_steps = self.epoch_steps = -(-len(self._lengths) // batch_size)
 
     def __call__(self, start: int = 0) -> tf.data.Dataset:
         def batches() -> Iterator[tuple]:
-            first, skip = divmod(start, self.epoch_steps)
-            for epoch in itertools.count(first):
-                order = length_grouped(self._lengths, self._size, np.random.default_rng((self._seed, epoch)))
-                for number in range(skip, self.epoch_steps):
+            first, skip = divmod(start, self._pass_steps)
+            for one in itertools.count(first):
+                order = length_grouped(self._lengths, self._size, np.random.default_rng((self._seed, one)))
+                for number in range(skip, self._pass_steps):
                     members = order[number * self._size : (number + 1) * self._size]
                     width = rounded_width(int(self._lengths[members].max()), self._longest)
                     yield self._filled([[text] for text in members], width, None)

@@ -22,6 +22,7 @@ from tfllm.data.tfds import TfdsSource, read_tfds_rows
 from tfllm.tokenizers import Tokenizer
 
 log = logging.getLogger("tfllm")
+_MOST_DIGITS = 9
 
 
 @dataclass
@@ -175,6 +176,8 @@ def _cell_answer(value: object, choices: list[str]) -> tuple[int, str]:
     if len(text) == 1 and text.isascii() and text.isalpha():
         number = ord(text.upper()) - ord("A")
     elif text.isdecimal():
+        if len(text) > _MOST_DIGITS:
+            return 0, f"a number of {len(text):,} digits is none of the choices"
         number = int(text)
     else:
         return 0, f"{text!r} is none of the choices" if text else "empty"

@@ -150,27 +150,54 @@ def _csv_cells(path: Path, encoding: str) -> Iterator[tuple[int, list[str] | str
     """Line number where each row starts, and its cells or what is wrong with it."""
     csv.field_size_limit(_LARGEST_FIELD)
     with open_text(path, encoding, newline="") as lines:
-        reader = csv.reader(lines, strict=True)
+        row = []  # the lines of the row that is read
+        reader = csv.reader((row.append(line) or line for line in lines), strict=True)
         while True:
             line = reader.line_num + 1
+            row.clear()
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield line, _csv_fault(str(error), line, reader.line_num)
+                yield line, _csv_fault(str(error), row, line)
                 continue
             if cells:
                 yield line, cells
 
 
-def _csv_fault(error: str, first: int, last: int) -> str:
+def _csv_fault(error: str, row: list[str], first: int) -> str:
+    """What is wrong with the lines of a row, of which the first has this number."""
+    last, opened = first + len(row) - 1, first + _open_quote(row)
     if error == "unexpected end of data":
-        return f"a quote that opens in this row is never closed; the row swallows everything up to line {last}"
-    lines = f" (the row spans lines {first} to {last})" if last > first else ""
-    if "expected after" in error:
-        return f"text follows a closing quote; double a quote that stands inside a quoted field{lines}"
-    return f"{error}{lines}"
+        return f"the quote that opens in line {opened} is never closed; the row swallows everything up to line {last}"
+    if "expected after" not in error:
+        return f"{error} (the row spans lines {first} to {last})" if last > first else error
+    if last > opened:
+        return (
+            f"the quote that opens in line {opened} is not closed there; the next quote, in line {last}, ends the "
+            "field, and text follows it. Close it, or double a quote that stands inside a quoted field"
+        )
+    return "text follows a closing quote; double a quote that stands inside a quoted field"
+
+
+def _open_quote(row: list[str]) -> int:
+    """In which line of a row its last quoted field begins; text after a closing quote ends the search."""
+    opened, quoted, begins, closed = 0, False, True, False
+    for number, line in enumerate(row):
+        for character in line:
+            if quoted:
+                quoted, closed = character != '"', character == '"'
+            elif closed and character == '"':  # a doubled one
+                quoted, closed = True, False
+            elif closed and character not in ",\r\n":
+                return opened
+            elif begins and character == '"':
+                opened, quoted = number, True
+            else:
+                closed = False
+            begins = not quoted and character in ",\r\n"
+    return opened
 
 
 def _tsv_cells(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:

@@ -24,6 +24,7 @@ from tfllm.data.sources import (
 from tfllm.data.tfds import TfdsSource, read_tfds_rows
 
 log = logging.getLogger("tfllm")
+_MOST_DIGITS = 4300  # of a number that Python reads
 ReadLabel = Callable[[dict[str, object], str], tuple[Any, str]]  # (cells, column) -> a label, and what is wrong with it
 
 
@@ -212,6 +213,8 @@ def label_name(cells: dict[str, object], column: str, labels: Sequence[str] | No
         return "", f"must be a string or a number, not a {json_type(value)}"
     label, reason = cell_text({**cells, column: str(value)} if isinstance(value, int | float) else cells, column)
     label = label.strip()
+    if not reason and len(label) > _MOST_DIGITS and label.isdecimal():
+        return "", f"a number of {len(label):,} digits is no label"
     if not reason and labels is not None and label not in labels:
         return "", f"{label!r} is not one of the labels{did_you_mean(label, labels)}"
     return label, reason

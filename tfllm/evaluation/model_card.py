@@ -36,9 +36,13 @@ _TASKS = {
     "build_decoder": "a decoder without a head",
     "build_encoder_decoder": "an encoder-decoder without a head",
 }
-_WITHOUT_ANSWERS = ("add_masked_lm_head", "add_pretraining_heads", "add_next_sentence_head", "build_encoder")
-_ASKS = {"add_span_head": ["question", "context"], "add_choice_head": ["question", "choices"]}
-_QUOTED = '"a text"'
+_TO_GO_ON_FROM = ("add_masked_lm_head", "add_pretraining_heads", "add_next_sentence_head", "build_encoder")
+_ASKS = {
+    "add_span_head": ["question", "context"],
+    "add_choice_head": ["question", "choices"],
+    "add_next_sentence_head": ["text", "text_pair"],
+}
+_QUOTED, _GAP = '"a text"', '"a [MASK] text"'
 _EXAMPLE = {"choices": '["one answer", "another"]'}
 
 
@@ -164,20 +168,22 @@ def _markdown_scores(scores: dict) -> str:
 
 
 def _usage(name: str, recipe: dict) -> str:
-    python = ["import tfllm"]
-    if recipe["builder"] in _WITHOUT_ANSWERS:
-        python.append(f'encoder = tfllm.load_encoder("{name}")  # put a head on it, and fine-tune')
-        shell = [f"tfllm finetune --task classify --init {name} --data train.csv --out classifier"]
-    elif recipe["builder"] in ("add_causal_lm_head", "build_decoder"):
+    builder = recipe["builder"]
+    python, shell = ["import tfllm"], []
+    if builder in ("add_causal_lm_head", "build_decoder"):
         python.append(f'texts = tfllm.TextGenerator.load("{name}").generate(["how a text begins"])')
         shell = [f'tfllm generate {name} "how a text begins"', f"tfllm export {name} --out savedmodels/{name}"]
     else:
-        texts = _ASKS.get(recipe["builder"], ["text", "text_pair"] if recipe["arguments"].get("pairs") else ["text"])
-        asked = ", ".join(f"{text}=[{_EXAMPLE.get(text, _QUOTED)}]" for text in texts)
+        texts = _ASKS.get(builder, ["text", "text_pair"] if recipe["arguments"].get("pairs") else ["text"])
+        quoted = _GAP if builder in ("add_masked_lm_head", "add_pretraining_heads") else _QUOTED
+        asked = ", ".join(f"{text}=[{_EXAMPLE.get(text, quoted)}]" for text in texts)
         python.append(f'answers = tfllm.Predictor("{name}").predict({asked})')
         shell = [f"tfllm export {name} --out savedmodels/{name}"]
         if "choices" not in texts:
-            shell = [" ".join([f"tfllm predict {name}", *(_QUOTED for _ in texts)]), *shell]
+            shell = [" ".join([f"tfllm predict {name}", *(quoted for _ in texts)]), *shell]
+    if builder in _TO_GO_ON_FROM:
+        python.append(f'encoder = tfllm.load_encoder("{name}")  # put a head on it, and fine-tune')
+        shell.append(f"tfllm finetune --task classify --init {name} --data train.csv --out classifier")
     return "\n".join(["```python", *python, "```", "", "```sh", *shell, "```"])
 
 

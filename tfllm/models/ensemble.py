@@ -8,6 +8,17 @@ from tfllm.checks import InputError
 from tfllm.models.recipe import read_encoder, read_recipe, remember
 from tfllm.models.trainable import TrainableModel
 
+_AVERAGED = (
+    "add_classifier_head",
+    "add_multilabel_head",
+    "add_regression_head",
+    "add_tagger_head",
+    "add_span_head",
+    "add_choice_head",
+    "add_masked_lm_head",
+    "add_next_sentence_head",
+)
+
 
 def average_models(models: Sequence[keras.Model]) -> keras.Model:
     """One model whose output is the mean of the outputs of `models`; it is saved, evaluated and exported as they are.
@@ -19,7 +30,7 @@ def average_models(models: Sequence[keras.Model]) -> keras.Model:
             become part of the result, and get other names.
 
     Raises:
-        InputError: for fewer than two, or when their recipes differ.
+        InputError: for fewer than two, when their recipes differ, or when they give vectors or write texts.
 
     Source: Dietterich 2000, Ensemble methods in machine learning, section 1.
     """
@@ -28,6 +39,11 @@ def average_models(models: Sequence[keras.Model]) -> keras.Model:
         raise InputError(
             "An ensemble needs two or more models with a head, all built alike: the same sizes and the same labels. "
             f"Received: {len(models)} models, {len({str(recipe) for recipe in recipes})} different recipes."
+        )
+    if recipes[0]["builder"] not in _AVERAGED:
+        raise InputError(
+            "The outputs of these models have no mean that says something: two models give a text vectors in different "
+            f"directions, or write different texts. Received: {recipes[0]['builder']}."
         )
     for number, model in enumerate(models):
         model.name = f"member_{number}"

@@ -18,6 +18,7 @@ from tfllm.models.layers import (
     GatherPositions,
     MeanOfTokens,
     ScaledScore,
+    SecondTexts,
     TextVectors,
     UnitLength,
     VocabularyBias,
@@ -67,7 +68,13 @@ def add_pretraining_heads(encoder: keras.Model) -> keras.Model:
 
 
 def add_classifier_head(
-    encoder: keras.Model, labels: Sequence[str], *, dropout: float = 0.1, pooling: str = "mean", pairs: bool = False
+    encoder: keras.Model,
+    labels: Sequence[str],
+    *,
+    dropout: float = 0.1,
+    pooling: str = "mean",
+    pairs: bool = False,
+    separator_id: int | None = None,
 ) -> keras.Model:
     """A classifier of texts, or of pairs of texts.
 
@@ -79,6 +86,8 @@ def add_classifier_head(
             also "compare": the means u and v of the two texts, |u - v| and u * v. Small encoders learn far more from
             it (docs/experiments.md); the texts still read each other.
         pairs: an example is two texts; the SavedModel then takes both.
+        separator_id: for "compare" with a tokenizer that puts both texts into one segment, with two [SEP] between them
+            (`pair_separators` 2, as RoBERTa): the id of [SEP], which then tells them apart.
 
     Returns:
         Functional model. Inputs: the encoder's. Output: logits float32 (B, C).
@@ -91,10 +100,10 @@ def add_classifier_head(
     """
     labels = list(labels)
     checks.check_labels(labels)
-    x = _pooled_logits(encoder, len(labels), dropout, pooling, pairs)
+    x = _pooled_logits(encoder, len(labels), dropout, pooling, pairs, separator_id)
     model = TrainableModel(encoder.input, x, name="classifier")
     arguments = {"labels": labels, "dropout": dropout, "pooling": pooling, "pairs": pairs}
-    return remember(model, "add_classifier_head", arguments, encoder)
+    return remember(model, "add_classifier_head", _with_separator(arguments, separator_id), encoder)
 
 
 def add_multilabel_head(
@@ -105,11 +114,12 @@ def add_multilabel_head(
     dropout: float = 0.1,
     pooling: str = "mean",
     pairs: bool = False,
+    separator_id: int | None = None,
 ) -> keras.Model:
     """Decides of every label by itself whether a text has it: none, one or several.
 
     Args:
-        encoder, dropout, pooling, pairs: as for `add_classifier_head`.
+        encoder, dropout, pooling, pairs, separator_id: as for `add_classifier_head`.
         labels: C distinct names, at least one; their order is the order of the logits.
         thresholds: C probabilities, above 0 and below 1; a text has a label when the label's probability reaches its
             threshold. Default: 0.5 for all. They change no weight and no logit; `set_thresholds` changes them.
@@ -123,10 +133,10 @@ def add_multilabel_head(
     labels = list(labels)
     checks.check_labels(labels, least=1)
     thresholds = _checked_thresholds([0.5] * len(labels) if thresholds is None else thresholds, labels)
-    x = _pooled_logits(encoder, len(labels), dropout, pooling, pairs)
+    x = _pooled_logits(encoder, len(labels), dropout, pooling, pairs, separator_id)
     model = TrainableModel(encoder.input, x, name="multilabel")
     arguments = {"labels": labels, "thresholds": thresholds, "dropout": dropout, "pooling": pooling, "pairs": pairs}
-    return remember(model, "add_multilabel_head", arguments, encoder)
+    return remember(model, "add_multilabel_head", _with_separator(arguments, separator_id), encoder)
 
 
 def set_thresholds(model: keras.Model, thresholds: Sequence[float]) -> None:
@@ -160,11 +170,12 @@ def add_regression_head(
     dropout: float = 0.1,
     pooling: str = "mean",
     pairs: bool = False,
+    separator_id: int | None = None,
 ) -> keras.Model:
     """Gives a text, or a pair of texts, a score.
 
     Args:
-        encoder, dropout, pooling, pairs: as for `add_classifier_head`.
+        encoder, dropout, pooling, pairs, separator_id: as for `add_classifier_head`.
         output_range: lowest and highest score there can be: a sigmoid between the two. None: any number.
         mean, deviation: of the scores in the training data, where there is no range: the last layer then learns
             numbers around 0 whatever the unit of the scores.
@@ -184,12 +195,12 @@ def add_regression_head(
             "`mean` must be a number, and `deviation` one above 0: with equal scores there is nothing to learn. "
             f"Received: mean={mean}, deviation={deviation}."
         )
-    x = _pooled_logits(encoder, 1, dropout, pooling, pairs)
+    x = _pooled_logits(encoder, 1, dropout, pooling, pairs, separator_id)
     x = ScaledScore(output_range, mean, deviation, dtype="float32", name="score")(x)
     model = TrainableModel(encoder.input, x, name="regression")
     arguments = {"output_range": output_range, "mean": mean, "deviation": deviation}
     arguments |= {"dropout": dropout, "pooling": pooling, "pairs": pairs}
-    return remember(model, "add_regression_head", arguments, encoder)
+    return remember(model, "add_regression_head", _with_separator(arguments, separator_id), encoder)
 
 
 def add_choice_head(encoder: keras.Model, *, dropout: float = 0.1, pooling: str = "mean") -> keras.Model:
@@ -248,7 +259,8 @@ def packed_classifier(model: keras.Model, texts_per_row: int) -> keras.Model:
     pooling = recipe["arguments"]["pooling"]
     hidden, padding_mask = encoder.output["sequence_output"], encoder.input["padding_mask"]
     if pooling == "compare":
-        x = ComparedTexts(texts_per_row, name="packed_pooling")(hidden, encoder.input["segment_ids"], padding_mask)
+        seconds = _second_texts(encoder, recipe["arguments"].get("separator_id"))
+        x = ComparedTexts(texts_per_row, name="packed_pooling")(hidden, seconds, padding_mask)
     else:
         x = TextVectors(texts_per_row, pooling, name="packed_pooling")(hidden, padding_mask)  # (B, S, D)
     if pooling == "cls" and recipe["builder"] != "add_embedding_head":
@@ -270,7 +282,12 @@ def _checked_thresholds(thresholds: Sequence[float], labels: list[str]) -> list[
 
 
 def _pooled_logits(
-    encoder: keras.Model, units: int, dropout: float, pooling: str, pairs: bool = False
+    encoder: keras.Model,
+    units: int,
+    dropout: float,
+    pooling: str,
+    pairs: bool = False,
+    separator_id: int | None = None,
 ) -> keras.KerasTensor:
     """Logits float32 (B, units) of the text or pair; checks the arguments."""
     checks.check_between("dropout", dropout, 0, 1)
@@ -281,11 +298,28 @@ def _pooled_logits(
     if pooling == "mean":
         x = MeanOfTokens(name="pooling")(hidden, padding_mask)
     elif pooling == "compare":
-        x = ComparedTexts(name="pooling")(hidden, encoder.input["segment_ids"], padding_mask)
+        x = ComparedTexts(name="pooling")(hidden, _second_texts(encoder, separator_id), padding_mask)
     else:
         x = encoder.output["pooled_output"]
     x = keras.layers.Dropout(dropout, name="classifier_dropout")(x)
     return _dense_float32(units, "logits")(x)
+
+
+def _with_separator(arguments: dict, separator_id: int | None) -> dict:
+    """The arguments, with the id of [SEP] where it is one of them."""
+    return arguments if separator_id is None else {**arguments, "separator_id": separator_id}
+
+
+def _second_texts(encoder: keras.Model, separator_id: int | None) -> keras.KerasTensor:
+    """int32 (B, T): 1 for the tokens of a pair's second text."""
+    if separator_id is not None:
+        return SecondTexts(separator_id, name="second_texts")(encoder.input["token_ids"])
+    if encoder_arguments(encoder).get("num_segments", 2) < 2:
+        raise InputError(
+            "`pooling` 'compare' needs to know where the second text begins, and this encoder knows no segments: give "
+            "the id of [SEP] as `separator_id`, or pool by 'mean' or 'cls'."
+        )
+    return encoder.input["segment_ids"]
 
 
 def _mask_positions() -> keras.KerasTensor:

@@ -253,6 +253,34 @@ class ComparedTexts(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tfllm")
+class SecondTexts(keras.layers.Layer):
+    """Which tokens belong to the second text of a pair, where it is the separators that tell and not the segments.
+
+    In `[CLS] first [SEP] [SEP] second [SEP]` there are three separators, and the second text begins after two of them.
+
+    Args:
+        separator_id: of [SEP].
+
+    Call: token_ids int32 (B, T), of one pair or several a row -> int32 (B, T): 1 for the second text and its [SEP].
+    """
+
+    def __init__(self, separator_id, **kwargs):
+        super().__init__(**kwargs)
+        self.separator_id = separator_id
+
+    def call(self, token_ids):
+        separators = ops.cast(ops.equal(token_ids, self.separator_id), "int32")
+        before = ops.cumsum(separators, axis=1) - separators
+        return ops.cast(ops.equal(before % 3, 2), "int32")
+
+    def compute_output_spec(self, token_ids):
+        return keras.KerasTensor(token_ids.shape, "int32")
+
+    def get_config(self):
+        return {**super().get_config(), "separator_id": self.separator_id}
+
+
+@keras.saving.register_keras_serializable("tfllm")
 class ScaledScore(keras.layers.Layer):
     """A score in the user's unit from a number around 0.
 

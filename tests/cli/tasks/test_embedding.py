@@ -82,6 +82,7 @@ def test_scores_of_pairs_become_cosines_or_their_order(files, tokenizer_director
         ({"task": "similarity", "label": "shared", "similarity_loss": "ranks"}, "did you mean 'rank'"),
         ({"task": "embed", "pooling": "compare"}, "`pooling` must be one of cls, mean"),
         ({"task": "embed", "augment_typos": 0.1}, "two versions of a text"),
+        ({"task": "similarity", "label": "shared", "temperature": 0.1}, "--temperature is for --similarity-loss rank"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(files, tokenizer_directory, tmp_path, options, message):

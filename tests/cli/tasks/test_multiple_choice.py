@@ -44,6 +44,7 @@ def test_the_right_choice_is_learnt(quiz, tokenizer_directory, tmp_path):
         ({"choices": "a,b,d"}, "no column 'd'"),
         ({"label": "answer"}, "no column 'answer'"),
         ({"monitor": "f1"}, "`monitor` must be one of accuracy, loss"),
+        ({"augment_typos": 0.1}, "--augment-typos changes texts at random, and then another choice may be the right"),
     ],
 )
 def test_bad_arguments_are_input_errors(quiz, tokenizer_directory, tmp_path, arguments, message):

@@ -24,9 +24,13 @@ class Task(abc.ABC):
 
     Attributes:
         monitors: name of a score of `validator` -> "max" or "min", which is better; the first one is the default.
+        averages: whether the mean of several models' outputs is an answer, as `--ensemble` takes it to be.
+        harm_of_changes: why texts must not be changed at random.
     """
 
     monitors: dict[str, str]
+    averages = True
+    harm_of_changes = "this task learns of places in them"
 
     @abc.abstractmethod
     def read(self, files: list[str], run: dict, head: dict | None = None) -> Any:
@@ -50,6 +54,10 @@ class Task(abc.ABC):
 
         return make_encoder(run, vocabulary_size)
 
+    def fitted(self, head: dict, tokenizer: "Tokenizer") -> dict:
+        """The head's arguments, with what only the tokenizer tells."""
+        return head
+
     @abc.abstractmethod
     def build(self, encoder: "keras.Model", head: dict) -> "keras.Model":
         """The encoder with the head."""
@@ -63,8 +71,7 @@ class Task(abc.ABC):
         asked = [name for name in AUGMENTATIONS if run[name]]
         if asked:
             raise InputError(
-                f"--{asked[0].replace('_', '-')} changes texts at random, and this task learns of places in them. "
-                "Leave it out."
+                f"--{asked[0].replace('_', '-')} changes texts at random, and {self.harm_of_changes}. Leave it out."
             )
         return rows, 1
 

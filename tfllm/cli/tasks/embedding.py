@@ -6,6 +6,7 @@ from tfllm.cli.tasks.regression import parse_range
 from tfllm.cli.tasks.tables import TableTask
 
 _SIMILARITY_LOSSES = ("cosine", "rank")
+_TEMPERATURE = 0.05  # of --temperature, if it is not given
 _MOST_COMPARED = 10  # texts whose cosines `predict` shows
 
 
@@ -14,6 +15,7 @@ class EmbeddingTask(TableTask):
 
     monitors = {"mean_reciprocal_rank": "max", "recall_at_1": "max", "recall_at_10": "max"}  # noqa: RUF012
     stratified = False
+    averages = False  # models of other seeds give vectors in other directions
 
     def read(self, files, run, head=None):
         from tfllm.data import read_pair_table
@@ -116,6 +118,8 @@ class SimilarityTask(EmbeddingTask):
 
     def head(self, rows, run):
         check_one_of("similarity_loss", run["similarity_loss"], _SIMILARITY_LOSSES)
+        if run["similarity_loss"] == "cosine" and run["temperature"] != _TEMPERATURE:
+            raise InputError("--temperature is for --similarity-loss rank; cosine does not read it. Leave it out.")
         return {"pooling": run["pooling"] or "mean"}
 
     def augmented(self, rows, run, seed):

@@ -8,6 +8,7 @@ class MultipleChoiceTask(Task):
     """The right choice. `--text` names the question's column, `--choices` those of the choices."""
 
     monitors = {"accuracy": "max", "loss": "min"}  # noqa: RUF012
+    harm_of_changes = "then another choice may be the right one"
 
     def read(self, files, run, head=None):
         from tfllm.data.multiple_choice import read_choices

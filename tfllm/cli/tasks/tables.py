@@ -40,6 +40,11 @@ class TableTask(Task):
         """What stands for a text; for two of them, how they differ."""
         return run["pooling"] or ("mean" if rows.pairs is None else "compare")
 
+    def fitted(self, head, tokenizer):
+        """Where both texts of a pair are in one segment, the separators tell them apart."""
+        apart = head.get("pooling") == "compare" and tokenizer.pair_separators == 2
+        return {**head, "separator_id": tokenizer.sep_id} if apart else head
+
     def split(self, rows, share, seed):
         from tfllm.data import split_table
 
