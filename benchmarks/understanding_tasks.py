@@ -106,23 +106,19 @@ def _rte(data: Path, directory: Path) -> Files:
                 )
                 row = " ".join(premise.split()), " ".join(hypothesis.split()), "yes" if follows else "no"
                 parts["test" if "rte3_test" in name else "train"].append(row)
-    return Files(
-        [_write_pairs(directory, "train", parts["train"])], [], [_write_pairs(directory, "test", parts["test"])]
-    )
+    return _write_pairs(directory, parts)
 
 
 def _ocnli(data: Path, directory: Path) -> Files:
-    """Every fifth row of the large part to be scored on, all others to train on."""
+    """The two parts of 160 rows to train on, the large one to be scored on."""
     parts = {"train": [], "test": []}
     for name in ("train_few_all", "dev_few_all", "test_public"):
         with open(data / f"ocnli/{name}.json", encoding="utf-8") as lines:
-            for number, line in enumerate(lines):
-                row = json.loads(line)
-                held = name == "test_public" and number % 5 == 4
-                parts["test" if held else "train"].append((row["sentence1"], row["sentence2"], row["label"]))
-    return Files(
-        [_write_pairs(directory, "train", parts["train"])], [], [_write_pairs(directory, "test", parts["test"])]
-    )
+            rows = [json.loads(line) for line in lines]
+        parts["test" if name == "test_public" else "train"] += [
+            (row["sentence1"], row["sentence2"], row["label"]) for row in rows
+        ]
+    return _write_pairs(directory, parts)
 
 
 def _squad(data: Path, directory: Path) -> Files:
