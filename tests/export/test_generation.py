@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tfllm.checks import InputError
@@ -77,3 +78,34 @@ def test_a_model_directory_writes_and_what_does_not_write_is_refused(model, toke
     assert load_generator(tmp_path / "model").generate(["a"])[0]["prompt"] == "a"
     with pytest.raises(InputError, match="does not write text"):
         load_generator(exported)
+
+
+def test_a_server_streams_the_text_that_the_savedmodel_gives(written):
+    import asyncio
+
+    from tfllm.serving import Batching, Limits
+    from tfllm.serving.batching import Batcher
+    from tfllm.serving.loaded import LoadedModel
+    from tfllm.serving.metrics import Metrics
+    from tfllm.serving.models import Version
+    from tfllm.serving.service import Service
+    from tfllm.serving.streaming import row_settings, write_pieces
+
+    version, batcher = Version("writer", 1, written / "1"), Batcher(Batching(), 0, Metrics())
+    version.model, service = LoadedModel(version.directory), Service(None, batcher, Limits(), Metrics())
+
+    async def pieces_of(prompt, settings):
+        text = np.array([prompt.encode()], object)
+        rows = row_settings(version, settings)
+        signature = version.model.find("generate")
+        return [piece async for piece in write_pieces(service, version, signature, {"text": text}, rows)]
+
+    saved = load_generator(written)
+    for prompt in PROMPTS:
+        for settings in ({}, *({"temperature": 1.0, "seed": seed, "max_new_tokens": 12} for seed in range(5))):
+            pieces = asyncio.run(pieces_of(prompt, settings))
+            whole = saved.generate([prompt], **settings)[0]
+            assert "".join(piece.text for piece in pieces) == whole["text"]
+            assert pieces[-1].written["finish_reason"] == whole["finish_reason"]
+    batcher.close()
+    version.model.close()

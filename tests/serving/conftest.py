@@ -67,7 +67,7 @@ def saved_models(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(saved_models, start_server, tmp_path_factory):
-    """A server of numbers/1 ("old") and numbers/2 ("new"), and words/3."""
+    """A server of numbers/1 ("old") and numbers/2 ("new"), words/3 and reviews/1."""
     config = tmp_path_factory.mktemp("config") / "models.config"
     config.write_text(
         f"""model_config_list {{
@@ -76,10 +76,17 @@ def server(saved_models, start_server, tmp_path_factory):
                    version_labels {{ key: "old" value: 1 }} version_labels {{ key: "new" value: 2 }}
                    version_labels {{ key: "gone" value: 9 }} }}
           config {{ name: "words" base_path: "{saved_models}/words" model_platform: "tensorflow" }}
+          config {{ name: "reviews" base_path: "{saved_models}/reviews" model_platform: "tensorflow" }}
         }}"""
     )
     found = start_server(saved_models, "--trust", "--model-config", str(config))
-    wait_for(found, "numbers version 1 is served", "numbers version 2 is served", "words version 3 is served")
+    wait_for(
+        found,
+        "numbers version 1 is served",
+        "numbers version 2 is served",
+        "words version 3 is served",
+        "reviews version 1 is served",
+    )
     return found
 
 

@@ -1,6 +1,7 @@
 """Tiny SavedModels of plain TensorFlow, with a signature for every rule of the API. Run as `python saved.py DIRECTORY`.
 
 numbers/1, numbers/2: y = x / 2 + 2 and x / 2 + 3, and the other signatures. words/3: tfllm's way to write and to chat.
+reviews/1: its way to classify.
 """
 
 import json
@@ -127,6 +128,22 @@ class Words(tf.Module):
         return {**written, "text": tf.strings.join([tf.where(some, last, ""), written["text"]])}
 
 
+class Reviews(tf.Module):
+    """Answers as a classifier of tfllm does."""
+
+    def signatures(self) -> dict:
+        names = tf.constant(["bad", "good"])
+
+        def classify(text):
+            good = tf.cast(tf.strings.regex_full_match(text, ".*good.*"), tf.float32)
+            rows = tf.tile(names[tf.newaxis], [tf.size(text), 1])
+            scores = tf.stack([0.75 - good / 2, 0.25 + good / 2], axis=1)
+            label = tf.gather(names, tf.argmax(scores, axis=1))
+            return {"label": label, "score": tf.reduce_max(scores, axis=1), "scores": scores, "labels": rows}
+
+        return {"serving_default": tf.function(classify).get_concrete_function(text=vector(tf.string))}
+
+
 def save(root: tf.Module, directory: Path) -> None:
     tf.saved_model.save(root, str(directory), signatures=root.signatures())
 
@@ -134,6 +151,7 @@ def save(root: tf.Module, directory: Path) -> None:
 def write_all(directory: Path) -> None:
     for version in (1, 2):
         save(Numbers(version), directory / "numbers" / str(version))
+    save(Reviews(), directory / "reviews" / "1")
     save(Words(), directory / "words" / "3")
     facts = directory / "words" / "3" / "assets.extra" / "tfllm.json"
     facts.parent.mkdir()

@@ -1,5 +1,6 @@
 """`Client`: the same calls over REST and gRPC give the same answers."""
 
+import json
 import subprocess
 import sys
 
@@ -75,6 +76,20 @@ def test_an_url_and_inputs_that_mean_nothing_are_said(server):
         Client("localhost:8501")
     with Client(server.url) as client, pytest.raises(InputError, match="give each by its name: a, b"):
         client.predict("numbers", [1.0], signature_name="two")
+
+
+def test_predict_by_url_answers_as_a_savedmodel_does(server, capsys):
+    from tfllm.cli.predict import predict
+
+    for url in (server.url, f"grpc://{server.grpc}"):
+        predict("reviews", ["a good one", "\udc80 dull"], url=url, as_json=True)
+        good, bad = map(json.loads, capsys.readouterr().out.splitlines())
+        assert good == {"text": "a good one", "label": "good", "score": 0.75, "scores": {"bad": 0.25, "good": 0.75}}
+        assert bad["label"] == "bad"
+    with pytest.raises(InputError, match="numbers is no model of tfllm: its serving_default gives y"):
+        predict("numbers", ["a"], url=server.url)
+    with pytest.raises(InputError, match="Servable not found"):
+        predict("nothing", ["a"], url=server.url)
 
 
 def test_rest_needs_no_tensorflow(server):

@@ -81,16 +81,16 @@ def test_a_foreign_savedmodel_needs_trust(base_path, start_server, logged):
 
 
 def test_sigterm_gives_every_answer_that_has_begun(base_path, start_server, logged):
-    server = start_server(base_path, "--trust")
+    server = start_server(base_path, "--trust", "--timeout", "100")
     logged(server, "numbers version 1 is served")
 
-    together = threading.Barrier(21)
+    together, body = threading.Barrier(21), {"inputs": [10_000], "signature_name": "slow"}
 
     def ask(_):
-        with httpx.Client(base_url=server.url, timeout=60) as client:
+        with httpx.Client(base_url=server.url, timeout=100) as client:
             client.get("/v1/models/numbers")
             together.wait(60)
-            return client.post("/v1/models/numbers:predict", json={"inputs": [1500], "signature_name": "slow"})
+            return client.post("/v1/models/numbers:predict", json=body)
 
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         waiting = [pool.submit(ask, number) for number in range(20)]
@@ -100,7 +100,7 @@ def test_sigterm_gives_every_answer_that_has_begun(base_path, start_server, logg
         server.process.send_signal(signal.SIGTERM)
         answers = [future.result() for future in waiting]
     assert [answer.status_code for answer in answers] == [200] * 20
-    assert all(answer.json()["outputs"] == {"n": [1500], "version": [1]} for answer in answers)
+    assert all(answer.json()["outputs"] == {"n": [10_000], "version": [1]} for answer in answers)
     assert server.process.wait(30) == 0
 
 

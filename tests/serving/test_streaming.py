@@ -145,8 +145,8 @@ def test_chat_says_what_does_not_fit(rest, body, status, message):
 def test_all_models_are_listed(rest):
     found = rest.get("/v1/models").json()
     assert found["object"] == "list"
-    numbers, words = found["data"]
+    numbers, reviews, words = found["data"]
     assert (numbers["id"], numbers["version"], numbers["chats"], numbers["streams"]) == ("numbers", 2, False, False)
     assert (words["id"], words["task"], words["chats"], words["streams"]) == ("words", "generation", True, True)
-    assert words["inputs"] == ["text"]
+    assert words["inputs"] == ["text"] and reviews["task"] is None
     assert numbers["signatures"]["two"] == {"inputs": ["a", "b"], "outputs": ["b", "sum"]}

@@ -25,8 +25,9 @@ class RemotePredictor:
     def __init__(self, url: str, name: str):
         from tfllm.serving import Client
 
-        self._client, self._name = Client(url), name
-        signatures = self._client.metadata(name)["signatures"]
+        self._url, self._name = url, name
+        with Client(url) as client:
+            signatures = client.metadata(name)["signatures"]
         if "serving_default" not in signatures:
             raise InputError(f"{name} has no signature serving_default: {', '.join(signatures)}.")
         signature = signatures["serving_default"]
@@ -37,13 +38,15 @@ class RemotePredictor:
     def predict(self, **columns: Sequence) -> list[dict]:
         """A dict for each row; see `Predictor.predict`."""
         from tfllm.inference.tasks import to_rows
+        from tfllm.serving import Client
 
         columns = {name: _lists(columns[name]) if self._ranks[name] == 2 else list(columns[name]) for name in columns}
         rows = []
-        for start in range(0, len(columns[self.inputs[0]]), _BATCH_SIZE):
-            batch = {name: columns[name][start : start + _BATCH_SIZE] for name in self.inputs}
-            outputs = self._client.predict(self._name, {name: _filled(column) for name, column in batch.items()})
-            rows += to_rows(self.task, batch, {name: _array(column) for name, column in outputs.items()})
+        with Client(self._url) as client:
+            for start in range(0, len(columns[self.inputs[0]]), _BATCH_SIZE):
+                batch = {name: columns[name][start : start + _BATCH_SIZE] for name in self.inputs}
+                outputs = client.predict(self._name, {name: _filled(column) for name, column in batch.items()})
+                rows += to_rows(self.task, batch, {name: _array(column) for name, column in outputs.items()})
         return rows
 
 

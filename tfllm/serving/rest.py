@@ -121,6 +121,9 @@ class Rest:
         except InputError as error:
             code = error.code if isinstance(error, ServingError) else "INVALID_ARGUMENT"
             return _error(error)
+        except RecursionError:  # only where --max-json-depth is off
+            code = "INVALID_ARGUMENT"
+            return _error(invalid("JSON Parse error: nested too deep"))
         except asyncio.CancelledError:
             code = "CANCELLED"
             raise

@@ -1,6 +1,5 @@
 """The warm-up file of a SavedModel, replayed before a version answers: the first real request is not the slow one."""
 
-
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import input_pb2, prediction_log_pb2
