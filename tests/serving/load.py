@@ -1,7 +1,8 @@
 """More requests than a server can answer, while its versions change. `python load.py URL GRPC MODELS NUMBERS SECONDS`
 
-It ends when SECONDS are over and all versions have changed. MODELS is what saved.py wrote; NUMBERS the directory of the model's versions, which is changed: five times another
-version, once a broken one. Prints JSON: how many answers of each kind, and everything that is wrong.
+MODELS is what saved.py wrote; NUMBERS the directory of the model's versions, which is changed: five times another
+version, once a broken one. It ends when that is done and SECONDS are over. Prints JSON: how many answers of each kind,
+and everything that is wrong.
 """
 
 import asyncio
@@ -11,8 +12,6 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-
-sys.modules["keras"] = None  # TensorFlow imports it where it is installed, which takes longer than all else here
 
 import grpc
 import httpx
