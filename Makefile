@@ -7,11 +7,12 @@ VENV := $(PYTHON) -m venv .venv || ($(PYTHON) -m pip install --user virtualenv &
 
 # What `make bench` reads and compares with.
 DATA ?= ../shared/data
+MODELS ?= ../shared/models
 VOCABULARY ?= ../shared/models/bert-base-uncased/vocab.txt
 READS := --data $(DATA) --vocabulary $(VOCABULARY)
 PEERS := benchmarks/.venv-peers
 
-.PHONY: quickstart test torture lint bench clean
+.PHONY: quickstart test torture lint bench serving-proof parity clean
 
 quickstart: .venv/installed
 	$(BIN)/tfllm quickstart --out quickstart
@@ -43,6 +44,16 @@ ifndef QUICK
 endif
 	$(BIN)/python benchmarks/write_results.py
 
+# Do exported models run under the TensorFlow that TF Serving 2.20 embeds? A few minutes; needs the network once.
+serving-proof: .venv/installed-dev benchmarks/.venv-tensorflow-2.20/installed
+	$(BIN)/python benchmarks/serving_proof.py benchmarks/.venv-tensorflow-2.20/bin/python
+	$(BIN)/python benchmarks/write_results.py
+
+# The tokenizers of published checkpoints beside the libraries they were published for, 50,000 texts each.
+parity: .venv/installed-dev
+	$(BIN)/python benchmarks/tokenizer_parity.py --data $(DATA) --models $(MODELS)
+	$(BIN)/python benchmarks/write_results.py
+
 clean:
 	rm -rf .venv build *.egg-info
 
@@ -59,4 +70,9 @@ clean:
 $(PEERS)/installed: benchmarks/requirements-peers.txt
 	$(PYTHON) -m venv $(PEERS) || $(PYTHON) -m virtualenv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --requirement $<
+	touch $@
+
+benchmarks/.venv-tensorflow-2.20/installed:
+	$(PYTHON) -m venv $(@D) || $(PYTHON) -m virtualenv $(@D)
+	$(@D)/bin/pip install --quiet "tensorflow==2.20.*" "tensorflow-text==2.20.*"
 	touch $@

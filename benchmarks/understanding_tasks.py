@@ -30,11 +30,13 @@ class UnderstandingTask(NamedTuple):
     arguments: dict  # of `tfllm finetune`
     scores: tuple[str, ...]  # of `tfllm evaluate`; the first is compared with the floor
     floor: float | None  # what the data's own notes give
+    sentences: dict = {}  # noqa: RUF012 -- the arguments instead, where the encoder gives vectors of sentences
 
 
 _CLASSIFY = {"task": "classify", "monitor": "accuracy"}
 _PAIRS = {"task": "pairs", "text": "text", "text_pair": "text_pair", "label": "label", "monitor": "accuracy"}
 _STSB = {"task": "regress", "text": "0", "text_pair": "1", "label": "2"}
+_STSB_OF_VECTORS = {**_STSB, "task": "similarity", "score_range": "0,5", "epochs": 2, "learning_rate": 5e-5}
 _SICK = {"text": "sentence_A", "text_pair": "sentence_B"}
 _QA = {"task": "qa", "sequence_length": 256, "batch_size": 16, "epochs": 4}
 
@@ -42,7 +44,7 @@ TASKS = {
     "sst2": UnderstandingTask("en", _CLASSIFY, ("accuracy",), 0.813),
     "trec": UnderstandingTask("en", _CLASSIFY, ("accuracy",), 0.910),
     "ag_news": UnderstandingTask("en", _CLASSIFY, ("accuracy",), 0.881),
-    "stsb-en": UnderstandingTask("en", _STSB, ("spearman", "pearson"), 0.504),
+    "stsb-en": UnderstandingTask("en", _STSB, ("spearman", "pearson"), 0.504, _STSB_OF_VECTORS),
     "sick-entailment": UnderstandingTask(
         "en", {"task": "pairs", "monitor": "accuracy", "label": "entailment_judgment", **_SICK}, ("accuracy",), 0.559
     ),
@@ -53,7 +55,7 @@ TASKS = {
     "wnut17": UnderstandingTask("en", {"task": "tag"}, ("f1", "accuracy"), 0.060),
     "ud_english_ewt": UnderstandingTask("en", {"task": "tag", "label": "upos"}, ("accuracy",), 0.862),
     "squad-xquad": UnderstandingTask("en", _QA, ("f1", "exact_match"), None),
-    "stsb-zh": UnderstandingTask("zh", _STSB, ("spearman", "pearson"), 0.585),
+    "stsb-zh": UnderstandingTask("zh", _STSB, ("spearman", "pearson"), 0.585, _STSB_OF_VECTORS),
     "ocnli": UnderstandingTask("zh", _PAIRS, ("accuracy",), 0.358),
     "resume_ner": UnderstandingTask(
         "zh", {"task": "tag", "epochs": 20, "learning_rate": 2e-3}, ("f1", "accuracy"), 0.225

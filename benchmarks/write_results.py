@@ -4,6 +4,7 @@ import statistics
 from pathlib import Path
 
 import comparison_tables
+import encoder_tables
 import machine
 import writing_tables
 
@@ -31,7 +32,7 @@ def page() -> str:
         if result:
             parts.append(_pretraining(name, result))
     parts += [_understanding(machine.load(file.stem)) for file in sorted(machine.RESULTS.glob("understanding_*.json"))]
-    return "\n".join([*parts, *writing_tables.sections(), *comparison_tables.sections()])
+    return "\n".join([*parts, *writing_tables.sections(), *comparison_tables.sections(), *encoder_tables.sections()])
 
 
 def _pretraining(language: str, result: dict) -> str:
