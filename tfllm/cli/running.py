@@ -200,6 +200,33 @@ def make_encoder(run: dict, vocabulary_size: int) -> "keras.Model":
     return encoder
 
 
+def make_decoder(run: dict, vocabulary_size: int, *, prefix: bool = False) -> "keras.Model":
+    """The decoder that the arguments ask for: loaded from `init`, or of `size` with random weights."""
+    from tfllm import models
+
+    if run["init"]:
+        if base_builder(run["init"]) != "build_decoder":
+            raise InputError(f"{run['init']} holds no decoder, which this goes on from.")
+        decoder = models.load_encoder(run["init"], dropout=run["dropout"])
+    else:
+        checks.check_one_of("size", run["size"], models.DECODER_SIZES)
+        decoder = models.build_decoder(
+            vocabulary_size,
+            **models.DECODER_SIZES[run["size"]],
+            max_sequence_length=max(512, run["sequence_length"]),
+            dropout=run["dropout"],
+            prefix=prefix,
+        )
+    if ("prefix_mask" in decoder.input) != prefix:
+        raise InputError(
+            f"{run['init']} was {'not ' if prefix else ''}trained with --objective prefix, and goes on so."
+        )
+    models.check_length(decoder, run["sequence_length"])
+    if run["remat"]:
+        models.recompute_activations(decoder)
+    return decoder
+
+
 def make_encoder_decoder(run: dict, vocabulary_size: int) -> "keras.Model":
     """The encoder-decoder that a command's arguments ask for; as `make_encoder`."""
     from tfllm import models

@@ -10,6 +10,7 @@ from tfllm.data.features import FEATURES, check_dataset
 from tfllm.data.inspect import check_data
 from tfllm.data.multilabel import encode_label_sets, multilabel_batches, read_multilabel_table
 from tfllm.data.multiple_choice import Choices, multiple_choice_batches, read_choices
+from tfllm.data.prefix import prefix_lm_dataset
 from tfllm.data.pretraining import find_records, masked_lm_dataset, read_held_out
 from tfllm.data.question_answering import Questions, fold_questions, question_batches, read_questions, split_questions
 from tfllm.data.records import write_records
@@ -55,6 +56,7 @@ __all__ = [
     "multilabel_batches",
     "multiple_choice_batches",
     "overlap_warning",
+    "prefix_lm_dataset",
     "question_batches",
     "read_choices",
     "read_held_out",

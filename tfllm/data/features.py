@@ -47,6 +47,7 @@ FEATURES = {
     "next_weights": Feature(
         "float32", 2, "(B, T) 1 where the next token is to be predicted, 0 where it is another text's"
     ),
+    "prefix_mask": Feature("int32", 2, "(B, T) 1 on the beginning of a text that all its tokens see, 0 elsewhere"),
     "source_ids": Feature("int32", 2, "(B, S) ids of the tokens of the texts that a model reads before it writes"),
     "source_mask": Feature("int32", 2, "(B, S) as `padding_mask`; the k-th text read belongs to the k-th written"),
     "label_ids": Feature("int32", 1, "(B,) the position of the text's label in the list of labels"),
@@ -56,6 +57,7 @@ FEATURES = {
 ENCODER_INPUTS = ("token_ids", "segment_ids", "padding_mask")
 MASKED_LM_INPUTS = (*ENCODER_INPUTS, "mask_positions")
 DECODER_INPUTS = ("token_ids", "padding_mask")
+PREFIX_INPUTS = (*DECODER_INPUTS, "prefix_mask")
 SEQ2SEQ_INPUTS = ("source_ids", "source_mask", *DECODER_INPUTS)
 
 

@@ -16,7 +16,7 @@ from keras import ops
 from tfllm import checks
 from tfllm.checks import InputError
 from tfllm.data.causal import next_token_targets
-from tfllm.data.features import DECODER_INPUTS, SEQ2SEQ_INPUTS
+from tfllm.data.features import DECODER_INPUTS, PREFIX_INPUTS, SEQ2SEQ_INPUTS
 from tfllm.data.packing import fill_rows
 from tfllm.data.records_shards import tokenize_texts
 from tfllm.models import check_length
@@ -136,7 +136,8 @@ def _scorer(model: keras.Model) -> keras.Model:
 
     Losses are taken inside, so that the (B, T, V) logits never leave the device.
     """
-    if isinstance(model.output, dict) or set(model.input) not in (set(DECODER_INPUTS), set(SEQ2SEQ_INPUTS)):
+    known = (DECODER_INPUTS, PREFIX_INPUTS, SEQ2SEQ_INPUTS)
+    if isinstance(model.output, dict) or set(model.input) not in map(set, known):
         raise InputError("This is not a model that predicts next tokens, which has logits as output.")
     next_ids = keras.Input((None,), dtype="int32", name="next_ids")
     logits = ops.cast(model.output, "float32")  # (B, T, V)
@@ -149,6 +150,8 @@ def _sums(scorer: keras.Model, batches: Iterable[tuple]) -> tuple[float, int]:
     nats, tokens = 0.0, 0
     for inputs, next_ids, weights in batches:
         arrays = {name: np.asarray(value) for name, value in {**inputs, "next_ids": next_ids}.items()}
+        if "prefix_mask" in scorer.input:
+            arrays.setdefault("prefix_mask", np.zeros_like(arrays["padding_mask"]))
         weights = np.asarray(weights, np.float64)
         nats += float((scorer.predict_on_batch(arrays) * weights).sum())
         tokens += int(weights.sum())

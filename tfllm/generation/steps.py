@@ -52,6 +52,7 @@ class DecoderSteps:
         same = tf.cast(real[:, :, tf.newaxis] == real[:, tf.newaxis, :], tf.int32)  # padding sees padding
         visible = tf.linalg.band_part(same, -1, 0)
         positions = tf.reduce_sum(visible, axis=2) - 1
+        visible = same if "prefix_mask" in self._decoder.input else visible
         hidden, cache = decode_cached(self._decoder, token_ids, positions, visible)
         last = tf.gather(hidden, lengths - 1, batch_dims=1)
         cache = [tuple(tf.pad(part, [[0, 0], [0, 0], [0, room], [0, 0]]) for part in pair) for pair in cache]

@@ -147,6 +147,8 @@ class TextWriter:
         token_ids = tf.concat([tf.fill([rows, 1], start_id), next_ids[:, :-1]], axis=1)
         real = tf.sequence_mask(tf.maximum(count, 1), width, tf.int32)
         inputs = {"token_ids": token_ids, "padding_mask": real, **source}
+        if "prefix_mask" in self._model.input:
+            inputs["prefix_mask"] = tf.zeros_like(real)
         inputs = {name: tf.ensure_shape(tensor, [None, None]) for name, tensor in inputs.items()}
         logits = self._model(inputs, training=False)
         log_probs = tf.gather(logits, next_ids, batch_dims=2) - tf.reduce_logsumexp(logits, axis=2)

@@ -43,6 +43,7 @@ def build_decoder(
     head_dim: int | None = None,
     rotary_base: float = 10_000.0,
     norm_epsilon: float = 1e-5,
+    prefix: bool = False,
 ) -> keras.Model:
     """Build a Transformer decoder: every token sees itself and the earlier tokens of its text.
 
@@ -65,23 +66,27 @@ def build_decoder(
         head_dim: width of a head. None: `hidden_dim` / `num_heads`.
         rotary_base: the longest wavelength of rotary positions is about 2 pi times it.
         norm_epsilon: what is added to the variance or mean square in every normalisation.
+        prefix: the beginning of a text, as far as a third input says, is seen by all its tokens, earlier ones too.
 
     Returns:
         Functional `keras.Model`. Inputs, int32 (B, T): `token_ids`, `padding_mask` (0 on padding, k on the k-th text of
-        the row; texts packed into one row do not see each other, and positions begin again with each). Output: float
-        (B, T, D).
+        the row; texts packed into one row do not see each other, and positions begin again with each); with `prefix`
+        also `prefix_mask`, 1 on tokens of a prefix. Output: float (B, T, D).
 
     Raises:
         InputError: for a size that is not positive, heads that do not divide, or an unknown name.
 
     Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"; Touvron et al. 2023,
-    arXiv:2302.13971, section 2.2.
+    arXiv:2302.13971, section 2.2; for `prefix` Raffel et al. 2020, arXiv:1910.10683, section 3.2.1.
     """
     arguments = dict(locals())
     check_decoder(arguments)
-    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
+    names = ("token_ids", "padding_mask", *(("prefix_mask",) if prefix else ()))
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
     visible = EarlierTokens(max_sequence_length, name="earlier_tokens")(inputs["padding_mask"])  # (B, T, T)
     places = ops.sum(visible, axis=-1) - 1  # (B, T)
+    if prefix:
+        visible = ops.maximum(visible, ops.swapaxes(visible, 1, 2) * inputs["prefix_mask"][:, None])
     embedding = TokenEmbedding(
         vocabulary_size,
         hidden_dim,
