@@ -10,13 +10,14 @@ import pytest
 import tfllm
 
 PACKAGE = Path(tfllm.__file__).parent
-EVERYONE = {"checks", "manifest", "version", "islands", "tags", "writing"}
+EVERYONE = {"checks", "manifest", "version", "islands", "tags", "writing", "messages"}
 MAY_IMPORT = {  # besides itself and EVERYONE
     "version": set(),
     "checks": set(),
     "islands": set(),
     "tags": set(),
     "writing": set(),
+    "messages": set(),
     "manifest": set(),
     "tokenizers": set(),
     "models": set(),

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from tfllm.checks import InputError
 from tfllm.data import causal_lm_dataset, write_records
-from tfllm.data.causal import next_token_targets, pack_texts
-from tfllm.tokenizers import WordPieceTokenizer
+from tfllm.data.causal import fill_in_middle, next_token_targets, pack_texts
+from tfllm.tokenizers import WordPieceTokenizer, train_byte_bpe
 
 WORDS = [f"w{number}" for number in range(400)]
 PAD, CLS, SEP = 0, 2, 3
@@ -119,3 +119,34 @@ def test_a_bad_argument_is_refused_by_name(corpus, tokenizer):
         causal_lm_dataset(corpus, tokenizer, batch_size=0)
     with pytest.raises(InputError, match="`part` must be one of"):
         causal_lm_dataset(corpus, tokenizer, part="test")
+
+
+def test_of_a_share_of_the_texts_the_middle_comes_last():
+    tokenizer = train_byte_bpe(["the cat sat on the mat", "你好，世界"] * 3, vocabulary_size=280)
+    texts = ["the cat sat on the mat", "你好，世界", "on the mat, the cat", "x"] * 50
+    pieces = [np.append(ids, tokenizer.sep_id) for ids in tokenizer.tokenize(texts).to_list()]
+    moved = fill_in_middle(pieces, tokenizer, 0.5, 60, np.random.default_rng(0))
+    changed = [tokenizer.mask_id in piece for piece in moved]
+    assert 70 < sum(changed) < 130
+    for text, before, after, parted in zip(texts, pieces, moved, changed, strict=True):
+        if not parted:
+            assert before is after
+            continue
+        places = np.flatnonzero(after == tokenizer.mask_id)
+        assert len(places) == 3 and places[0] == 0 and after[-1] == tokenizer.sep_id and after.dtype == np.int32
+        parts = [part.tolist() for part in np.split(after, places)[1:]]
+        prefix, suffix, middle = (tokenizer.detokenize([part]).numpy()[0].decode() for part in parts)
+        assert prefix + middle + suffix == text
+    again = fill_in_middle(pieces, tokenizer, 0.5, 60, np.random.default_rng(0))
+    assert all(np.array_equal(one, other) for one, other in zip(moved, again, strict=True))
+    assert max(map(len, fill_in_middle(pieces, tokenizer, 1.0, 10, np.random.default_rng(0)))) == 10
+
+
+def test_parted_texts_stand_in_rows_as_others_do(tokenizer, corpus, tmp_path):
+    options = {"sequence_length": 32, "batch_size": 4, "repeat": False, "middle_share": 1.0}
+    for ids, targets in texts_of(causal_lm_dataset(corpus, tokenizer, **options)):
+        assert ids[0] == CLS and ids[1] == tokenizer.mask_id
+        assert targets[:-1] == ids[1:]
+    write_records(corpus, tokenizer, tmp_path / "records", sequence_length=32)
+    with pytest.raises(InputError, match="no text can be parted"):
+        causal_lm_dataset(str(tmp_path / "records"), tokenizer, middle_share=0.5)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfllm.checks import InputError
-from tfllm.export import check_savedmodel, export_savedmodel, load_generator, predict_texts
+from tfllm.export import export_savedmodel, load_generator, predict_texts
 from tfllm.export.check import read_signatures
 from tfllm.generation import TextGenerator
 from tfllm.models import add_causal_lm_head, build_decoder, save_model
@@ -48,9 +48,7 @@ def conversations():
     return [[{"role": "user", "content": text}] for text in TEXTS] + [talk, [system, *talk[:3]]]
 
 
-def test_every_check_passes(written):
-    findings = check_savedmodel(written)
-    assert [finding.check for finding in findings if not finding.passed] == []
+def test_it_has_a_signature_for_conversations(written):
     signatures = read_signatures(written / "1")
     assert set(signatures) == {"serving_default", "generate", "chat", "score", "tokenize"}
     assert signatures["chat"]["inputs"]["roles"] == {"dtype": "string", "shape": [-1, -1]}

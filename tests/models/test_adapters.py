@@ -84,7 +84,7 @@ def test_adapters_are_refused_where_they_cannot_be(make_encoder, make_backbone):
         add_adapters(model, 0)
     with pytest.raises(InputError, match=r"`targets` must be one of query.*did you mean 'query'"):
         add_adapters(model, 2, ["qery"])
-    with pytest.raises(InputError, match="Only layers of tfllm's own encoders can have adapters"):
+    with pytest.raises(InputError, match="Only layers of tfllm's own encoders and decoders can have adapters"):
         add_adapters(classify(make_backbone()), 2)
     add_adapters(model, 2)
     with pytest.raises(InputError, match="has adapters already"):

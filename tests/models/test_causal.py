@@ -44,7 +44,10 @@ def test_a_saved_model_is_the_same_again_with_its_settings(model, tokenizer, bat
     again = load_model(tmp_path / "model")
     np.testing.assert_array_equal(again.predict(batch[0], verbose=0), model.predict(batch[0], verbose=0))
     assert read_recipe(again) == read_recipe(model)
-    assert read_recipe(again)["arguments"] == {"generation": {"temperature": 0.5, "stop": ["\n"]}}
+    assert read_recipe(again)["arguments"] == {
+        "generation": {"temperature": 0.5, "stop": ["\n"]},
+        "fills": False,
+    }
 
 
 def test_the_decoder_of_a_saved_model_can_have_another_dropout(model, tokenizer, tmp_path):

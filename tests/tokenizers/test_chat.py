@@ -3,8 +3,9 @@
 import pytest
 
 from tfllm.checks import InputError
+from tfllm.messages import message_fault
 from tfllm.tokenizers import load_tokenizer
-from tfllm.tokenizers.chat import ChatTemplate, default_template, from_jinja, message_fault
+from tfllm.tokenizers.chat import ChatTemplate, default_template, from_jinja
 
 CHATML_WITH_DEFAULT = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tfllm.checks import InputError
+from tfllm.cli.chatting import chat as hold_conversation
 from tfllm.cli.predict import printable, read_lines
 from tfllm.cli.startup import load_tensorflow
 
@@ -47,6 +48,13 @@ def generate(
     num_beams: Annotated[int | None, typer.Option(help="Follow so many texts at a time and keep the best.")] = None,
     length_penalty: Annotated[float | None, typer.Option(help="With beams: above 0 favours longer texts.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides what is drawn.")] = None,
+    suffix: Annotated[
+        str | None, typer.Option(help="Write what stands between each prompt and this text.", metavar="TEXT")
+    ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Hold a conversation: prompts, lines of standard input or what is typed.")
+    ] = False,
+    system: Annotated[str | None, typer.Option(help="chat: the system message.", metavar="TEXT")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Show the text while it is written.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     trust: Annotated[bool, typer.Option("--trust", help="Run a SavedModel that tfllm cannot vouch for.")] = False,
@@ -67,21 +75,32 @@ def generate(
         "seed": seed,
     }
     settings = {name: value for name, value in settings.items() if value is not None}
+    if suffix is not None and (chat or stream):
+        raise InputError("Give --suffix without --chat and --stream.")
     if stream and as_json:
         raise InputError("Give --stream or --json, not both.")
     prompts = [printable(prompt) for prompt in prompts or []] + (read_lines(file) if file else [])
-    if not prompts:
+    if system is not None and not chat:
+        raise InputError("--system is for a conversation: give --chat, too.")
+    if not prompts and not chat:
         raise InputError("Nothing to write on. Give prompts as arguments, or --file with one a line.")
 
     load_tensorflow()
     from tfllm.export import load_generator
 
     generator = load_generator(model, trust=trust)
+    if chat:
+        hold_conversation(generator, prompts, settings, system=system, as_json=as_json)
+        return
     console = Console(highlight=False, soft_wrap=True)
     if stream:
         _stream(generator, prompts, settings)
         return
-    for number, row in enumerate(generator.generate(prompts, **settings)):
+    if suffix is None:
+        rows = generator.generate(prompts, **settings)
+    else:
+        rows = generator.fill(prompts, [printable(suffix)] * len(prompts), **settings)
+    for number, row in enumerate(rows):
         if as_json:
             console.out(json.dumps(row, ensure_ascii=False))
         else:

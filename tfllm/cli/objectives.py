@@ -93,12 +93,14 @@ class CausalLm(Objective):
     def batches(self, tokenizer, part, **options):
         from tfllm.data import causal_lm_dataset
 
-        return causal_lm_dataset(self._data, tokenizer, part=part, **self._batching, **options)
+        share = self._run["fill_in_middle"] if part == "train" else 0.0
+        return causal_lm_dataset(self._data, tokenizer, part=part, middle_share=share, **self._batching, **options)
 
     def build(self, tokenizer):
         from tfllm.models import add_causal_lm_head
 
-        return add_causal_lm_head(_make_decoder(self._run, tokenizer.vocabulary_size))
+        decoder = running.make_decoder(self._run, tokenizer.vocabulary_size)
+        return add_causal_lm_head(decoder, fills=self._run["fill_in_middle"] > 0)
 
     @property
     def train(self):
@@ -115,34 +117,79 @@ class CausalLm(Objective):
         return evaluate_causal_lm(model, tokenizer, self._held_out_texts(), **options)
 
 
-OBJECTIVES = {"mlm": MaskedLm, "mlm-nsp": MaskedLm, "causal": CausalLm}
+class PrefixLm(CausalLm):
+    """`prefix`: as `causal`, but the beginning of each text is seen in both directions and not predicted."""
+
+    def batches(self, tokenizer, part, **options):
+        from tfllm.data import prefix_lm_dataset
+
+        return prefix_lm_dataset(self._data, tokenizer, part=part, **self._batching, **options)
+
+    def build(self, tokenizer):
+        from tfllm.models import add_causal_lm_head
+
+        return add_causal_lm_head(running.make_decoder(self._run, tokenizer.vocabulary_size, prefix=True))
+
+    def held_out_scores(self, model, tokenizer):
+        from tfllm.evaluation import causal_lm_scores
+
+        return causal_lm_scores(model, self.batches(tokenizer, "held-out", repeat=False))
+
+
+class Denoising(Objective):
+    """`denoise`: spans behind sentinels, as T5; `infill`: whole texts from such with gaps, as BART."""
+
+    def batches(self, tokenizer, part, **options):
+        from tfllm.data import Noise, denoising_dataset
+
+        kind = "infill" if self._run["objective"] == "infill" else "spans"
+        noise = Noise(kind, self._run["mask_rate"], self._run["span_length"])
+        return denoising_dataset(self._data, tokenizer, noise=noise, part=part, **self._batching, **options)
+
+    def build(self, tokenizer):
+        from tfllm.data import sentinel_ids
+        from tfllm.models import add_seq2seq_head
+
+        size = tokenizer.vocabulary_size
+        if self._run["objective"] == "denoise":
+            size = max(size, int(sentinel_ids(tokenizer).max()) + 1)
+        return add_seq2seq_head(running.make_encoder_decoder(self._run, size))
+
+    @property
+    def train(self):
+        from tfllm.training import train_causal_lm
+
+        return train_causal_lm
+
+    def held_out_scores(self, model, tokenizer):
+        from tfllm.evaluation import seq2seq_loss
+
+        return seq2seq_loss(model, self.batches(tokenizer, "held-out", repeat=False))
+
+
+OBJECTIVES = {
+    "mlm": MaskedLm,
+    "mlm-nsp": MaskedLm,
+    "causal": CausalLm,
+    "prefix": PrefixLm,
+    "denoise": Denoising,
+    "infill": Denoising,
+}
+_READ_BY = {  # an option that not every objective reads -> the value that asks for nothing, and those that read it
+    "whole_word": (False, ("mlm", "mlm-nsp")),
+    "pre_norm": (False, ("mlm", "mlm-nsp")),
+    "mask_rate": (0.15, ("mlm", "mlm-nsp", "denoise", "infill")),
+    "span_length": (3.0, ("denoise", "infill")),
+    "fill_in_middle": (0.0, ("causal",)),
+}
 
 
 def check_objective(run: dict) -> None:
     """Raise InputError for an unknown objective, or options that say nothing to it."""
     checks.check_one_of("objective", run["objective"], OBJECTIVES)
-    for name in ("whole_word", "pre_norm"):
-        if run["objective"] == "causal" and run.get(name):
-            raise InputError(f"--{name.replace('_', '-')} is for masked language models: leave it out.")
-
-
-def _make_decoder(run: dict, vocabulary_size: int) -> "keras.Model":
-    """The decoder that the arguments ask for: loaded from `init`, or of `size` with random weights."""
-    from tfllm import models
-
-    if run["init"]:
-        if running.base_builder(run["init"]) != "build_decoder":
-            raise InputError(f"{run['init']} holds no decoder, which --objective causal goes on from.")
-        decoder = models.load_encoder(run["init"], dropout=run["dropout"])
-    else:
-        checks.check_one_of("size", run["size"], models.DECODER_SIZES)
-        decoder = models.build_decoder(
-            vocabulary_size,
-            **models.DECODER_SIZES[run["size"]],
-            max_sequence_length=max(512, run["sequence_length"]),
-            dropout=run["dropout"],
-        )
-    models.check_length(decoder, run["sequence_length"])
-    if run["remat"]:
-        models.recompute_activations(decoder)
-    return decoder
+    for name, (nothing, objectives) in _READ_BY.items():
+        if run.get(name, nothing) != nothing and run["objective"] not in objectives:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for --objective {', '.join(objectives)}: leave it out. "
+                f"Received: --objective {run['objective']}."
+            )

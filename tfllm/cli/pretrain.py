@@ -21,7 +21,11 @@ def pretrain(
     out: options.RunOut,
     tokenizer: Annotated[Path | None, typer.Option(help="Tokenizer directory.", metavar="DIR")] = None,
     objective: Annotated[
-        str, typer.Option(help="mlm; mlm-nsp: with next-sentence prediction; causal: a model that writes.")
+        str,
+        typer.Option(
+            help="mlm; mlm-nsp: with next-sentence prediction; causal: a model that writes; prefix: one that reads the "
+            "prompt in both directions; denoise, infill: an encoder-decoder that writes what is left out."
+        ),
     ] = "mlm",
     size: options.Size = "mini",
     pre_norm: options.PreNorm = False,
@@ -38,7 +42,13 @@ def pretrain(
     weight_decay: options.WeightDecay = 0.01,
     dropout: Annotated[float, typer.Option(help="Share of activations dropped.")] = 0.1,
     mask_rate: Annotated[float, typer.Option(help="Share of tokens to predict.")] = 0.15,
+    span_length: Annotated[
+        float, typer.Option(help="denoise, infill: tokens that are left out together, on average.")
+    ] = 3.0,
     whole_word: Annotated[bool, typer.Option("--whole-word", help="Mask whole words.")] = False,
+    fill_in_middle: Annotated[
+        float, typer.Option(help="causal: share of the texts of which the middle is learnt from what surrounds it.")
+    ] = 0.0,
     held_out: Annotated[
         float | None,
         typer.Option(help="Share of the texts kept for validation. Default: 0.01, or the records' own."),
@@ -58,11 +68,12 @@ def pretrain(
     dry_run: options.DryRun = False,
     config: options.Config = None,
 ) -> dict:
-    """Pretrain on raw text: an encoder by masked-language modelling, or a decoder that predicts the next token."""
+    """Pretrain on raw text: an encoder, a decoder that predicts the next token, or an encoder-decoder."""
     run = running.record(locals())
     data, out = running.as_list(data), Path(out)
     check_objective(run)
     checks.check_between("warmup_share", warmup_share, 0, 1)
+    checks.check_between("fill_in_middle", fill_in_middle, 0, 1)
     checks.check_between("seed", seed, 0, 2**31 - 1)
     running.check_tensorboard(tensorboard)
     if not dry_run:

@@ -4,12 +4,15 @@ In: as for `masked_lm_dataset`. Out: a tf.data.Dataset that `fit` takes; `data.f
 B batch, T tokens.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from tfllm import checks
+from tfllm.checks import InputError
 from tfllm.data.features import DECODER_INPUTS, check_dataset
 from tfllm.data.packing import fill_rows
 from tfllm.data.pretraining import find_records, read_rows
@@ -32,6 +35,7 @@ def causal_lm_dataset(
     repeat: bool = True,
     seed: int = 0,
     start_batch: int = 0,
+    middle_share: float = 0.0,
 ) -> tf.data.Dataset:
     """Batches for causal language modelling: every token is to be predicted from the earlier ones of its text.
 
@@ -43,6 +47,7 @@ def causal_lm_dataset(
         corpus, tokenizer, sequence_length, batch_size, part, held_out, repeat, seed, start_batch: see
             `masked_lm_dataset`.
         text_column, document, encoding, on_bad_rows: how the files are read, see `read_texts`; not for records.
+        middle_share: share of the texts of which the middle is moved to the end, see `fill_in_middle`; not for records.
 
     Returns:
         Dataset of (inputs, next_ids, next_weights): inputs is a dict of `token_ids` and `padding_mask`; all (B, T).
@@ -50,10 +55,13 @@ def causal_lm_dataset(
     Raises:
         InputError: as `masked_lm_dataset`.
     """
+    checks.check_between("middle_share", middle_share, 0, 1)
+    if middle_share and (records := find_records(corpus)):
+        raise InputError(f"{records.directory}: rows of records are packed, and no text can be parted. Give the text.")
     rows = read_rows(
         corpus,
         tokenizer,
-        pack_texts,
+        functools.partial(pack_texts, middle_share=middle_share),
         DECODER_INPUTS,
         sequence_length=sequence_length,
         batch_size=batch_size,
@@ -70,7 +78,7 @@ def causal_lm_dataset(
 
 
 def pack_texts(
-    texts: list[str], tokenizer: Tokenizer, length: int, random: np.random.Generator
+    texts: list[str], tokenizer: Tokenizer, length: int, random: np.random.Generator, middle_share: float = 0.0
 ) -> dict[str, np.ndarray]:
     """Rows of token_ids and padding_mask, int32 (rows, T), with texts cut as `causal_lm_dataset` says.
 
@@ -81,9 +89,45 @@ def pack_texts(
         tokens = np.append(document, tokenizer.sep_id)
         first = len(tokens) if len(tokens) < length else random.integers(1, length)
         starts = [0, *range(first, len(tokens), length - 1)]
-        pieces += [np.append(tokenizer.cls_id, piece) for piece in np.split(tokens, starts[1:])]
+        pieces += np.split(tokens, starts[1:])
+    if middle_share:
+        pieces = fill_in_middle(pieces, tokenizer, middle_share, length - 1, random)
+    pieces = [np.append(tokenizer.cls_id, piece) for piece in pieces]
     token_ids, padding_mask = fill_rows(pieces, length, tokenizer.pad_id)
     return {"token_ids": token_ids, "padding_mask": padding_mask}
+
+
+def fill_in_middle(
+    pieces: list[np.ndarray], tokenizer: Tokenizer, share: float, length: int, random: np.random.Generator
+) -> list[np.ndarray]:
+    """The texts, some as `[MASK] prefix [MASK] suffix [MASK] middle [SEP]`: a model learns to write the middle.
+
+    A text is parted between any two characters, for a gap may begin within a word. The three tokens that tell the parts
+    are one, which every tokenizer has: their order tells them apart.
+
+    Args:
+        pieces: token ids of each text; those of its end have a [SEP] as their last.
+        share: of the texts, drawn at random.
+        length: most tokens of a text; what goes beyond is cut.
+
+    Source: Bavarian et al. 2022, arXiv:2207.14255, section 3: prefix, suffix, middle, parted by characters.
+    Differs: one token for their three.
+    """
+    chosen = np.flatnonzero(random.random(len(pieces)) < share)
+    if not len(chosen):
+        return pieces
+    lengths = [len(pieces[one]) for one in chosen]
+    ids = tf.RaggedTensor.from_row_lengths(np.concatenate([pieces[one] for one in chosen]), lengths)
+    parts = []
+    for text in (one.decode() for one in tokenizer.detokenize(ids).numpy()):
+        begin, end = np.sort(random.integers(0, len(text) + 1, 2))
+        parts += [text[:begin], text[end:], text[begin:end]]
+    tokens, moved, mark = iter(tokenize_texts(parts, tokenizer)), list(pieces), [tokenizer.mask_id]
+    for one in chosen:
+        prefix, suffix, middle = (next(tokens) for _ in range(3))
+        whole = np.concatenate([mark, prefix, mark, suffix, mark, middle, [tokenizer.sep_id]])
+        moved[one] = whole[:length].astype(np.int32)
+    return moved
 
 
 def next_token_targets(*, every_part_ends: bool = False) -> Callable[[dict[str, tf.Tensor]], tuple]:

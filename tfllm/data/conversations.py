@@ -19,7 +19,7 @@ from tfllm.checks import InputError, check_one_of
 from tfllm.data.rows import BadRow, Row, check_encoding, file_kind, json_type, open_text, read_rows, text_fault
 from tfllm.data.sources import bad_rows_error, expand_paths
 from tfllm.data.tfds import TfdsSource, read_tfds_rows
-from tfllm.tokenizers.chat import message_fault
+from tfllm.messages import message_fault
 
 log = logging.getLogger("tfllm")
 _ROLES = {  # what files call the roles

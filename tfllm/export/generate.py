@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tensorflow as tf
+
 from tfllm import manifest
 from tfllm.checks import InputError, check_exists
 from tfllm.export.check import KIND
@@ -44,6 +46,17 @@ class SavedGenerator:
     def generate(self, prompts: Sequence[str], **settings) -> list[dict]:
         """As `TextGenerator.generate`, with the settings that a text may have of its own; the others are stored."""
         return in_batches(self._loaded.signatures["generate"], prompts, self._rows(settings))
+
+    def fill(self, prefixes: Sequence[str], suffixes: Sequence[str], **settings) -> list[dict]:
+        """As `TextGenerator.fill`, with the settings that `generate` takes."""
+        if "fill" not in self._loaded.signatures:
+            raise InputError("This SavedModel did not learn to fill gaps: it has no signature `fill`.")
+        texts, write = tf.stack([as_strings(prefixes), as_strings(suffixes)], axis=1), self._loaded.signatures["fill"]
+
+        def function(text, **columns):
+            return write(text=text[:, 0], suffix=text[:, 1], **columns)
+
+        return in_batches(function, prefixes, self._rows(settings), texts)
 
     def chat(self, messages: Sequence[Mapping[str, str]], **settings) -> dict:
         """As `TextGenerator.chat`, with the settings that `generate` takes."""

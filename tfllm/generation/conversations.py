@@ -8,23 +8,21 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from tfllm.checks import InputError
-from tfllm.tokenizers.chat import ChatTemplate, message_fault
+from tfllm.messages import message_fault
 
 
-def as_conversations(
-    conversations: Sequence[Sequence[Mapping[str, str]]], template: ChatTemplate | None = None
-) -> tf.Tensor:
+def as_conversations(conversations: Sequence[Sequence[Mapping[str, str]]], *, takes_system: bool = True) -> tf.Tensor:
     """Lists of messages as string (B, 2, N).
 
     Args:
         conversations: each with a message of the user as its last.
-        template: theirs.
+        takes_system: whether the model has a place for a message of the system.
 
     Raises:
         InputError: for messages that do not take turns, with the reason.
     """
     for number, messages in enumerate(conversations, 1):
-        fault = message_fault(messages, template)
+        fault = message_fault(messages, takes_system=takes_system)
         if not fault and messages[-1]["role"] != "user":
             fault = "must end with a message of the user, which is to be answered"
         if fault:

@@ -12,6 +12,7 @@ from tfllm.generation.batches import DTYPES, as_columns, as_strings, in_batches,
 from tfllm.generation.chat import ChatWriter
 from tfllm.generation.choose import Sampling, draw_uniform
 from tfllm.generation.conversations import as_conversations
+from tfllm.generation.fill import FillWriter
 from tfllm.generation.loop import goes_on
 from tfllm.generation.seq2seq_text import make_writer
 from tfllm.generation.text import TextWriter
@@ -42,7 +43,7 @@ class TextGenerator:
         self._length = longest_text(model) if sequence_length is None else sequence_length
         checks.check_at_least("sequence_length", self._length, 3)
         check_length(model, self._length)
-        self._traced: dict[tuple[Rules, bool], dict[str, Callable]] = {}
+        self._traced: dict[tuple[Rules, Callable], dict[str, Callable]] = {}
         self._functions(Rules())  # is it a model that writes?
         self._defaults = read_recipe(model)["arguments"]["generation"]
 
@@ -81,6 +82,24 @@ class TextGenerator:
         """
         return self._stream(as_strings([prompt]), settings)
 
+    def fill(self, prefixes: Sequence[str], suffixes: Sequence[str], **settings) -> list[dict]:
+        """Write what stands between two texts, with a model that learned it (`--fill-in-middle`).
+
+        Args:
+            prefixes, suffixes: what comes before each gap and after it, as many of each.
+            **settings: as for `generate`.
+
+        Returns:
+            As `generate`; `prompt` is the prefix.
+
+        Raises:
+            InputError: for a model that did not learn it.
+        """
+        texts = tf.stack([as_strings(prefixes), as_strings(suffixes)], axis=1)
+        rows, rules = read_settings(settings, self._defaults)
+        write = self._functions(rules, FillWriter)["write"]
+        return in_batches(lambda text, **columns: write(text, Sampling(**columns)), prefixes, rows, texts)
+
     def chat(self, messages: Sequence[Mapping[str, str]], **settings) -> dict:
         """Answer a conversation; see `answers`.
 
@@ -104,21 +123,25 @@ class TextGenerator:
         Raises:
             InputError: for messages that do not take turns, or a model that does not chat.
         """
-        texts = as_conversations(conversations, self._tokenizer.chat_template)
+        texts = self._conversations(conversations)
         rows, rules = read_settings(settings, self._defaults)
-        write = self._functions(rules, chat=True)["write"]
+        write = self._functions(rules, ChatWriter)["write"]
         function = lambda text, **columns: write(text, Sampling(**columns))  # noqa: E731
         return without_prompts(in_batches(function, [""] * len(conversations), rows, texts))
 
     def stream_chat(self, messages: Sequence[Mapping[str, str]], **settings) -> Iterator[str]:
         """Answer a conversation: pieces of the text of `chat`, each as soon as it stands fast."""
-        return self._stream(as_conversations([messages], self._tokenizer.chat_template), settings, chat=True)
+        return self._stream(self._conversations([messages]), settings, ChatWriter)
 
-    def _stream(self, texts: tf.Tensor, settings: dict, *, chat: bool = False) -> Iterator[str]:
+    def _conversations(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> tf.Tensor:
+        template = self._tokenizer.chat_template
+        return as_conversations(conversations, takes_system=template is None or template.system is not None)
+
+    def _stream(self, texts: tf.Tensor, settings: dict, make: Callable = make_writer) -> Iterator[str]:
         rows, rules = read_settings(settings, self._defaults)
         if rules.num_beams > 1:
             raise InputError("With beams no piece of a text stands fast before its end. Leave `num_beams` out.")
-        return self._pieces(texts, rows, rules, self._functions(rules, chat=chat))
+        return self._pieces(texts, rows, rules, self._functions(rules, make))
 
     @staticmethod
     def _pieces(texts: tf.Tensor, rows: RowSettings, rules: Rules, functions: dict[str, Callable]) -> Iterator[str]:
@@ -145,11 +168,10 @@ class TextGenerator:
         columns = [as_strings(part) for part in (texts, targets) if part is not None]
         return scores_of(texts if targets is None else targets, self._functions(Rules())["score"](*columns))
 
-    def _functions(self, rules: Rules, *, chat: bool = False) -> dict[str, Callable]:
-        if (rules, chat) not in self._traced:
-            make = ChatWriter if chat else make_writer
-            self._traced[rules, chat] = _functions(make(self._model, self._tokenizer, self._length, rules))
-        return self._traced[rules, chat]
+    def _functions(self, rules: Rules, make: Callable = make_writer) -> dict[str, Callable]:
+        if (rules, make) not in self._traced:
+            self._traced[rules, make] = _functions(make(self._model, self._tokenizer, self._length, rules))
+        return self._traced[rules, make]
 
 
 def _functions(writer: TextWriter) -> dict[str, Callable]:

@@ -35,11 +35,14 @@ def build_signatures(
             tokenizer has a chat template, the answer to a user who says just this.
         chat: of such a model. roles, contents string (B, N), the turns of each conversation, "" where there is none,
             and the settings of `generate` -> the same. See `TextGenerator.answers`.
+        fill: of a model that learned to fill gaps. text, suffix string (B,), what comes before a gap and after it, and
+            the settings of `generate` -> the same; `text` is what stands in the gap.
         score: text string (B,) -> log_prob float32 (B,), num_tokens int32 (B,), token_log_probs float32 (B, T); see
             `TextWriter.score`.
     """
     from tfllm.generation import TextWriter
     from tfllm.generation.chat import ChatWriter
+    from tfllm.generation.fill import FillWriter
     from tfllm.inference.signatures import TEXT, Signature
 
     rules = read_settings({}, arguments["generation"])[1]
@@ -50,7 +53,21 @@ def build_signatures(
     }
     if tokenizer.chat_template is not None:
         signatures |= _chat_signatures(ChatWriter(model, tokenizer, sequence_length, rules), arguments["generation"])
+    if arguments["fills"]:
+        signatures["fill"] = _fill_signature(FillWriter(model, tokenizer, sequence_length, rules))
     return signatures
+
+
+def _fill_signature(writer: "TextWriter") -> "Signature":
+    from tfllm.generation import Sampling
+    from tfllm.generation.text_generator import SAMPLING
+    from tfllm.inference.signatures import TEXT, Signature
+
+    def fill(text, suffix, **columns):
+        return writer.write(tf.stack([text, suffix], axis=1), Sampling(**columns))
+
+    inputs = {"text": TEXT, "suffix": TEXT, **SAMPLING._asdict()}
+    return Signature(tf.function(fill, reduce_retracing=True), inputs, _EXAMPLE._asdict())
 
 
 def _chat_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Signature"]:

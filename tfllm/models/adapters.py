@@ -1,6 +1,6 @@
 """Low-rank adapters (LoRA): a few new weights are trained beside the encoder's, which stay as they are.
 
-In: a model with a head on an encoder from `build_encoder`. Out: the same model, of which adapters and head are trained;
+In: a model with a head on an encoder or decoder of ours. Out: the same model, of which adapters and head are trained;
 the adapters are then merged into the weights, or saved alone.
 """
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from tfllm import checks, manifest
 from tfllm.checks import InputError
+from tfllm.models.decoder_block import DecoderBlock
 from tfllm.models.recipe import read_encoder, read_recipe
 from tfllm.models.saving import KIND as MODEL
 from tfllm.models.saving import WEIGHTS, load_encoder, rebuild
@@ -21,6 +22,7 @@ KIND = "adapters"
 FILE = "adapters.npz"
 TARGETS = ("query", "key", "value", "output", "intermediate", "feedforward")
 USUAL = ("query", "value")
+_LAYERS = (TransformerEncoder, DecoderBlock)
 
 
 def add_adapters(model: keras.Model, rank: int, targets: Sequence[str] = USUAL) -> None:
@@ -30,10 +32,10 @@ def add_adapters(model: keras.Model, rank: int, targets: Sequence[str] = USUAL) 
     model computes what it did before. Under attention A has a part for each head. They are float32 under every policy.
 
     Args:
-        model: an encoder from `build_encoder` with a head.
+        model: an encoder from `build_encoder`, or a decoder from `build_decoder`, with a head.
         rank: of the product A B.
         targets: which kernels of every Transformer layer: query, key, value, output (of attention), intermediate,
-            feedforward (the layer after it).
+            feedforward (the layer after it). In a decoder query, key and value are one kernel, with one adapter.
 
     Raises:
         InputError: for a bad argument, a model without layers of tfllm's own, or one that has adapters already.
@@ -43,9 +45,11 @@ def add_adapters(model: keras.Model, rank: int, targets: Sequence[str] = USUAL) 
     checks.check_at_least("rank", rank, 1)
     for target in targets:
         checks.check_one_of("targets", target, TARGETS)
-    layers = [layer for layer in model.layers if isinstance(layer, TransformerEncoder)]
+    layers = [layer for layer in model.layers if isinstance(layer, _LAYERS)]
     if not layers:
-        raise InputError(f"Only layers of tfllm's own encoders can have adapters; {model.name!r} has none.")
+        raise InputError(
+            f"Only layers of tfllm's own encoders and decoders can have adapters; {model.name!r} has none."
+        )
     if any(True for _ in _adapted(model)):
         raise InputError(f"The model {model.name!r} has adapters already: merge them first.")
     encoder = {layer.name for layer in read_encoder(model).layers} - {"pooled_dense"}
@@ -54,8 +58,8 @@ def add_adapters(model: keras.Model, rank: int, targets: Sequence[str] = USUAL) 
             for weight in layer.weights:
                 weight.trainable = False
     for layer in layers:
-        for target in targets:
-            _kernel_layer(layer, target).enable_lora(rank)
+        for kernel_layer in _distinct(_kernel_layer(layer, target) for target in targets):
+            kernel_layer.enable_lora(rank)
     _forget_graphs(model)
 
 
@@ -138,19 +142,29 @@ def _forget_graphs(model: keras.Model) -> None:
 def _adapted(model: keras.Model) -> Iterator[keras.layers.Layer]:
     """The layers whose kernels have adapters."""
     for layer in model.layers:
-        if isinstance(layer, TransformerEncoder):
-            yield from (each for each in _kernel_layers(layer) if each.lora_enabled)
+        if isinstance(layer, _LAYERS):
+            found = _distinct(_kernel_layer(layer, name) for name in TARGETS)
+            yield from (each for each in found if each.lora_enabled)
 
 
-def _first(model: keras.Model) -> TransformerEncoder:
-    return next(layer for layer in model.layers if isinstance(layer, TransformerEncoder))
+def _first(model: keras.Model) -> keras.layers.Layer:
+    return next(layer for layer in model.layers if isinstance(layer, _LAYERS))
 
 
-def _kernel_layers(layer: TransformerEncoder) -> Iterable[keras.layers.Layer]:
-    return (_kernel_layer(layer, name) for name in TARGETS)
+def _distinct(layers: Iterable[keras.layers.Layer]) -> list[keras.layers.Layer]:
+    return list({id(layer): layer for layer in layers}.values())
 
 
-def _kernel_layer(layer: TransformerEncoder, name: str) -> keras.layers.Layer:
+def _kernel_layer(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
+    if isinstance(layer, DecoderBlock):
+        return {
+            "query": layer.attention_input,
+            "key": layer.attention_input,
+            "value": layer.attention_input,
+            "output": layer.attention_output,
+            "intermediate": layer.feedforward_input,
+            "feedforward": layer.feedforward_output,
+        }[name]
     attention = layer._self_attention_layer
     return {
         "query": attention.query_dense,

@@ -11,7 +11,7 @@ from tfllm.models.trainable import TrainableModel
 from tfllm.writing import RowSettings, read_settings
 
 
-def add_causal_lm_head(decoder: keras.Model, *, generation: dict | None = None) -> keras.Model:
+def add_causal_lm_head(decoder: keras.Model, *, generation: dict | None = None, fills: bool = False) -> keras.Model:
     """A language model that predicts at every token the one after it.
 
     The matrix is that of the decoder's token embedding, or its own where the decoder was built so.
@@ -20,6 +20,7 @@ def add_causal_lm_head(decoder: keras.Model, *, generation: dict | None = None) 
         decoder: from `build_decoder`.
         generation: settings to write with where nobody says otherwise, by the names of `tfllm.writing`. They change no
             weight and no logit; `set_generation` changes them.
+        fills: it is trained to write what stands between two texts, see `data.causal.fill_in_middle`.
 
     Returns:
         Functional model. Inputs: the decoder's. Output: logits float32 (B, T, V).
@@ -30,7 +31,7 @@ def add_causal_lm_head(decoder: keras.Model, *, generation: dict | None = None) 
     generation = check_generation(generation or {})
     logits = decoder.get_layer("token_embedding")(decoder.output, reverse=True)
     model = TrainableModel(decoder.input, logits, name="causal_lm")
-    return remember(model, "add_causal_lm_head", {"generation": generation}, decoder)
+    return remember(model, "add_causal_lm_head", {"generation": generation, "fills": fills}, decoder)
 
 
 def set_generation(model: keras.Model, **settings) -> None:

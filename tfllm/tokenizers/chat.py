@@ -17,7 +17,6 @@ from tfllm.checks import InputError
 from tfllm.tokenizers import jinja_probe
 
 FILE = "chat_template.json"
-ROLES = ("system", "user", "assistant")
 _LOOKS_LIKE_CONTROL = re.compile(r"<\|[^<>\s]+\|>|<[^<>\s]+>|\[/?[A-Z_]+\]")
 TIMEOUT_SECONDS = 30  # of rendering, on a machine that has much else to do
 _LONGEST = 100_000  # characters of a Jinja template
@@ -106,33 +105,6 @@ class ChatTemplate:
         texts = [self.begin, self.answer, self.default_system or "", *(self.control or ()), *(self.stripped or ())]
         if any(len(pair) != 2 for pair in pairs) or not all(isinstance(one, str) for one in [*texts, *sum(pairs, ())]):
             raise ValueError("its parts must be texts, and pairs of texts")
-
-
-def message_fault(messages: object, template: ChatTemplate | None = None) -> str:
-    """What is wrong with the messages of a conversation; '' when they are good.
-
-    Args:
-        messages: a list of {"role", "content"}: perhaps one of the system, then of user and assistant in turn.
-        template: the one they are for.
-    """
-    if not isinstance(messages, list | tuple) or not messages:
-        return "must be a list of messages, at least one"
-    for number, message in enumerate(messages, 1):
-        if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
-            return f'message {number} must be {{"role": ..., "content": ...}} with a text as content'
-        if message.get("role") not in ROLES:
-            return f"message {number} has the role {message.get('role')!r}; there are {', '.join(ROLES)}"
-    roles = [message["role"] for message in messages]
-    if roles[0] == "system":
-        if template is not None and template.system is None:
-            return "the chat template of this model has no place for a system message"
-        roles = roles[1:]
-    for number, role in enumerate(roles):
-        expected = ("user", "assistant")[number % 2]
-        if role != expected:
-            place = number + 1 + (messages[0]["role"] == "system")
-            return f"message {place} is of the role {role}, and one of {expected} is due: they take turns, user first"
-    return "" if roles else "has no message of a user"
 
 
 def default_template(special_tokens: Mapping[str, str]) -> ChatTemplate:

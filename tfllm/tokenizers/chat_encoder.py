@@ -10,8 +10,8 @@ import re
 import tensorflow as tf
 
 from tfllm.checks import InputError
+from tfllm.messages import ROLES
 from tfllm.tokenizers.base import Tokenizer, valid_utf8
-from tfllm.tokenizers.chat import ROLES
 
 _MARK = b"\xff"
 _BLANKS = r"[\pZ\t-\r\x{1c}-\x{1f}\x{85}]+"  # what Python's `strip` takes away

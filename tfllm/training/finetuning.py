@@ -151,7 +151,7 @@ def encoder_blocks(model: keras.Model) -> list[list[keras.layers.Layer]]:
     """
     embeddings, transformers = [], {}
     for layer in model.layers:  # in the order of the computation
-        match = re.fullmatch(r"transformer_layer_(\d+)", layer.name)
+        match = re.fullmatch(r"(?:transformer_layer|decoder_block)_(\d+)", layer.name)
         if match:
             transformers.setdefault(int(match[1]), []).append(layer)
         elif layer.weights and not transformers:

@@ -25,6 +25,7 @@ TASKS = {
     "qa": ("question_answering", "QuestionAnsweringTask"),
     "choice": ("multiple_choice", "MultipleChoiceTask"),
     "seq2seq": ("seq2seq", "Seq2SeqTask"),
+    "chat": ("chat", "ChatTask"),
 }
 
 
