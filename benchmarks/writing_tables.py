@@ -5,7 +5,11 @@ import machine
 
 def sections() -> list[str]:
     """Every section for which there is a result."""
-    makers = {"shakespeare": _shakespeare}
+    makers = {
+        "shakespeare": _shakespeare,
+        "translation_en_de": lambda result: _translation("German", 41.0, result),
+        "translation_en_fr": lambda result: _translation("French", None, result),
+    }
     found = ((make, machine.load(name)) for name, make in makers.items())
     return [make(result) for make, result in found if result]
 
@@ -36,4 +40,34 @@ those of its own notes: its setting for a laptop's processor, and 10.7 million p
 | nats per character | bits per byte | minutes of training | nanoGPT, processor | nanoGPT, GPU |
 |---:|---:|---:|---:|---:|
 | {" | ".join(cells)} |
+"""
+
+
+def _translation(language: str, published: float | None, result: dict) -> str:
+    arguments, example = result["arguments"], result["example"]
+    rows = [
+        f"| {name} | {' | '.join(f'{scores[score]:.1f}' for score in ('bleu', 'chrf', 'ter'))} |"
+        for name, scores in result["scores"].items()
+    ]
+    signature = next(iter(result["scores"].values()))["signatures"]["bleu"]
+    other = "" if published is None else f"""
+Published, with BLEU counted otherwise: {published} by the Transformer-Tiny of arXiv:2105.14462, of the same size."""
+    return f"""## Translation of captions, English to {language}
+
+    {result["command"]}
+
+{machine.described(result["machine"])}
+{result["remark"]}
+
+Multi30k, all text in lower case: 29,000 pairs, the {result["examples"]:,} of test_2016_flickr. An encoder-decoder of size
+{arguments["size"]} ({result["parameters"] / 1e6:.1f} million parameters, a vocabulary of {arguments["vocabulary_size"]:,}),
+from random weights: {arguments["epochs"]} epochs, {result["seconds"] / 60:.0f} minutes.
+BLEU by sacrebleu: `{signature}`.{other}
+
+| | BLEU | chrF | TER |
+|---|---:|---:|---:|
+{chr(10).join(rows)}
+
+> {example["source"]}
+> → {example["written"]}
 """
