@@ -50,8 +50,14 @@ def _translation(language: str, published: float | None, result: dict) -> str:
         for name, scores in result["scores"].items()
     ]
     signature = next(iter(result["scores"].values()))["signatures"]["bleu"]
-    other = "" if published is None else f"""
+    size = f"{arguments['size']} ({result['parameters'] / 1e6:.1f} million parameters"
+    vocabulary, pairs = f"{arguments['vocabulary_size']:,}", f"{result['examples']:,}"
+    other = (
+        ""
+        if published is None
+        else f"""
 Published, with BLEU counted otherwise: {published} by the Transformer-Tiny of arXiv:2105.14462, of the same size."""
+    )
     return f"""## Translation of captions, English to {language}
 
     {result["command"]}
@@ -59,9 +65,9 @@ Published, with BLEU counted otherwise: {published} by the Transformer-Tiny of a
 {machine.described(result["machine"])}
 {result["remark"]}
 
-Multi30k, all text in lower case: 29,000 pairs, the {result["examples"]:,} of test_2016_flickr. An encoder-decoder of size
-{arguments["size"]} ({result["parameters"] / 1e6:.1f} million parameters, a vocabulary of {arguments["vocabulary_size"]:,}),
-from random weights: {arguments["epochs"]} epochs, {result["seconds"] / 60:.0f} minutes.
+Multi30k, all text in lower case: 29,000 pairs to learn from, the {pairs} of test_2016_flickr to be scored on.
+An encoder-decoder of size {size}, a vocabulary of {vocabulary}), from random weights:
+{arguments["epochs"]} epochs, {result["seconds"] / 60:.0f} minutes.
 BLEU by sacrebleu: `{signature}`.{other}
 
 | | BLEU | chrF | TER |

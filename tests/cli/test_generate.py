@@ -68,7 +68,7 @@ def test_what_cannot_be_done_is_said_with_exit_code_2(written, arguments, messag
 def test_options_of_masked_models_and_other_models_to_go_on_from_are_refused(
     written, corpus, tokenizer_directory, tmp_path
 ):
-    with pytest.raises(InputError, match="--whole-word is for masked language models"):
+    with pytest.raises(InputError, match="--whole-word is for --objective mlm, mlm-nsp"):
         pretrain([str(corpus)], tmp_path / "m", tokenizer=tokenizer_directory, **QUICK, whole_word=True)
     masked = {**QUICK, "objective": "mlm"}
     pretrain([str(corpus)], tmp_path / "masked", tokenizer=tokenizer_directory, **masked)

@@ -72,7 +72,7 @@ class Seq2SeqTask(TableTask):
     def validator(self, model, tokenizer, rows, head, run):
         from tfllm.evaluation import evaluate_seq2seq, seq2seq_loss
 
-        dataset = self.batches(rows, head, tokenizer, run, packs=True, seed=0).once()
+        dataset = self.batches(rows, head, tokenizer, run, packs=True, seed=0).once().cache()
         monitor, length = run["monitor"], run["sequence_length"]
 
         def validate():
