@@ -38,6 +38,7 @@ def sections() -> list[str]:
         "memory": _memory,
         "scaling": _scaling,
         "same_curve": _same_curve,
+        "serving_proof": _serving_proof,
     }
     found = ((make, machine.load(name)) for name, make in makers.items())
     return [make(result) for make, result in found if result]
@@ -191,3 +192,23 @@ def _same_curve(result: dict) -> str:
     )
     header = ["of the training", "loss, fast", "loss, plain", "accuracy, fast", "accuracy, plain"]
     return "\n".join([_head("The same curve", result), _measured(cases), text, _table(header, rows)])
+
+
+def _serving_proof(result: dict) -> str:
+    ways = list(next(iter(result["kinds"].values()))["problems"])
+    rows = [
+        [kind, str(one["requests"]), *(one["problems"][way] or "same answers" for way in ways)]
+        for kind, one in result["kinds"].items()
+    ]
+    other = ", ".join(f"{name} {version}" for name, version in result["other"].items())
+    return f"""## Another TensorFlow runs what is exported
+
+    {result["command"]}
+
+{machine.described(result["machine"])}
+Asked by: {other}; nothing of Keras or tfllm there.
+
+Small models with random weights; the requests of their warm-up files. Strings and integers must be the same, floats
+to 1e-5.
+
+{_table(["kind", "requests", *ways], rows)}"""

@@ -1,14 +1,15 @@
 """Ask a SavedModel through TensorFlow's C API, in a process that has nothing of TensorFlow's Python: as in a server.
 
 Run as `python -I c_api_process.py JOB ANSWERS`; it imports the standard library only. XLA is off, as in TF Serving.
-JOB: JSON {"libraries": [libtensorflow_framework, libtensorflow_cc], "text_ops": [library, ...],
-           "savedmodel": directory, "requests": [{"inputs": {tensor name: value}, "outputs": {output: tensor name}}]}
+JOB: JSON {"packages": [directory, ...], "savedmodel": directory,
+           "requests": [{"inputs": {tensor name: value}, "outputs": {output: tensor name}}]}
 ANSWERS: JSON [{output: value}, ...]
 A value is {"dtype": TensorFlow's number, "shape": [...], "data": base64 of the bytes, of strings a list of them}.
 """
 
 import base64
 import ctypes
+import importlib.util
 import json
 import math
 import sys
@@ -28,11 +29,13 @@ class Output(ctypes.Structure):
 def main(job_file: str, answers_file: str) -> None:
     """Answer the requests of a job."""
     job = json.loads(Path(job_file).read_text("utf-8"))
-    _, tensorflow = (ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL) for library in job["libraries"])
+    sys.path += job["packages"]
+    ctypes.CDLL(str(_place("tensorflow") / "libtensorflow_framework.so.2"), mode=ctypes.RTLD_GLOBAL)
+    tensorflow = ctypes.CDLL(str(_place("tensorflow") / "libtensorflow_cc.so.2"), mode=ctypes.RTLD_GLOBAL)
     _declare(tensorflow)
     getattr(tensorflow, _OFF)()
-    for library in job["text_ops"]:
-        _call(tensorflow, tensorflow.TF_LoadLibrary, library.encode())
+    for library in sorted(_place("tensorflow_text").glob("python/ops/_*.so")):
+        _call(tensorflow, tensorflow.TF_LoadLibrary, str(library).encode())
     graph = tensorflow.TF_NewGraph()
     tags = (ctypes.c_char_p * 1)(b"serve")
     options = tensorflow.TF_NewSessionOptions()
@@ -42,6 +45,11 @@ def main(job_file: str, answers_file: str) -> None:
     )  # fmt: skip
     answers = [_answer(tensorflow, session, graph, request) for request in job["requests"]]
     Path(answers_file).write_text(json.dumps(answers), "utf-8")
+
+
+def _place(package: str) -> Path:
+    """The directory of a package, which is not imported."""
+    return Path(importlib.util.find_spec(package).submodule_search_locations[0])
 
 
 def _answer(tensorflow, session, graph, request: dict) -> dict[str, dict]:

@@ -4,7 +4,6 @@ In: a SavedModel directory and `Request`s. Out: what is wrong with each way to a
 """
 
 import base64
-import importlib.util
 import json
 import os
 import subprocess
@@ -43,18 +42,29 @@ def replay(savedmodel: Path, requests: Sequence[Request]) -> None:
         raise InputError(problems[0])
 
 
-def find_problems(savedmodel: Path, requests: Sequence[Request]) -> dict[str, str]:
-    """What `replay` raises for each of the `WAYS`; an empty text for those in which every answer is as expected."""
-    with tempfile.TemporaryDirectory() as scratch:
-        python = _start(clean_process, _python_job(savedmodel, requests), Path(scratch, "python"))
-        native = _start(c_api_process, _native_job(savedmodel, requests), Path(scratch, "native"))
-        return {
-            **_judge(savedmodel, requests, ("loaded", "session"), lambda: _python_answers(savedmodel, python())),
-            **_judge(savedmodel, requests, ("c api",), lambda: {"c api": _native_answers(savedmodel, native())}),
-        }
+def find_problems(savedmodel: Path, requests: Sequence[Request], python: str = sys.executable) -> dict[str, str]:
+    """What `replay` raises for each of the `WAYS`; an empty text for those in which every answer is as expected.
+
+    Args:
+        python: what runs the processes; one of an environment with another TensorFlow shows whether that agrees.
+    """
+    # Where this process has its packages from: an isolated one of the same Python need not look there.
+    packages = [str(Path(tf.__file__).parents[1])] if python == sys.executable else []
+    with tempfile.TemporaryDirectory() as folder:  # one process after the other: each holds the model in memory
+
+        def ask() -> dict:
+            came = _run(python, clean_process, _python_job(savedmodel, requests, packages), Path(folder))
+            return _python_answers(savedmodel, came)
+
+        def ask_c() -> dict:
+            came = _run(python, c_api_process, _native_job(savedmodel, requests, packages), Path(folder))
+            return {"c api": _native_answers(savedmodel, came)}
+
+        found = _judge(requests, ("loaded", "session"), ask)
+        return {**found, **_judge(requests, ("c api",), ask_c)}
 
 
-def _judge(savedmodel: Path, requests: Sequence[Request], ways: tuple[str, ...], ask: Callable) -> dict[str, str]:
+def _judge(requests: Sequence[Request], ways: tuple[str, ...], ask: Callable) -> dict[str, str]:
     try:
         answers = ask()
     except InputError as error:
@@ -71,31 +81,22 @@ def _difference(way: str, requests: Sequence[Request], answers: list[dict[str, n
     return ""
 
 
-def _start(program, job: dict, scratch: Path) -> Callable[[], tuple[dict | list | None, str]]:
-    """Start a process on a job; the function returned waits for it and gives its answers, or None and what it said."""
-    scratch.mkdir()
-    job_file, answers_file = scratch / "job.json", scratch / "answers.json"
+def _run(python: str, program, job: dict, folder: Path) -> tuple[dict | list | None, str]:
+    """The answers of a process to a job; or None, and what it said."""
+    job_file, answers_file = folder / "job.json", folder / "answers.json"
     job_file.write_text(json.dumps(job), "utf-8")
     # The CPU, where every machine can repeat it, and because this process may hold the GPU's memory.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-I", program.__file__, str(job_file), str(answers_file)]
-    # What it says goes into a file: a full pipe would stop a process that nobody reads from yet.
-    said = open(scratch / "said", "w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-    process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
-
-    def wait() -> tuple[dict | list | None, str]:
-        with said:
-            if process.wait():
-                said.seek(0)
-                return None, said.read().strip()[-2000:]
-        return json.loads(answers_file.read_text("utf-8")), ""
-
-    return wait
+    command = [python, "-I", program.__file__, str(job_file), str(answers_file)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        return None, done.stderr.strip()[-2000:]
+    return json.loads(answers_file.read_text("utf-8")), ""
 
 
-def _python_job(savedmodel: Path, requests: Sequence[Request]) -> dict:
+def _python_job(savedmodel: Path, requests: Sequence[Request], packages: list[str]) -> dict:
     return {
-        "packages": [str(Path(tf.__file__).parents[1])],
+        "packages": packages,
         "savedmodel": str(savedmodel.resolve()),
         "requests": [
             {"signature": request.signature, "inputs": {name: _text(value) for name, value in request.inputs.items()}}
@@ -116,13 +117,10 @@ def _python_answers(savedmodel: Path, came: tuple[dict | None, str]) -> dict[str
     }
 
 
-def _native_job(savedmodel: Path, requests: Sequence[Request]) -> dict:
+def _native_job(savedmodel: Path, requests: Sequence[Request], packages: list[str]) -> dict:
     signatures = read_graph(savedmodel).signature_def
-    libraries = Path(tf.sysconfig.get_lib())
-    text = Path(importlib.util.find_spec("tensorflow_text").submodule_search_locations[0])
     return {
-        "libraries": [str(libraries / f"libtensorflow_{name}.so.2") for name in ("framework", "cc")],
-        "text_ops": [str(library) for library in sorted((text / "python" / "ops").glob("_*.so"))],
+        "packages": packages,
         "savedmodel": str(savedmodel.resolve()),
         "requests": [
             {
