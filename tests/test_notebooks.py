@@ -10,6 +10,8 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 SHORTENED = {"PRETRAINING_STEPS = 400": "PRETRAINING_STEPS = 5", "EPOCHS = 5": "EPOCHS = 1"}
+SMALLER = {"ROWS = 400": "ROWS = 40", 'SIZE = "mini"': 'SIZE = "tiny"'}  # where a notebook has them
+ANSWERS = {"entities_and_answers.ipynb": tuple("0123456789")}  # how its last lines begin; of the others with a label
 
 
 @pytest.mark.parametrize("name", sorted(file.name for file in NOTEBOOKS.glob("*.ipynb")))
@@ -19,6 +21,8 @@ def test_a_notebook_runs_and_ends_with_answers_of_the_savedmodel(name, tmp_path)
     for long, short in SHORTENED.items():
         assert long in parameters.source
         parameters.source = parameters.source.replace(long, short)
+    for long, short in SMALLER.items():
+        parameters.source = parameters.source.replace(long, short)
 
     environment = dict(os.environ)
     if name == "pretrain_on_tpu.ipynb" and importlib.util.find_spec("jax"):
@@ -27,7 +31,7 @@ def test_a_notebook_runs_and_ends_with_answers_of_the_savedmodel(name, tmp_path)
     client.execute(env=environment)
 
     answers = notebook.cells[-1].outputs[0].text.splitlines()
-    assert [line.split()[0] in ("positive", "negative") for line in answers] == [True, True]
+    assert [line.startswith(ANSWERS.get(name, ("positive", "negative"))) for line in answers] == [True, True]
 
 
 @pytest.mark.parametrize("name", sorted(file.name for file in NOTEBOOKS.glob("*.ipynb")))
