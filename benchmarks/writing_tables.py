@@ -9,6 +9,8 @@ def sections() -> list[str]:
         "shakespeare": _shakespeare,
         "translation_en_de": lambda result: _translation("German", 41.0, result),
         "translation_en_fr": lambda result: _translation("French", None, result),
+        "dialogue": _dialogue,
+        "generation_speed": _generation_speed,
     }
     found = ((make, machine.load(name)) for name, make in makers.items())
     return [make(result) for make, result in found if result]
@@ -76,4 +78,67 @@ BLEU by sacrebleu: `{signature}`.{other}
 
 > {example["source"]}
 > → {example["written"]}
+"""
+
+
+def _dialogue(result: dict) -> str:
+    pretraining, tuning, rows = (result["arguments"] | {"rows": result["rows"]}).values()
+    tokens = pretraining["steps"] * pretraining["batch_size"] * pretraining["sequence_length"]
+    lines = [
+        f"| {name} | {stage['perplexity']:.1f} | {100 * stage['exact_match']:.1f} % | {stage['seconds'] / 60:.0f} |"
+        for name, stage in (("pretrained", result["writer"]), ("fine-tuned", result["chat"]))
+    ]
+    talk = [f"> **{asked}** {' '.join(answer.split())}" for asked, answer in result["chat"]["answers"].items()]
+    return f"""## Dialogue
+
+    {result["command"]}
+
+{machine.described(result["machine"])}
+{result["remark"]}
+
+A decoder of size {pretraining["size"]}, pretrained on speeches and dialogues as text ({tokens / 1e6:.1f} million
+tokens), fine-tuned for {tuning["epochs"]} epochs on {rows["prompts"]} prompts of the ChatterBot corpus with all their
+answers and {rows["dialogues"]} dialogues of Schema-Guided Dialogue. Perplexity of the answers in {rows["held_out"]}
+dialogues that were held out; share of the trained prompts that get, word for word, an answer they were trained with.
+
+| model | perplexity of held-out answers | trained prompts answered | minutes of training |
+|---|---:|---:|---:|
+{chr(10).join(lines)}
+
+{(chr(10) + ">" + chr(10)).join(talk)}
+"""
+
+
+_CONTENDERS = {
+    "tfllm": "tfllm, Python",
+    "savedmodel": "tfllm, SavedModel",
+    "keras_hub": "KerasHub",
+    "transformers": "transformers",
+}
+
+
+def _generation_speed(result: dict) -> str:
+    peers = ", ".join(f"{name} {version}" for name, version in result["peers"].items())
+    lines = []
+    for case in result["cases"].values():
+        rates = [f"{case['contenders'][name]['tokens_per_second']:,.0f}" for name in _CONTENDERS]
+        ratios = [f"{case['ratios'][name]:.2f}" for name in ("keras_hub", "transformers")]
+        ratios += [f"{case['savedmodel_ratios'][name]:.2f}" for name in ("keras_hub", "transformers")]
+        lines.append(f"| {case['size']}, {case['kind']} | {case['rows']} | {' | '.join([*rates, *ratios])} |")
+    compared = [f"{ours} : {theirs}" for ours in ("Python", "SavedModel") for theirs in ("KerasHub", "transformers")]
+    first = next(iter(result["cases"].values()))
+    measured = dict.fromkeys(f"    {case['command']}\n\n{case['remark']}" for case in result["cases"].values())
+    return f"""## Tokens a second of generation
+
+{chr(10).join(measured)}
+{machine.described(result["machine"])}
+Peers: {peers}.
+
+Greedy, {first["new_tokens"]} new tokens after a prompt of 32, random weights, a vocabulary of 8,000; "mini" has 4
+layers of width 256, "small" 6 of 512. Every contender has a cache of keys and values; tfllm takes and gives strings,
+the others token ids. Medians of {first["rounds"]} interleaved turns in processes of their own, and of their ratios.
+
+| model | prompts at a time | {" | ".join([*_CONTENDERS.values(), *compared])} |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+{chr(10).join(lines)}
 """
