@@ -1,4 +1,4 @@
-"""GPT-2's words against the regular expression of the reference, on every character and on random strings."""
+"""Words of GPT-2 and others against the regular expressions of the reference, on every character and random strings."""
 
 import random
 from itertools import pairwise
@@ -6,9 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import tensorflow as tf
-from tokenizers import pre_tokenizers
+from tokenizers import Regex, pre_tokenizers
 
+from tfllm.tokenizers.huggingface.byte_pairs import EXPRESSIONS
 from tfllm.tokenizers.pre_tokenize import Gpt2Words
+from tfllm.tokenizers.pre_tokenize_llama import LlamaWords
 
 REFERENCE = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
 PIECES = [
@@ -17,6 +19,15 @@ PIECES = [
     *["'", "''", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'S", "'RE", "'l", "'r", "'v", "’s", "s", "ll", "e"],
     *[".", "...", "!?", "-", "_", "$", "👨‍👩‍👧", "🏳️‍🌈", "\ufffd", "\ue000", "\u0301", "\u202e", "\U0010ffff"],
 ]
+
+
+LEVEL = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+OTHERS = {  # name -> ours, the reference
+    "gpt2-digits": (lambda: Gpt2Words(digits_alone=True), [pre_tokenizers.Digits(individual_digits=True), REFERENCE]),
+    "llama3": (LlamaWords, [pre_tokenizers.Split(Regex(EXPRESSIONS["llama3"]), "isolated"), LEVEL]),
+    "qwen2": (lambda: LlamaWords(1), [pre_tokenizers.Split(Regex(EXPRESSIONS["qwen2"]), "isolated"), LEVEL]),
+}
+MORE = ["'ſ", "ſ", "'Ll", "'lL", "\n\n", "\r", " \n", "\n ", "a", "1", " ", "'"]
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +72,12 @@ def test_every_character_is_of_the_class_the_reference_has_it_in(words):
     for first in [*range(0, 0x40000, 0x4000), 0xE0000, 0xF0000, 0x10C000]:
         text = "".join(f"a{chr(c)}1{chr(c)}." for c in range(first, first + 0x4000) if not 0xD800 <= c < 0xE000)
         assert begins(words, [text]) == expected([text])
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_models_split_as_their_reference_does(name):
+    ours, reference = OTHERS[name]
+    generator, reference = random.Random(1), pre_tokenizers.Sequence(reference)
+    texts = ["".join(generator.choices([*PIECES, *MORE * 4], k=generator.randrange(12))) for _ in range(10_000)]
+    found = [[first for _, (first, _) in reference.pre_tokenize_str(text)] for text in texts]
+    assert begins(ours(), texts) == found

@@ -8,6 +8,7 @@ import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -22,8 +23,10 @@ from tfllm.export.check import (
     prove,
     read_signatures,
 )
+from tfllm.export.lean import lean
 from tfllm.export.ops import check_ops, servers_for
 from tfllm.export.quantize import quantized
+from tfllm.export.replay import TOLERANCES
 from tfllm.export.requests import Request, make_request, write_warm_up
 from tfllm.export.versions import next_version
 from tfllm.inference.signatures import Signature, build_signatures, choose_length
@@ -31,7 +34,7 @@ from tfllm.inference.tasks import task_of
 from tfllm.models import load_model, read_recipe, save_model
 from tfllm.tokenizers import Tokenizer
 
-WEIGHTS = ("float32", "int8")
+WEIGHTS = ("float32", "bfloat16", "int8")
 # What every export must answer like the Python model, whatever it was trained on.
 _HOSTILE_TEXTS = (
     b"Hello, world!",
@@ -44,6 +47,8 @@ _HOSTILE_TEXTS = (
     b"[CLS] [SEP] [PAD] [MASK] [UNK]",
     b"x" * 5000,
 )
+
+_LONG = 1_000  # bytes of a text
 
 
 def export_savedmodel(
@@ -70,7 +75,9 @@ def export_savedmodel(
         sequence_length: where texts are cut, in tokens, [CLS] and [SEP] included; the length the model was trained
             at. None takes 128, the default of the data sets.
         sample_texts: texts of your own for the check; the first of them is also in the warm-up file.
-        weights: "float32"; or "int8", which takes a quarter of the room, answers nearly the same, and is not faster.
+        weights: "float32"; "bfloat16", in which an encoder's layers multiply: faster where the server's processor
+            multiplies it (AMX, avx512_bf16), slower elsewhere, and scores are rounded to about two digits; "int8",
+            which takes a quarter of the room, answers nearly the same, and is not faster.
 
     Returns:
         The version's directory.
@@ -84,26 +91,58 @@ def export_savedmodel(
     version = next_version(directory)
     sequence_length = choose_length(model, sequence_length)
     model = _in_float32(model, tokenizer)
-    signatures, variables = build_signatures(model, tokenizer, sequence_length), [one.value for one in model.weights]
-    if weights == "int8":
-        signatures, variables = quantized(model, signatures)
+    served = _prepare(model, tokenizer, sequence_length, weights)
     samples = [text.encode("utf-8", "replace") for text in sample_texts] + list(_HOSTILE_TEXTS)
     longest = samples[0] + b" a" * sequence_length
     arguments = {"model": read_recipe(model), "sequence_length": sequence_length, "weights": weights}
     with _nothing_left_behind(version.parent), manifest.write_directory(version, KIND, arguments) as beside:
-        _save(variables, tokenizer, signatures, beside)
+        _save(served.variables, tokenizer, served.signatures, beside)
         # One text a request: a server whose batches are smaller must be able to replay the warm-up file.
-        warm_up = [request for text in (samples[0], longest) for request in _requests(signatures, [text])]
+        warm_up = [request for text in (samples[0], longest) for request in _requests(served.expected, [text])]
         write_warm_up(beside, version.parent.name, warm_up)
-        manifest.write_json(beside / FACTS_FILE, _facts(model, variables, signatures, sequence_length, beside))
+        manifest.write_json(beside / FACTS_FILE, _facts(served, sequence_length, weights, beside))
         proofs = check_contents(beside)
-        requests = [request for texts in ([*samples, longest], []) for request in _requests(signatures, texts)]
-        proofs += prove(beside, [*warm_up, *requests])
+        batches = _batches([*samples, longest], writes="score" in served.expected)
+        requests = [request for texts in batches for request in _requests(served.expected, texts)]
+        proofs += prove(beside, [*warm_up, *requests], TOLERANCES[weights])
         failed = next((proof for proof in proofs if not proof.passed), None)
         if failed:
             raise RuntimeError(f"The SavedModel does not answer like the Python model: {failed.detail}")
         manifest.write_json(beside / PROOFS_FILE, {"format": 1, "proofs": [proof._asdict() for proof in proofs]})
     return version
+
+
+class Served(NamedTuple):
+    """What is saved.
+
+    Attributes:
+        model: whose weights it has.
+        signatures: what is saved.
+        expected: what must give the same answers in Python: the model as it was trained, where its weights are kept.
+        variables: all that the signatures read.
+    """
+
+    model: keras.Model
+    signatures: dict[str, Signature]
+    expected: dict[str, Signature]
+    variables: list[tf.Variable]
+
+
+def _prepare(model: keras.Model, tokenizer: Tokenizer, sequence_length: int, weights: str) -> Served:
+    signatures = build_signatures(model, tokenizer, sequence_length)
+    if weights == "int8":
+        rounded, variables = quantized(model, signatures)
+        return Served(model, rounded, rounded, variables)
+    small = lean(model, weights)
+    if small is model:
+        if weights == "bfloat16":
+            raise InputError("Only models on an encoder of `build_encoder` can be exported with bfloat16 weights.")
+        return Served(model, signatures, signatures, [one.value for one in model.weights])
+    saved = build_signatures(small, tokenizer, sequence_length)
+    expected = signatures
+    if weights == "bfloat16":  # traced: operations that run one by one round more often than those that are fused
+        expected = {name: one._replace(function=tf.function(one.function)) for name, one in saved.items()}
+    return Served(small, saved, expected, [one.value for one in small.weights])
 
 
 def _save(
@@ -120,6 +159,15 @@ def _save(
     }
     options = tf.saved_model.SaveOptions(save_debug_info=False, experimental_custom_gradients=False)
     tf.saved_model.save(root, str(directory), signatures=functions, options=options)
+
+
+def _batches(texts: list[bytes], *, writes: bool) -> list[list[bytes]]:
+    """Texts that are asked together, and none at all.
+
+    A model that writes is asked long ones alone: its memory grows with rows times tokens, and it is often large.
+    """
+    alone = [text for text in texts if writes and len(text) > _LONG]
+    return [[text for text in texts if text not in alone], *([text] for text in alone), []]
 
 
 def _requests(signatures: dict[str, Signature], texts: list[bytes]) -> list[Request]:
@@ -162,23 +210,19 @@ def _example(text: bytes, text_pair: bytes) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def _facts(
-    model: keras.Model,
-    variables: list[tf.Variable],
-    signatures: dict[str, Signature],
-    sequence_length: int,
-    savedmodel: Path,
-) -> dict:
+def _facts(served: Served, sequence_length: int, weights: str, savedmodel: Path) -> dict:
     """What a person or a program that has only the SavedModel wants to know of it."""
-    recipe, ops = read_recipe(model), check_ops(savedmodel)
+    recipe, ops = read_recipe(served.model), check_ops(savedmodel)
+    parameters = served.model.count_params()
     return {
         "format": 1,
         "task": task_of(recipe["builder"]),
-        "inputs": list(signatures["serving_default"].inputs),  # in their order, which the graph does not keep
+        "inputs": list(served.signatures["serving_default"].inputs),  # in their order, which the graph does not keep
         "labels": recipe["arguments"].get("labels"),
         "sequence_length": sequence_length,
-        "parameters": model.count_params(),
-        "scales": sum(one.shape.num_elements() for one in variables) - model.count_params(),  # of int8 weights
+        "parameters": parameters,
+        "scales": sum(one.shape.num_elements() for one in served.variables) - parameters,  # of int8 weights
+        "weights": weights,
         "signatures": read_signatures(savedmodel),
         "ops": ops,
         "servers": servers_for(ops),  # versions of TF Serving that have all of them; later ones have them, too

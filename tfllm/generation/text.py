@@ -150,10 +150,24 @@ class TextWriter:
         if "prefix_mask" in self._model.input:
             inputs["prefix_mask"] = tf.zeros_like(real)
         inputs = {name: tf.ensure_shape(tensor, [None, None]) for name, tensor in inputs.items()}
-        logits = self._model(inputs, training=False)
-        log_probs = tf.gather(logits, next_ids, batch_dims=2) - tf.reduce_logsumexp(logits, axis=2)
+        log_probs = self._log_probs(read_encoder(self._model)(inputs, training=False), next_ids)
         log_probs = tf.where(tf.sequence_mask(count, width), log_probs, 0.0)
         return {"log_prob": tf.reduce_sum(log_probs, axis=1), "num_tokens": count, "token_log_probs": log_probs}
+
+    def _log_probs(self, hidden: tf.Tensor, next_ids: tf.Tensor) -> tf.Tensor:
+        """float32 (B, T) of what the model gives before its last matrix (B, T, D), and the tokens, int32 (B, T).
+
+        One row after another: the logits of all rows, (B, T, V), may need more memory than the model.
+        """
+        head = read_encoder(self._model).get_layer("token_embedding")
+
+        def of_row(row):
+            logits = tf.cast(head(row[0][tf.newaxis], reverse=True)[0], tf.float32)  # (T, V)
+            return tf.gather(logits, row[1], batch_dims=1) - tf.reduce_logsumexp(logits, axis=1)
+
+        rows = tf.pad(hidden, [[0, 1], [0, 0], [0, 0]]), tf.pad(next_ids, [[0, 1], [0, 0]])  # none cannot be stacked
+        signature = tf.TensorSpec([None], tf.float32)
+        return tf.map_fn(of_row, rows, parallel_iterations=1, fn_output_signature=signature)[:-1]
 
     def _find_stop(self, token_ids: tf.Tensor) -> tf.Tensor:
         """bool (B,): whether a stop string stands in the text of tokens int32 (B, M)."""

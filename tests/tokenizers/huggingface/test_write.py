@@ -55,6 +55,6 @@ def test_a_model_without_segments_is_not_given_any(wordpiece, tmp_path):
     assert settings["model_input_names"] == ["input_ids", "attention_mask"]
 
 
-def test_sentencepiece_of_type_bpe_is_an_input_error(texts, tmp_path):
-    with pytest.raises(InputError, match="of type unigram"):
+def test_sentencepiece_of_type_bpe_that_joins_spaces_is_an_input_error(texts, tmp_path):
+    with pytest.raises(InputError, match="only those are written for transformers that keep all spaces"):
         write_huggingface_tokenizer(train_sentencepiece(texts * 3, vocabulary_size=430, model_type="bpe"), tmp_path)

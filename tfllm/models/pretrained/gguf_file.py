@@ -64,7 +64,7 @@ class _Header:
         """The next text."""
         length = self.number(10)
         if length > most:
-            raise InputError(f"{self.file} has a name of {length:,} bytes; at most {most:,} are read.")
+            raise InputError(f"{self.file} has a text of {length:,} bytes; at most {most:,} are read.")
         try:
             return self.take(length).decode()
         except UnicodeDecodeError:

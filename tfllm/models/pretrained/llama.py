@@ -41,10 +41,10 @@ def _rotary_base(config: Config) -> float:
         part = config.values.get(name, {})
         if not isinstance(part, dict):
             raise InputError(f"{config.file}: `{name}` must be an object. Received: {part!r:.100}.")
+        kind = part.get("rope_type", part.get("type", "default"))
+        if kind != "default":
+            raise InputError(f"{config.file}: tfllm has no rotary positions of the type {kind!r:.100}, only default.")
         values |= part
-    kind = values.get("rope_type", values.get("type", "default"))
-    if kind != "default":
-        raise InputError(f"{config.file}: tfllm has no rotary positions of the type {kind!r:.100}, only default.")
     values = {name: value for name, value in {**config.values, **values}.items() if value is not None}
     return Config(config.file, values).number("rope_theta", default=10_000.0, most=_LONGEST_WAVE)
 
