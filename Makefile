@@ -35,6 +35,7 @@ bench: .venv/installed-dev $(PEERS)/installed
 	$(BIN)/python benchmarks/pretraining_speed.py $(READS) $(QUICK) --threads 1
 	$(BIN)/python benchmarks/step.py tfllm:bfloat16 keras_hub:float32 $(PEERS)/bin/python=torch:bfloat16 $(if $(QUICK),--rounds 2,--save)
 	$(BIN)/python benchmarks/tokenizing.py $(READS) $(QUICK)
+	$(BIN)/python benchmarks/serving_latency.py $(READS) $(QUICK)
 	$(BIN)/python benchmarks/memory.py $(READS) $(QUICK)
 	$(BIN)/python benchmarks/scaling.py $(READS) $(QUICK)
 	$(BIN)/python benchmarks/same_curve.py $(READS) $(QUICK)

@@ -10,6 +10,13 @@ NAMES = {
     "transformers_guide": "transformers, its guide's settings",
     "transformers_expert": "transformers, an expert's settings",
     "transformers_expert_compiled": "the same with torch.compile",
+    "tfllm_bfloat16": "tfllm, --weights bfloat16",
+    "keras_hub_savedmodel": "KerasHub, SavedModel with a hand-made string signature",
+    "keras_hub_predict": "KerasHub, `predict`",
+    "transformers": "transformers pipeline, float32",
+    "transformers_bfloat16": "transformers pipeline, bfloat16",
+    "onnx": "ONNX Runtime, float32, Rust tokenizer",
+    "onnx_int8": "ONNX Runtime, int8, Rust tokenizer",
     "tokenizers": "Rust `tokenizers`",
     "tokenizers_fast": "Rust `tokenizers`, without offsets",
 }
@@ -20,6 +27,10 @@ tfllm: as `tfllm finetune` (bfloat16 where the machine multiplies it, packed row
 KerasHub: BertTextClassifier with its own preprocessor, all defaults.
 transformers: its text classification guide (batches of 16 padded to their longest text, float32); an expert
 (bfloat16 autocast, batches of 32 grouped by length and padded to their longest, fused AdamW)."""
+LATENCY = """One classifier from raw text to label: SST-2's test texts with the lengths they have, at most 128 tokens,
+the vocabulary of bert-base-uncased, random weights; called one text after the other ("one") or in batches of 32
+("saturated"), in the process. SavedModels run in a Session, as a server runs them. KerasHub pads to 128; transformers
+and ONNX Runtime pad to the longest text of a batch; tfllm computes no padding."""
 PRETRAINING = """Masked-language-model training from raw text, rows of 128 tokens, 32 in a batch.
 transformers: `group_texts`, DataCollatorForLanguageModeling, BertForMaskedLM, bfloat16 autocast, fused AdamW."""
 
@@ -38,6 +49,8 @@ def sections() -> list[str]:
         "memory": _memory,
         "scaling": _scaling,
         "same_curve": _same_curve,
+        "serving_latency": lambda result: _latency("From text to label", result),
+        "serving_latency_one_thread": lambda result: _latency("From text to label, one thread", result),
         "serving_proof": _serving_proof,
     }
     found = ((make, machine.load(name)) for name, make in makers.items())
@@ -192,6 +205,35 @@ def _same_curve(result: dict) -> str:
     )
     header = ["of the training", "loss, fast", "loss, plain", "accuracy, fast", "accuracy, plain"]
     return "\n".join([_head("The same curve", result), _measured(cases), text, _table(header, rows)])
+
+
+def _latency(title: str, result: dict) -> str:
+    parts = [_head(title, result), LATENCY + "\n", *_measured_all(result)]
+    header = [
+        "texts/s",
+        "ms per text",
+        "CPU ms per text",
+        "times slower",
+        "times the CPU time",
+        "GiB",
+        "taken by others",
+    ]
+    for name, case in result["cases"].items():
+        rows = [
+            [
+                NAMES[contender],
+                f"{row['examples_per_second']:.0f}",
+                f"{1000 / row['examples_per_second']:.2f}",
+                f"{1000 * row['cpu_seconds_per_example']:.2f}",
+                f"{case['ratios'].get(contender, 1):.2f}",
+                f"{case['cpu_ratios'].get(contender, 1):.2f}",
+                f"{row['peak_bytes'] / 2**30:.2f}",
+                f"{100 * row['taken_by_others']:.0f} %",
+            ]
+            for contender, row in case["contenders"].items()
+        ]
+        parts.append(_table([name, *header], rows))
+    return "\n".join(parts)
 
 
 def _serving_proof(result: dict) -> str:

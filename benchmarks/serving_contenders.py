@@ -1,0 +1,97 @@
+"""tfllm's and KerasHub's classifiers as workers of serving_latency.py: strings to labels."""
+
+import itertools
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import contest
+import keras
+import tensorflow as tf
+
+import tfllm
+from tfllm.serving.loaded import LoadedModel
+from tfllm.tokenizers.wordpiece import WordPieceTokenizer, read_vocabulary
+
+LENGTH, LABELS = 128, ["negative", "positive"]
+
+
+def main():
+    asked = contest.request()
+    keras.utils.set_random_seed(0)
+    works = {
+        "tfllm": tfllm_savedmodel,
+        "keras_hub_savedmodel": keras_hub_savedmodel,
+        "keras_hub_predict": keras_hub_predict,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        answer(asked, works[asked["work"]](asked, Path(folder)))
+
+
+def answer(asked: dict, label: Callable[[list[str]], list]) -> None:
+    """A turn has `label` answer some of the texts, the next ones in an endless loop, in batches."""
+    texts = itertools.cycle(json.loads(Path(asked["file"]).read_text("utf-8")))
+
+    def turn() -> dict:
+        chosen = list(itertools.islice(texts, asked["examples"]))
+        for start in range(0, len(chosen), asked["batch_size"]):
+            batch = chosen[start : start + asked["batch_size"]]
+            assert len(label(batch)) == len(batch)
+        return {"examples": len(chosen), "tokens": sum(len(text.split()) for text in chosen)}
+
+    contest.serve(turn)
+
+
+def tfllm_savedmodel(asked, folder):
+    tokenizer = WordPieceTokenizer(read_vocabulary(Path(asked["vocabulary"])), lowercase=True)
+    model = tfllm.add_classifier_head(tfllm.build_encoder(tokenizer.vocabulary_size, **asked["size"]), LABELS)
+    version = tfllm.export_savedmodel(model, tokenizer, folder / "tfllm", weights=asked["weights"])
+    return asked_in_session(version, "label")
+
+
+def keras_hub_model(asked):
+    import keras_hub
+
+    tokenizer = keras_hub.tokenizers.BertTokenizer(vocabulary=asked["vocabulary"], lowercase=True)
+    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=LENGTH)
+    backbone = keras_hub.models.BertBackbone(tokenizer.vocabulary_size(), **asked["size"])
+    return keras_hub.models.BertTextClassifier(backbone, num_classes=len(LABELS), preprocessor=preprocessor)
+
+
+def keras_hub_predict(asked, folder):
+    model = keras_hub_model(asked)
+
+    def label(texts: list[str]) -> list:
+        logits = model.predict(texts, batch_size=asked["batch_size"], verbose=0)
+        return [LABELS[place] for place in logits.argmax(axis=1)]
+
+    return label
+
+
+def keras_hub_savedmodel(asked, folder):
+    """What a careful user writes by hand: the preprocessor, the model and the labels' names in one signature."""
+    model = keras_hub_model(asked)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def serve(text):
+        logits = keras.Model.__call__(model, model.preprocessor(text), training=False)
+        return {"label": tf.gather(LABELS, tf.argmax(logits, axis=1))}
+
+    root = tf.Module()
+    root.variables_of_model = [weight.value for weight in model.weights]
+    root.preprocessor = model.preprocessor
+    tf.saved_model.save(root, str(folder / "keras_hub"), signatures={"serving_default": serve})
+    return asked_in_session(folder / "keras_hub", "label")
+
+
+def asked_in_session(version: Path, output: str) -> Callable[[list[str]], list]:
+    """A SavedModel's labels as a server gets them: in a Session."""
+    saved = LoadedModel(version)
+    signature = saved.signatures["serving_default"]
+    feed, fetch = signature.inputs["text"].name, signature.outputs[output].name
+    return lambda texts: saved.run({feed: texts}, [fetch])[fetch].tolist()
+
+
+if __name__ == "__main__":
+    main()
