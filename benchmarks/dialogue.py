@@ -3,8 +3,8 @@
     python benchmarks/dialogue.py --data ../shared/data
 
 Pretrained on inaugural speeches and the training dialogues of Schema-Guided Dialogue as text; fine-tuned on the
-English ChatterBot corpus (prompts, each perhaps with several answers) and those dialogues as conversations. Scored
-before and after: perplexity of the answers in dialogues held out, and how many trained prompts get a trained answer.
+English ChatterBot corpus (of several answers to a prompt the first) and those dialogues as conversations. Scored before
+and after: perplexity of the answers in dialogues held out, and how many trained prompts get the answer they have there.
 Every stage is a directory that is not made again; an interrupted training goes on.
 """
 
@@ -85,7 +85,7 @@ def main(
     print(json.dumps(result, indent=1, ensure_ascii=False))
 
 
-def _scores(model: Path, prompts: dict[str, list[str]], held_out: list[list[dict]]) -> dict:
+def _scores(model: Path, prompts: dict[str, str], held_out: list[list[dict]]) -> dict:
     """Perplexity of held-out answers, and the answers to the trained prompts."""
     network, tokenizer = load_model(model), load_tokenizer(model)
     tokenizer.chat_template = default_template(tokenizer.special_tokens)
@@ -98,12 +98,12 @@ def _scores(model: Path, prompts: dict[str, list[str]], held_out: list[list[dict
     return {"perplexity": scores["perplexity"], "exact_match": found["exact_match"], "answers": shown}
 
 
-def _files(data: Path, runs: Path, dialogues: int) -> tuple[dict[str, Path], dict[str, list[str]], list[list[dict]]]:
+def _files(data: Path, runs: Path, dialogues: int) -> tuple[dict[str, Path], dict[str, str], list[list[dict]]]:
     """What is pretrained on, a text a line, and fine-tuned on; ChatterBot's prompts; the held-out conversations."""
     runs.mkdir(parents=True, exist_ok=True)
     train, held_out = ([*_sgd(data / "sgd" / part)] for part in ("train", "dev"))
     train, prompts = train[:dialogues], _chatterbot(data / "chatterbot_corpus" / "english")
-    pairs = [_messages([prompt, answer]) for prompt, answers in prompts.items() for answer in answers]
+    pairs = [_messages([prompt, answer]) for prompt, answer in prompts.items()]
     files = {"text": runs / "text.txt", "chat": runs / "chat.jsonl"}
     texts = [" ".join(one["content"] for one in messages) for messages in train]
     speeches = _speeches(data / "us_speeches" / "inaugural.zip")
@@ -121,14 +121,14 @@ def _sgd(folder: Path) -> Iterator[list[dict]]:
             yield _messages(turns[: len(turns) // 2 * 2])
 
 
-def _chatterbot(folder: Path) -> dict[str, list[str]]:
-    """Prompt -> its answers, in the order of the files; long ones are left out, programs mostly."""
-    prompts: dict[str, list[str]] = {}
+def _chatterbot(folder: Path) -> dict[str, str]:
+    """Prompt -> its first answer, in the order of the files; long ones are left out, programs mostly."""
+    prompts: dict[str, str] = {}
     for file in sorted(folder.glob("*.yml")):
         for conversation in yaml.safe_load(file.read_text("utf-8"))["conversations"]:
             prompt, answer = (str(turn).strip() for turn in conversation[:2]) if len(conversation) > 1 else ("", "")
             if prompt and answer and max(len(prompt), len(answer)) <= LONGEST:
-                prompts.setdefault(prompt, []).append(answer)
+                prompts.setdefault(prompt, answer)
     return prompts
 
 

@@ -97,9 +97,9 @@ def _dialogue(result: dict) -> str:
 {result["remark"]}
 
 A decoder of size {pretraining["size"]}, pretrained on speeches and dialogues as text ({tokens / 1e6:.1f} million
-tokens), fine-tuned for {tuning["epochs"]} epochs on {rows["prompts"]} prompts of the ChatterBot corpus with all their
+tokens), fine-tuned for {tuning["epochs"]} epochs on {rows["prompts"]} prompts of the ChatterBot corpus with their first
 answers and {rows["dialogues"]} dialogues of Schema-Guided Dialogue. Perplexity of the answers in {rows["held_out"]}
-dialogues that were held out; share of the trained prompts that get, word for word, an answer they were trained with.
+dialogues that were held out; share of the trained prompts that get, word for word, the answer they were trained with.
 
 | model | perplexity of held-out answers | trained prompts answered | minutes of training |
 |---|---:|---:|---:|
