@@ -71,7 +71,7 @@ BROKEN = {  # name -> (content of model.bin, of tok.bin, what is said)
     "many_positions": (lambda content: content[:24] + b"\x00\x00\x0f\x00" + content[28:], None, "or not whole: by its"),
     "not_finite": (lambda content: content[:28] + b"\xff\xff\xff\x7f" + content[32:], None, "infinite or none at all"),
     "no_tokenizer": (None, lambda content: b"", "must have 1 to 1,000,000 tokens"),
-    "half_tokenizer": (None, lambda content: content[:-3], "or not whole: token"),
+    "half_tokenizer": (None, lambda content: content[:-3], "or not whole"),
     "long_token": (None, lambda content: content[:8] + b"\xff\xff\xff\x7f" + content[12:], "or not whole: token 0"),
     "another_tokenizer": (None, lambda content: b"[PAD]\n[UNK]\n" * 9, "is no tokenizer of llama2.c"),
 }

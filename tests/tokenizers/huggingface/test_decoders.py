@@ -168,7 +168,7 @@ def llama_model():
             byte_fallback=True,
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
-            character_coverage=0.9,
+            character_coverage=0.98,
             minloglevel=2,
         )
         return model.getvalue()
