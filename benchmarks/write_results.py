@@ -6,6 +6,7 @@ from pathlib import Path
 import comparison_tables
 import encoder_tables
 import machine
+import published_decoder_tables
 import writing_tables
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
@@ -32,7 +33,9 @@ def page() -> str:
         if result:
             parts.append(_pretraining(name, result))
     parts += [_understanding(machine.load(file.stem)) for file in sorted(machine.RESULTS.glob("understanding_*.json"))]
-    return "\n".join([*parts, *writing_tables.sections(), *comparison_tables.sections(), *encoder_tables.sections()])
+    for tables in (writing_tables, published_decoder_tables, comparison_tables, encoder_tables):
+        parts += tables.sections()
+    return "\n".join(parts)
 
 
 def _pretraining(language: str, result: dict) -> str:
