@@ -18,6 +18,7 @@ _NAMES = {
         "train_sentencepiece",
         "train_wordpiece",
     ],
+    "tfllm.tokenizers.chat": ["ChatTemplate"],
     "tfllm.data": [
         "EmbeddingBatches",
         "Noise",
@@ -51,6 +52,8 @@ _NAMES = {
         "text_dataset",
         "write_records",
     ],
+    "tfllm.data.chat": ["ChatBatches"],
+    "tfllm.data.conversations": ["read_conversations"],
     "tfllm.data.samples": ["sample_path"],
     "tfllm.models": [
         "DECODER_SIZES",
@@ -126,6 +129,7 @@ _NAMES = {
         "seq2seq_loss",
         "text_scores",
     ],
+    "tfllm.evaluation.chat": ["evaluate_chat"],
     "tfllm.generation": ["TextGenerator"],
     "tfllm.export": ["Predictor", "check_savedmodel", "export_savedmodel", "load_generator", "predict_texts"],
     "tfllm.cli.tokenizer": ["train_tokenizer"],

@@ -86,6 +86,14 @@ def test_nothing_to_read_is_said(tmp_path):
         read_conversations(tmp_path / "f.json")
 
 
+def test_the_report_of_data_counts_messages(tmp_path):
+    from tfllm.data.inspect_tasks import read_task
+
+    found = read_task("chat", write(tmp_path / "chat.jsonl", [{"messages": [SYSTEM, USER, ANSWER]}, {"text": "a"}]))
+    assert found.counts == {"system": 1, "user": 1, "assistant": 1} and found.counted == "messages"
+    assert found.table.texts == ["Be kind.\nHi\nHello!"] and len(found.table.bad_rows) == 1
+
+
 def test_published_instructions_are_read(shared_data):
     found = read_conversations(sorted((shared_data / "alpaca_demo").glob("*.json.gz")))
     assert len(found) == 1999

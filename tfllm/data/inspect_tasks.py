@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from tfllm.checks import InputError, check_one_of
+from tfllm.data.conversations import read_conversations
 from tfllm.data.embedding import read_pair_table
 from tfllm.data.multilabel import SEPARATOR, read_multilabel_table
 from tfllm.data.multiple_choice import read_choices
@@ -30,7 +31,7 @@ class Inspected(NamedTuple):
     Attributes:
         table: what is compared: a row's text, or texts, and one value that should be the same for the same text.
         counts: how many there are of each label; None where there are no labels.
-        counted: what is counted: rows, entities or words.
+        counted: what is counted: rows, entities, words or messages.
         read_with: for each row the text it shares its tokens with, if that is not `table.pairs`.
         each_alone: the two texts of a row are read each by itself.
         windowed: longer rows are read in overlapping windows; else they are cut.
@@ -192,6 +193,13 @@ def _questions(files, reading: dict, own: dict) -> Inspected:
     return Inspected(table, None, windowed=True, facts=_of_questions(rows))
 
 
+def _conversations(files, reading: dict, own: dict) -> Inspected:
+    rows = read_conversations(files, encoding=reading["encoding"], on_bad_rows="collect")
+    texts = ["\n".join(message["content"] for message in messages) for messages in rows.messages]
+    roles = Counter(message["role"] for messages in rows.messages for message in messages)
+    return Inspected(Table(texts, None, None, rows.places, rows.bad_rows), roles, counted="messages", windowed=True)
+
+
 def _of_questions(rows: Questions) -> dict:
     lengths = [len(answer.text) for found in rows.answers for answer in found]
     return {
@@ -224,4 +232,5 @@ READERS: dict[str, Callable[[object, dict, dict], Inspected]] = {
     "choice": _choices,
     "tag": _tagged,
     "qa": _questions,
+    "chat": _conversations,
 }
