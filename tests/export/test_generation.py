@@ -101,8 +101,8 @@ def test_a_server_streams_the_text_that_the_savedmodel_gives(written):
         return [piece async for piece in write_pieces(service, version, signature, {"text": text}, rows)]
 
     saved = load_generator(written)
-    for prompt in PROMPTS:
-        for settings in ({}, *({"temperature": 1.0, "seed": seed, "max_new_tokens": 12} for seed in range(5))):
+    for prompt in PROMPTS[:2]:
+        for settings in ({}, *({"temperature": 1.0, "seed": seed, "max_new_tokens": 12} for seed in range(2))):
             pieces = asyncio.run(pieces_of(prompt, settings))
             whole = saved.generate([prompt], **settings)[0]
             assert "".join(piece.text for piece in pieces) == whole["text"]
