@@ -244,3 +244,12 @@ def test_whatever_write_a_full_disk_stops_is_named_and_the_same_call_goes_on(cor
     assert said.format("train-00001.tfrecord", mounted / "r") in stops
     assert said.format("r", mounted) in stops
     assert all(stop.startswith("There is no room for ") for stop in stops)
+
+
+def test_a_tokenizer_that_pads_with_the_end_of_a_text_is_refused(tmp_path):
+    (tmp_path / "corpus.txt").write_text("w1 w2\n", "utf-8")
+    vocabulary = ["[END]", "[UNK]", ".", *WORDS]
+    special = {"pad": "[END]", "unk": "[UNK]", "cls": "[END]", "sep": "[END]"}
+    gpt2_like = WordPieceTokenizer(vocabulary, special_tokens=special)
+    with pytest.raises(InputError, match="pads with one that begins or ends a text, '\\[END\\]'"):
+        write_records(tmp_path / "corpus.txt", gpt2_like, tmp_path / "records", **TINY)

@@ -98,6 +98,11 @@ def write_records(
     workers = processors() if workers is None else workers
     checks.check_at_least("workers", workers, 1)
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
+    if tokenizer.pad_id in (tokenizer.cls_id, tokenizer.sep_id):
+        raise InputError(
+            "In records, padding is told from text by its token, and this tokenizer pads with one that begins or ends "
+            f"a text, {tokenizer.special_tokens['pad']!r}. Train on the text files themselves."
+        )
     reading = {"text_column": text_column, "document": document, "encoding": encoding, "on_bad_rows": on_bad_rows}
     next(read_texts(corpus, **reading))
     evaluation_files = expand_paths(remove_texts_of) if remove_texts_of else []

@@ -1,7 +1,6 @@
 """What only a model that writes needs of a tokenizer: the tokens that end its texts, and its chat template.
 
-In: `generation_config.json`, `config.json`, `tokenizer_config.json`, `chat_template.jinja`. Out: a `Tokenizer` that
-knows them.
+In: `generation_config.json`, `tokenizer_config.json`, `chat_template.jinja`. Out: a `Tokenizer` that knows them.
 """
 
 import logging
@@ -12,7 +11,7 @@ from tfllm.tokenizers.chat import from_jinja
 from tfllm.tokenizers.huggingface.files import Checkpoint
 
 _TEMPLATE = "chat_template.jinja"
-_CONFIGS = ("generation_config.json", "config.json")  # the first that names them is believed
+_GENERATION = "generation_config.json"
 _MOST_ENDS = 100
 LOG = logging.getLogger(__name__)
 
@@ -50,15 +49,13 @@ def add_chat_template(tokenizer: Tokenizer, template: object, special: dict[str,
 
 
 def _end_ids(checkpoint: Checkpoint, size: int) -> list[int]:
-    """The ids that end a text, as the files say."""
-    for name in _CONFIGS:
-        found = (checkpoint.files.read_json(name) or {}).get("eos_token_id")
-        if found is None:
-            continue
-        ids = found if isinstance(found, list) else [found]
-        if len(ids) > _MOST_ENDS or not all(type(one) is int and 0 <= one < size for one in ids):
-            raise InputError(
-                f"{checkpoint.files.path / name}: `eos_token_id` must be ids of tokens. Received: {found!r:.100}."
-            )
-        return ids
-    return []
+    """The ids that end a text, as the file says; none if there is no file."""
+    found = (checkpoint.files.read_json(_GENERATION) or {}).get("eos_token_id")
+    if found is None:
+        return []
+    ids = found if isinstance(found, list) else [found]
+    if len(ids) > _MOST_ENDS or not all(type(one) is int and 0 <= one < size for one in ids):
+        raise InputError(
+            f"{checkpoint.files.path / _GENERATION}: `eos_token_id` must be ids of tokens. Received: {found!r:.100}."
+        )
+    return ids
