@@ -6,14 +6,10 @@ greedy, with exactly as many new tokens for each. Strings or ids are not turned 
 that take ids (KerasHub, transformers): what they are given is less work than what tfllm does.
 """
 
-import sys
 import tempfile
-from pathlib import Path
 
 import contest
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 
 def main():

@@ -219,7 +219,7 @@ def product(x, layer):
     """(B, T, I), a dense layer's matrix (I, O) -> (B, T, O)."""
     kernel = layer.kernel
     rows = ops.matmul(ops.reshape(x, (-1, kernel.shape[0])), ops.cast(kernel, x.dtype))
-    return ops.reshape(rows, (ops.shape(x)[0], ops.shape(x)[1], kernel.shape[1]))
+    return ops.reshape(rows, (-1, ops.shape(x)[1], kernel.shape[1]))  # of one token a row: no shape is computed
 
 
 def bias_of(layer):

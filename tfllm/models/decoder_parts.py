@@ -87,12 +87,12 @@ def split_heads(m, x, positions, *bias, heads, groups, rotary_base):
 
     With a `rotary_base`, queries and keys are turned by their positions.
     """
-    rows, length, width = ops.shape(x)
+    _, length, width = ops.shape(x)
     y = m.float32(x)
     if bias:
         y = m.plus_vector(y, m.float32(bias[0]))
     parts = heads + 2 * groups
-    y = ops.transpose(ops.reshape(y, (rows, length, parts, width // parts)), (0, 2, 1, 3))  # (B, H + 2G, T, K)
+    y = ops.transpose(ops.reshape(y, (-1, length, parts, width // parts)), (0, 2, 1, 3))  # (B, H + 2G, T, K)
     if rotary_base:
         turning, value = ops.split(y, [heads + groups], axis=1)
         query, key = ops.split(_turned(turning, positions, rotary_base), [heads], axis=1)
@@ -136,8 +136,8 @@ def attention_weights(m, scores, visible, seed, *, scale, rate):
 @_part
 def merge_heads(m, x):
     """(B, H, T, K) -> (B, T, HK)."""
-    rows, heads, length, width = ops.shape(x)
-    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (rows, length, heads * width))
+    _, heads, length, width = ops.shape(x)
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, length, heads * width))
 
 
 @_part
