@@ -104,12 +104,14 @@ def generate(
         if as_json:
             console.out(json.dumps(row, ensure_ascii=False))
         else:
-            console.print(*([""] if number else []), Text.assemble((row["prompt"], "dim"), row["text"]), sep="\n")
+            between = "\n" if generator.reads_first else ""
+            whole = Text.assemble((row["prompt"], "dim"), between, row["text"])
+            console.print(*([""] if number else []), whole, sep="\n")
 
 
 def _stream(generator: "TextGenerator | SavedGenerator", prompts: list[str], settings: dict) -> None:
     for number, prompt in enumerate(prompts):
-        sys.stdout.write(("\n" if number else "") + prompt)
+        sys.stdout.write(("\n" if number else "") + prompt + ("\n" if generator.reads_first else ""))
         for piece in generator.stream(prompt, **settings):
             sys.stdout.write(piece)
             sys.stdout.flush()

@@ -42,6 +42,7 @@ class SavedGenerator:
         if not {"generate", "score"} <= set(self._loaded.signatures):
             raise InputError(f"{savedmodel} does not write text: it has no signature `generate`.")
         self._defaults = _stored_settings(savedmodel)
+        self.reads_first = "target" in self._loaded.signatures["score"].structured_input_signature[1]
 
     def generate(self, prompts: Sequence[str], **settings) -> list[dict]:
         """As `TextGenerator.generate`, with the settings that a text may have of its own; the others are stored."""

@@ -35,6 +35,9 @@ class TextGenerator:
         sequence_length: how many tokens prompt and text have together at most. Default: as many as the model has
             positions; give the length it was trained at if that is less.
 
+    Attributes:
+        reads_first: the prompt is read, and the text does not go on from it: a translation, a summary.
+
     A text depends on its prompt, the settings and its seed, not on the prompts beside it.
     """
 
@@ -46,6 +49,7 @@ class TextGenerator:
         self._traced: dict[tuple[Rules, Callable], dict[str, Callable]] = {}
         self._functions(Rules())  # is it a model that writes?
         self._defaults = read_recipe(model)["arguments"]["generation"]
+        self.reads_first = read_recipe(model)["builder"] == "add_seq2seq_head"
 
     @classmethod
     def load(cls, directory: str | Path) -> "TextGenerator":

@@ -57,6 +57,8 @@ def test_predict_and_generate_write_the_same(trained):
     assert [row["prompt"] for row in rows] == ["one two", "one"]
     again = run_command("generate", trained[0], "one two", "one", "--json")
     assert [json.loads(line)["text"] for line in again.output.splitlines()] == [row["text"] for row in rows]
+    shown = run_command("generate", trained[0], "one two", "--stream").output
+    assert shown == f"one two\n{rows[0]['text']}\n"
 
 
 def test_what_says_nothing_to_the_task_is_refused(pairs, tokenizer_directory, tmp_path):
