@@ -3,7 +3,8 @@
     make parity
 
 50,000 texts for each: half lines of real English, Chinese and German, half made of what breaks tokenizers. Every
-difference is counted; of SentencePiece's also whether the two ways to cut have the same score.
+difference is counted; of SentencePiece's also whether the two ways to cut have the same score. What was compared stands in
+`benchmarks/results/parity.json` and is not repeated: remove it to begin anew.
 """
 
 import json
@@ -59,12 +60,12 @@ def main(
     texts: Annotated[int, typer.Option(help="How many for each.")] = 50_000,
 ) -> None:
     compared = parity_texts.read_texts(data, texts)
-    result = {
-        "machine": machine.describe(),
-        "command": "make parity",
-        "tokenizers": {contest.name: compare(contest, compared) for contest in contests(models_directory)},
-    }
-    machine.save("parity", result)
+    result = machine.load("parity") or {"tokenizers": {}}
+    result |= {"machine": machine.describe(), "command": "make parity"}
+    for contest in contests(models_directory):
+        if result["tokenizers"].get(contest.name, {}).get("texts") != texts:
+            result["tokenizers"][contest.name] = compare(contest, compared)
+            machine.save("parity", result)
 
 
 def compare(contest: Contest, texts: list[str]) -> dict:
