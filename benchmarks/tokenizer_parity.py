@@ -3,8 +3,8 @@
     make parity
 
 50,000 texts for each: half lines of real English, Chinese and German, half made of what breaks tokenizers. Every
-difference is counted; of SentencePiece's also whether the two ways to cut have the same score. What was compared stands in
-`benchmarks/results/parity.json` and is not repeated: remove it to begin anew.
+difference is counted; of SentencePiece's also whether the two ways to cut have the same score. What was
+compared stands in `benchmarks/results/parity.json` and is not repeated: remove it to begin anew.
 """
 
 import json
