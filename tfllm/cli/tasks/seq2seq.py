@@ -14,6 +14,7 @@ class Seq2SeqTask(TableTask):
     monitors = {"loss": "min", "bleu": "max", "chrf": "max", "rouge1": "max"}  # noqa: RUF012
     stratified = False
     averages = False  # texts have no mean
+    harm_of_changes = "a target would no longer be that of its source"
 
     def read(self, files, run, head=None):
         from tfllm.data import read_seq2seq_table
