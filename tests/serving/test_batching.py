@@ -147,6 +147,14 @@ def test_a_run_ends_at_its_deadline(versions, make_batcher):
     assert error.value.code == "DEADLINE_EXCEEDED"
 
 
+@pytest.mark.parametrize("seconds", [0.0002, 0.0, -1.0])
+def test_a_run_whose_time_is_nearly_up_ends_too(versions, seconds):
+    asked = call(versions[0], "slow", 10**6)
+    with pytest.raises(ServingError) as error:
+        versions[0].model.run(asked.feeds, asked.fetches, seconds)
+    assert error.value.code == "DEADLINE_EXCEEDED"
+
+
 def test_a_batch_waits_for_more_as_long_as_it_is_told(versions, make_batcher):
     batcher, metrics = make_batcher(max_batch_size=2, timeout_seconds=60.0)
     version = versions[0]

@@ -303,3 +303,12 @@ def test_a_deadline_is_kept(predictions):
     with pytest.raises(grpc.RpcError) as error:
         predictions.Predict(request, 0.2)
     assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_long_message_fits_into_what_clients_take(models):
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "\U0001f600" * 3000
+    for _ in range(20):  # beyond 8 KB a client drops some of them by chance
+        with pytest.raises(grpc.RpcError) as error:
+            models.GetModelStatus(request)
+        assert error.value.code() == grpc.StatusCode.NOT_FOUND

@@ -1,7 +1,9 @@
 """Sixty inputs that mean harm, on five entry points: an error that says why, at once; never a crash, never a 5xx."""
 
+import contextlib
 import gzip
 import json
+import socket
 from urllib.parse import quote
 
 import grpc
@@ -121,6 +123,36 @@ def test_a_hostile_path_is_answered_with_its_error(rest, takes_little, name):
     for path in (f"/v1/models/{segment}/metadata", f"/v1/models/numbers/versions/{segment}/metadata"):
         response = rest.request("GET", path, content=HOSTILE[name])
         assert response.status_code in (400, 404, 414)
+
+
+def test_a_version_of_many_digits_is_an_error(rest):
+    path = f"/v1/models/numbers/versions/{'9' * 5000}"
+    for response in (rest.get(path), rest.post(f"{path}:predict", json={"instances": [1.0]})):
+        assert response.status_code == 400
+        assert "Failed to convert version" in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n",
+        b"GET /",
+        b"POST /v1/models HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n",
+    ],
+)
+def test_headers_without_end_are_refused(server, head):
+    host, port = server.url.removeprefix("http://").split(":")
+    answer = b""
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(head)
+            for _ in range(400):  # 48 MB, of which the server keeps little
+                connection.sendall((b"A: b\r\n" if head.endswith(b"\n") else b"aaaaaa") * 20_000)
+            pytest.fail("it took all of it")
+        with contextlib.suppress(ConnectionError):
+            answer = connection.recv(1000)
+    assert answer[:12] in (b"", b"HTTP/1.1 400")
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -90,6 +90,35 @@ def test_a_foreign_savedmodel_needs_trust(base_path):
         pass
 
 
+def test_a_version_that_came_in_pieces_is_loaded_when_it_is_whole(base_path):
+    whole, arriving = base_path / "numbers" / "1", base_path / "pieces" / "1"
+    arriving.mkdir(parents=True)
+    shutil.copy(whole / "saved_model.pb", arriving)
+    models = Models(partial(find_models, base_path / "pieces"), load, Metrics(), 0)
+    models.look()
+    models.look()
+    assert [one.state for one in models.status(ModelSpec("pieces"))] == ["END"]
+    shutil.copytree(whole / "variables", arriving / "variables")
+    models.look()
+    assert [one.state for one in models.status(ModelSpec("pieces"))] == ["AVAILABLE"]
+    models.stop()
+
+
+def test_a_config_that_breaks_meanwhile_is_said_and_changes_nothing(base_path, caplog):
+    config = base_path / "models.config"
+    config.write_text(f'model_config_list {{ config {{ name: "a" base_path: "{base_path}/numbers" }} }}')
+    models = Models(partial(read_config, config), load, Metrics(), 0.05)
+    models.start()
+    assert models.first_look.wait(30)
+    config.write_text("models:")
+    until(lambda: "not a ModelServerConfig" in caplog.text)
+    config.unlink()
+    until(lambda: "No such file" in caplog.text)
+    assert "Traceback" not in caplog.text
+    assert [one.state for one in models.status(ModelSpec("a"))] == ["AVAILABLE"]
+    models.stop()
+
+
 def test_what_is_still_loading_is_unavailable_and_not_unknown(base_path):
     begun, goes_on = threading.Event(), threading.Event()
 
@@ -180,6 +209,7 @@ def test_without_a_token_only_this_machines_names_are_answered(rest):
         (["--host", "0.0.0.0"], "needs --token-file"),
         (["--token-file", "/dev/null"], "a token needs at least 16"),
         (["--versions", "newest"], "--versions must be latest, all, a number"),
+        (["--rest-port", "70000"], "70000 is not in the range"),
         (["--max-batch-size", "0"], "`max-batch-size` must be at least 1"),
         (["--model-config", "/dev/null/x"], "no such file"),
     ],

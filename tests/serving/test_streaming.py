@@ -99,6 +99,13 @@ def test_chat_streams_the_same(rest):
     assert len(deltas) > 4
 
 
+def test_an_event_is_one_line_whatever_ends_a_line(rest):
+    text = "one\ntwo\r\nthree\u2028four\u2029five\x85six\x0bseven"
+    response = chat(rest, text, max_tokens=1, stream=True)
+    assert all(line.startswith("data: ") for line in response.text.splitlines() if line)
+    assert "".join(one["choices"][0]["delta"].get("content", "") for one in events(response)) == f"{text} w0"
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_stop_string_ends_the_answer_and_is_never_shown(rest, streamed):
     response = chat(rest, "Well", max_tokens=12, stop=" w5", stream=streamed)

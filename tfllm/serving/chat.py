@@ -16,6 +16,7 @@ from tfllm.messages import message_fault
 from tfllm.serving import streaming
 from tfllm.serving.errors import ServingError, invalid
 from tfllm.serving.json_tensors import check_rows, check_text
+from tfllm.serving.loaded import LoadedModel
 from tfllm.serving.models import Models, Version
 from tfllm.serving.service import Service
 from tfllm.serving.spec import ModelSpec
@@ -42,7 +43,8 @@ def list_models(models: Models) -> bytes:
     for version in models.served():
         if version.name not in best or best[version.name].number < version.number:
             best[version.name] = version
-    served = [_describe(version) for _, version in sorted(best.items()) if version.model]
+    models_of = {name: best[name].model for name in sorted(best)}  # read once: a version may leave meanwhile
+    served = [_describe(best[name], model) for name, model in models_of.items() if model]
     return json.dumps({"object": "list", "data": served}, ensure_ascii=False, indent=1).encode("utf-8", "replace")
 
 
@@ -175,11 +177,11 @@ def _head(body: dict, kind: str) -> dict:
     }
 
 
-def _describe(version: Version) -> dict:
-    facts = version.model.facts
+def _describe(version: Version, model: LoadedModel) -> dict:
+    facts = model.facts
     signatures = {
         name: {"inputs": sorted(one.inputs), "outputs": sorted(one.outputs)}
-        for name, one in sorted(version.model.signatures.items())
+        for name, one in sorted(model.signatures.items())
     }
     writes = "generate" in signatures and set(signatures["generate"]["inputs"]) == {"text", *RowSettings._fields}
     return {

@@ -41,6 +41,7 @@ from tfllm.serving.spec import ModelSpec
 
 log = logging.getLogger("tfllm")
 SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+_LONGEST = 2000  # bytes of a message: each may take three in a header, and clients take 8 KB of headers
 _VALUES = {  # where a TensorProto keeps the numbers of a dtype; clients read these fields
     "float32": "float_val",
     "float64": "double_val",
@@ -262,7 +263,8 @@ async def _answer(context, method: Callable[..., Awaitable[Message]], request) -
 
 async def _abort(context, error: InputError) -> None:
     code = error.code if isinstance(error, ServingError) else "INVALID_ARGUMENT"
-    await context.abort(grpc.StatusCode[code], str(error))
+    message = str(error).encode("utf-8", "replace")[:_LONGEST].decode("utf-8", "ignore")
+    await context.abort(grpc.StatusCode[code], message)
 
 
 def _remaining(context) -> float | None:

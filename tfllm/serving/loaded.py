@@ -6,6 +6,7 @@ In: arrays by input name. Out: arrays by output name.
 import contextlib
 import importlib.util
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -76,7 +77,9 @@ class LoadedModel:
         Raises:
             ServingError: with the code and message of what went wrong in the graph.
         """
-        options = tf.compat.v1.RunOptions(timeout_in_ms=int(timeout_seconds * 1000)) if timeout_seconds else None
+        options = None
+        if timeout_seconds is not None:  # TensorFlow takes 0 and less for no end at all
+            options = tf.compat.v1.RunOptions(timeout_in_ms=max(math.ceil(timeout_seconds * 1000), 1))
         try:
             return self._session.run({name: name for name in fetches}, dict(feeds), options=options)
         except tf.errors.OpError as error:

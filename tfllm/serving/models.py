@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tfllm.serving.loaded import LoadedModel
 
 log = logging.getLogger("tfllm")
+_PARTS = (*GRAPH_FILES, "manifest.json", "assets.extra/tf_serving_warmup_requests")
 START, LOADING, AVAILABLE, UNLOADING, END = "START", "LOADING", "AVAILABLE", "UNLOADING", "END"
 
 
@@ -241,6 +242,8 @@ class Models:
         while not self._stopping:
             try:
                 self.look()
+            except (InputError, OSError) as error:
+                log.error("what is served stays as it is: %s", error)
             except Exception:
                 log.exception("the models could not be looked for")
             self.first_look.set()
@@ -252,8 +255,8 @@ class Models:
 def _written_at(directory: Path) -> tuple:
     """What changes when a version is written again."""
     found = []
-    for name in (*GRAPH_FILES, "manifest.json"):
+    for file in (*(directory / name for name in _PARTS), *sorted(directory.glob("variables/*"))):
         with contextlib.suppress(OSError):
-            status = (directory / name).stat()
-            found.append((name, status.st_mtime_ns, status.st_ino, status.st_size))
+            status = file.stat()
+            found.append((file.name, status.st_mtime_ns, status.st_ino, status.st_size))
     return tuple(found)

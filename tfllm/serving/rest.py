@@ -83,8 +83,10 @@ class Rest:
     async def chat(self, request: Request) -> Response:
         """An answer to a conversation, as OpenAI's API gives it."""
         try:
-            body = read_json(await self._body(request), self._service.limits)
-            return await chat.complete(self._service, body)
+            body = await self._body(request)
+            return await chat.complete(self._service, await _apart(body, read_json, body, self._service.limits))
+        except ClientDisconnect:
+            return Response(status_code=499)
         except InputError as error:
             return chat.error_response(error)
 
@@ -160,7 +162,7 @@ class Rest:
             return _json(write_values(await self._service.regress(version, name, examples, timeout)))
 
     async def _stream(self, spec: ModelSpec, body: bytes, timeout: float | None) -> Response:
-        asked = read_json(body, self._service.limits)
+        asked = await _apart(body, read_json, body, self._service.limits)
         events = streaming.generate_events(self._service, spec, _signature_name(asked), asked.get("inputs"))
         first = await anext(events)  # an error before the first piece is an ordinary answer
         return StreamingResponse(streaming.after(first, events), media_type="text/event-stream", headers=NO_BUFFER)
@@ -211,7 +213,7 @@ async def _apart(body, function: Callable, *arguments):
 
 
 def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
-    if version and int(version) >= 2**63:
+    if version and (len(version) > 19 or int(version) >= 2**63):
         raise invalid(f"Failed to convert version: {version} to numeric.")
     return ModelSpec(name, int(version) if version else None, unquote(label) if label else None)
 

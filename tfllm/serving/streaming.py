@@ -26,6 +26,7 @@ _FIRST = 4  # tokens before the first piece
 _MARKERS = 16  # tokens that a message may have beside its role and content
 _SYSTEM = 128  # tokens of what a chat format may say before the first message
 _REPLACEMENT = "\ufffd"  # at the end of a text: a character that is not whole yet
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}  # for many clients; JSON escapes the others
 _DTYPES = RowSettings(np.int32, np.float32, np.int32, np.float32, np.int32)
 
 
@@ -151,7 +152,7 @@ def stored_settings(version: Version) -> tuple[RowSettings, Rules]:
 def event_of(value: dict | str) -> bytes:
     """A server-sent event."""
     data = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"data: {data}\n\n".encode("utf-8", "replace")
+    return f"data: {data.translate(_LINE_ENDS)}\n\n".encode("utf-8", "replace")
 
 
 async def after(first: bytes, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
