@@ -12,7 +12,7 @@ from tfllm import manifest
 from tfllm.checks import InputError, check_at_least, check_exists
 from tfllm.cli.startup import load_tensorflow, log
 
-_NEEDED = ("grpc", "grpc_health", "prometheus_client", "starlette", "tensorflow_serving", "uvicorn")
+_NEEDED = ("grpc", "grpc_health", "httptools", "prometheus_client", "starlette", "tensorflow_serving", "uvicorn")
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _OFF = "0: no limit."
 
@@ -25,8 +25,8 @@ def serve(
             show_default=False,
         ),
     ] = Path("savedmodels"),
-    rest_port: Annotated[int, typer.Option(help="Of REST and the page; 0 takes a free one.")] = 8501,
-    grpc_port: Annotated[int, typer.Option(help="Of gRPC; 0 takes a free one.")] = 8500,
+    rest_port: Annotated[int, typer.Option(help="Of REST and the page; 0 takes a free one.", min=0, max=65535)] = 8501,
+    grpc_port: Annotated[int, typer.Option(help="Of gRPC; 0 takes a free one.", min=0, max=65535)] = 8500,
     host: Annotated[
         str, typer.Option(help="Where to listen. Beyond this machine only with --token-file.")
     ] = "127.0.0.1",
