@@ -17,6 +17,7 @@ import uvicorn
 from tfllm.checks import InputError
 from tfllm.serving.batching import Batcher, Batching
 from tfllm.serving.config import ModelConfig
+from tfllm.serving.connection import Connection
 from tfllm.serving.grpc_api import build_server, tell_health
 from tfllm.serving.limits import Limits, warnings_of
 from tfllm.serving.loaded import LoadedModel
@@ -105,6 +106,7 @@ async def _serve(find, settings: Settings, check, ready) -> None:
         web = _Web(
             uvicorn.Config(
                 build_app(service, settings.token),
+                http=Connection,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
