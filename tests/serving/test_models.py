@@ -10,7 +10,6 @@ import time
 from functools import partial
 
 import httpx
-import psutil
 import pytest
 
 from tfllm.checks import InputError
