@@ -58,7 +58,7 @@ def _translation(language: str, published: float | None, result: dict) -> str:
         ""
         if published is None
         else f"""
-Published, with BLEU counted otherwise: {published} by the Transformer-Tiny of arXiv:2105.14462, of the same size."""
+Published, with BLEU counted otherwise: {published} by the Transformer-Tiny of arXiv:2105.14462, as deep and as wide."""
     )
     return f"""## Translation of captions, English to {language}
 

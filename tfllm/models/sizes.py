@@ -1,7 +1,7 @@
 """Named sizes, as BERT's papers give them for encoders.
 
 Source: Devlin et al. 2019, arXiv:1810.04805 (base); Turc et al. 2019, arXiv:1908.08962, table 1 (tiny to medium); for
-translation Wu et al. 2021, arXiv:2105.14462, section 3.1 (tiny, what 29,000 pairs teach best); Vaswani et al. 2017,
+translation Wu et al. 2021, arXiv:2105.14462 (tiny, what 29,000 pairs teach best); Vaswani et al. 2017,
 arXiv:1706.03762, table 3 (medium); Raffel et al. 2020, arXiv:1910.10683, section 3.1.2 (base).
 """
 
