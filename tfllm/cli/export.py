@@ -10,7 +10,7 @@ from rich.console import Console
 from tfllm.checks import InputError, check_one_of
 from tfllm.cli.startup import load_tensorflow
 
-FORMATS, WEIGHTS = ("savedmodel", "huggingface"), ("float32", "int8")
+FORMATS, WEIGHTS = ("savedmodel", "huggingface"), ("float32", "bfloat16", "int8")
 
 
 def export(
@@ -24,7 +24,11 @@ def export(
     ],
     format: Annotated[str, typer.Option(help="savedmodel, or huggingface: what transformers loads.")] = "savedmodel",
     weights: Annotated[
-        str, typer.Option(help="savedmodel: float32; or int8, a quarter of the room for nearly the same answers.")
+        str,
+        typer.Option(
+            help="savedmodel: float32; bfloat16: faster where the server's processor multiplies it; int8: a quarter of "
+            "the room. The last two for nearly the same answers."
+        ),
     ] = "float32",
 ) -> None:
     """Write a SavedModel that takes plain strings, and check it in a process without Keras; or another format."""

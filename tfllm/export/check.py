@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.export.ops import SERVERS, check_ops, read_graph, servers_for
-from tfllm.export.replay import WAYS, find_problems
+from tfllm.export.replay import TOLERANCES, WAYS, find_problems
 from tfllm.export.requests import Request, read_warm_up
 from tfllm.export.versions import find_version
 
@@ -59,14 +59,19 @@ def check_savedmodel(directory: str | Path) -> list[Finding]:
         requests = read_warm_up(savedmodel)
     except InputError as error:
         return [*found, Finding("warm-up", False, str(error))]
-    return [*found, _finding("warm-up", lambda: _check_warm_up(savedmodel, requests)), *prove(savedmodel, requests)]
+    tolerance = TOLERANCES[_facts(savedmodel).get("weights", "float32")]
+    return [
+        *found,
+        _finding("warm-up", lambda: _check_warm_up(savedmodel, requests)),
+        *prove(savedmodel, requests, tolerance),
+    ]
 
 
-def prove(savedmodel: Path, requests: list[Request]) -> list[Finding]:
+def prove(savedmodel: Path, requests: list[Request], tolerance: float) -> list[Finding]:
     """A finding for each of the `WAYS` to ask a SavedModel in a clean process: its answers are those expected."""
     return [
         Finding(way, not problem, problem or f"{len(requests)} requests answered as by the Python model: {WAYS[way]}")
-        for way, problem in find_problems(savedmodel, requests).items()
+        for way, problem in find_problems(savedmodel, requests, tolerance=tolerance).items()
     ]
 
 

@@ -21,7 +21,9 @@ from tfllm.export import c_api_process, clean_process
 from tfllm.export.ops import read_graph
 from tfllm.export.requests import Request
 
-TOLERANCE = 1e-5  # of a score; of numbers above 1 it is relative
+# How far a float may be off, by the weights of an export; of numbers above 1 it is relative. Another processor rounds
+# bfloat16 products otherwise.
+TOLERANCES = {"float32": 1e-5, "int8": 1e-5, "bfloat16": 0.03}
 # The ways a SavedModel is asked -> what each is.
 WAYS = {
     "loaded": "tf.saved_model.load, in a process without Keras",
@@ -42,11 +44,17 @@ def replay(savedmodel: Path, requests: Sequence[Request]) -> None:
         raise InputError(problems[0])
 
 
-def find_problems(savedmodel: Path, requests: Sequence[Request], python: str = sys.executable) -> dict[str, str]:
+def find_problems(
+    savedmodel: Path,
+    requests: Sequence[Request],
+    python: str = sys.executable,
+    tolerance: float = TOLERANCES["float32"],
+) -> dict[str, str]:
     """What `replay` raises for each of the `WAYS`; an empty text for those in which every answer is as expected.
 
     Args:
         python: what runs the processes; one of an environment with another TensorFlow shows whether that agrees.
+        tolerance: one of `TOLERANCES`.
     """
     # Where this process has its packages from: an isolated one of the same Python need not look there.
     packages = [str(Path(tf.__file__).parents[1])] if python == sys.executable else []
@@ -60,22 +68,22 @@ def find_problems(savedmodel: Path, requests: Sequence[Request], python: str = s
             came = _run(python, c_api_process, _native_job(savedmodel, requests, packages), Path(folder))
             return {"c api": _native_answers(savedmodel, came)}
 
-        found = _judge(requests, ("loaded", "session"), ask)
-        return {**found, **_judge(requests, ("c api",), ask_c)}
+        found = _judge(requests, tolerance, ("loaded", "session"), ask)
+        return {**found, **_judge(requests, tolerance, ("c api",), ask_c)}
 
 
-def _judge(requests: Sequence[Request], ways: tuple[str, ...], ask: Callable) -> dict[str, str]:
+def _judge(requests: Sequence[Request], tolerance: float, ways: tuple[str, ...], ask: Callable) -> dict[str, str]:
     try:
         answers = ask()
     except InputError as error:
         return dict.fromkeys(ways, str(error))
-    return {way: _difference(way, requests, answers[way]) for way in ways}
+    return {way: _difference(way, requests, answers[way], tolerance) for way in ways}
 
 
-def _difference(way: str, requests: Sequence[Request], answers: list[dict[str, np.ndarray]]) -> str:
+def _difference(way: str, requests: Sequence[Request], answers: list[dict[str, np.ndarray]], tolerance: float) -> str:
     for request, answer in zip(requests, answers, strict=True):
         try:
-            _compare(f"{request.signature} ({way})", request.outputs, answer)
+            _compare(f"{request.signature} ({way})", request.outputs, answer, tolerance)
         except InputError as error:
             return str(error)
     return ""
@@ -158,7 +166,7 @@ def _from_value(value: dict) -> np.ndarray:
     return data.reshape(value["shape"])
 
 
-def _compare(place: str, expected: dict[str, bytes], found: dict[str, np.ndarray]) -> None:
+def _compare(place: str, expected: dict[str, bytes], found: dict[str, np.ndarray], tolerance: float) -> None:
     if set(expected) != set(found):
         raise InputError(f"{place} gives {sorted(found)}; {sorted(expected)} was expected.")
     for name, value in expected.items():
@@ -168,7 +176,7 @@ def _compare(place: str, expected: dict[str, bytes], found: dict[str, np.ndarray
         if want.dtype.kind != "f":
             equal = np.array_equal(want, got)
         else:
-            equal = bool(np.all(np.abs(got - want) <= TOLERANCE * np.maximum(1, np.abs(want))))
+            equal = bool(np.all(np.abs(got - want) <= tolerance * np.maximum(1, np.abs(want))))
         if not equal:
             raise InputError(f"{place}: {name} is\n{got}\nand was expected to be\n{want}")
         if got.dtype == object and not name.endswith("_bytes"):

@@ -77,6 +77,7 @@ def build_signatures(
 
     def tokens(**inputs):
         logits = model(inputs, training=False)
+        logits *= tf.cast(inputs["padding_mask"] > 0, logits.dtype)[:, tf.newaxis]  # 0 on padding
         return {"start_logits": logits[:, 0], "end_logits": logits[:, 1]}
 
     texts = {"question": TEXT, "context": TEXT}

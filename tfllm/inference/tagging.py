@@ -48,7 +48,7 @@ def build_signatures(
 
     Returns:
         serving_default: text string (B,) -> what `decode` gives.
-        tokens: the model's inputs, int32 (B, T) -> log_probabilities float32 (B, T, P, C).
+        tokens: the model's inputs, int32 (B, T) -> log_probabilities float32 (B, T, P, C); 0 on padding.
     """
     from tfllm.inference.parts import in_parts
     from tfllm.inference.signatures import TEXT, TOKENS, Signature
@@ -58,7 +58,9 @@ def build_signatures(
         return decode(in_parts(model, inputs), places, text, arguments["labels"], arguments["kind"])
 
     def tokens(**inputs):
-        return {"log_probabilities": _log_probabilities(model(inputs, training=False))}
+        found = _log_probabilities(model(inputs, training=False))
+        real = tf.cast(inputs["padding_mask"] > 0, found.dtype)[:, :, tf.newaxis, tf.newaxis]
+        return {"log_probabilities": found * real}
 
     return {
         "serving_default": Signature(serving_default, {"text": TEXT}),

@@ -1,0 +1,193 @@
+"""The same model with a leaner graph: nothing is computed for padding, and fewer operations do the rest.
+
+In: a model on an encoder of `build_encoder`. Out: a model with the same inputs, outputs, recipe and numbers, to be
+exported; it cannot be trained.
+
+Shapes: B batch, T tokens, N real tokens of all rows, D hidden_dim, H heads, K head width.
+"""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfllm.models import read_encoder, read_recipe
+from tfllm.models.encoder import ACTIVATIONS
+from tfllm.models.recipe import encoder_arguments, remember
+
+_FORBIDDEN = -1e9
+
+
+def lean(model: keras.Model, dtype: str = "float32") -> keras.Model:
+    """The model on a lean encoder; itself where its encoder is none of `build_encoder`, and for an ensemble.
+
+    Args:
+        model: an encoder, or one with a head on it; float32.
+        dtype: of the layers' matrices and their products: float32 or bfloat16. All else stays float32.
+    """
+    recipe, encoder = read_recipe(model), read_encoder(model)
+    arguments = encoder_arguments(encoder)
+    if not arguments or read_recipe(encoder)["builder"] != "build_encoder" or recipe.get("members"):
+        return model
+    hidden = LeanEncoder(encoder, dtype, name="lean_encoder")(encoder.input)  # (B, T, D)
+    pooled = hidden[:, 0]
+    if arguments["pooler_activation"]:
+        pooled = encoder.get_layer("pooled_dense")(pooled)
+    outputs = {"sequence_output": hidden, "pooled_output": pooled}
+    small = remember(keras.Model(encoder.input, outputs, name="encoder"), "build_encoder", arguments)
+    if model is encoder:
+        return small
+    names = list(model.input)
+    # Cut off behind the encoder; it may still read the encoder's inputs.
+    head = keras.Model([encoder.output["sequence_output"], *(model.input[name] for name in names)], model.output)
+    answers = head([hidden, *(model.input[name] for name in names)])
+    return remember(keras.Model(model.input, answers, name=model.name), recipe["builder"], recipe["arguments"], small)
+
+
+class Block(NamedTuple):
+    """The weights and layers of one Transformer layer; a product is a matrix (I, O) and a vector (O,)."""
+
+    qkv: tuple
+    output: tuple
+    intermediate: tuple
+    feedforward: tuple
+    attention_norm: keras.layers.Layer
+    feedforward_norm: keras.layers.Layer
+
+
+class LeanEncoder(keras.layers.Layer):
+    """What `build_encoder` gives as `sequence_output`, computed for the real tokens alone.
+
+    The tokens of all rows stand behind each other, (N, D), in every product; only attention sees them in rows. Query,
+    key and value are one product. Padding comes out as 0, where an encoder of Keras gives numbers that mean nothing.
+
+    Args:
+        encoder: from `build_encoder`. Its embeddings and norms are shared, its matrices copied.
+        dtype: of the matrices.
+
+    Call: dict of int32 (B, T): token_ids, segment_ids, padding_mask -> float32 (B, T, D).
+    """
+
+    def __init__(self, encoder: keras.Model, dtype: str, **kwargs):
+        super().__init__(dtype="float32", trainable=False, **kwargs)
+        self._arguments = encoder_arguments(encoder)
+        self._embeddings = {
+            name: encoder.get_layer(f"{name}_embedding")
+            for name in ("token", "position", "segment")
+            if name != "segment" or self._arguments["num_segments"]
+        }
+        self._embeddings_norm = encoder.get_layer("embeddings_layer_norm")
+        names = {layer.name for layer in encoder.layers}
+        self._projection, self._bias, self._last_norm = (
+            encoder.get_layer(name) if name in names else None
+            for name in ("embedding_projection", "relative_position_bias", "final_layer_norm")
+        )
+        self._blocks, self._parts = self._read_blocks(encoder, dtype)
+        self.built = True
+
+    def _read_blocks(self, encoder, dtype: str) -> tuple[list[Block], list]:
+        count = self._arguments["num_layers"]
+        numbers = [0] if self._arguments["share_layers"] else range(count)
+        layers = [encoder.get_layer(f"transformer_layer_{number}") for number in numbers]
+        blocks = [self._read_block(layer, dtype) for layer in layers]
+        norms = [norm for block in blocks for norm in (block.attention_norm, block.feedforward_norm)]
+        return (blocks * count if len(blocks) == 1 else blocks), norms
+
+    def _read_block(self, layer, dtype: str) -> Block:
+        attention, width = layer._self_attention_layer, self._arguments["hidden_dim"]
+        dense = (attention.query_dense, attention.key_dense, attention.value_dense)
+        kernels = [tf.reshape(one.kernel, (width, width)) for one in dense]
+        biases = [tf.reshape(one.bias, (width,)) for one in dense]
+        return Block(
+            self._product(tf.concat(kernels, axis=1), tf.concat(biases, axis=0), dtype),
+            self._product(
+                tf.reshape(attention.output_dense.kernel, (width, width)), attention.output_dense.bias, dtype
+            ),
+            self._product(
+                layer._feedforward_intermediate_dense.kernel, layer._feedforward_intermediate_dense.bias, dtype
+            ),
+            self._product(layer._feedforward_output_dense.kernel, layer._feedforward_output_dense.bias, dtype),
+            layer._self_attention_layer_norm,
+            layer._feedforward_layer_norm,
+        )
+
+    def _product(self, kernel, bias, dtype: str) -> tuple:
+        """Weights of this layer with these values."""
+        made = []
+        for value, kind in ((kernel, dtype), (bias, "float32")):
+            weight = self.add_weight(shape=tuple(value.shape), dtype=kind, initializer="zeros", autocast=False)
+            weight.assign(tf.cast(tf.convert_to_tensor(value), kind))
+            made.append(weight)
+        return tuple(made)
+
+    def call(self, inputs):
+        mask = inputs["padding_mask"]
+        batch, length = tf.unstack(tf.shape(mask))
+        real = tf.reshape(tf.logical_or(mask > 0, tf.range(length) == 0), (-1,))  # a row is never empty
+        places = tf.reshape(tf.where(real), (-1,))  # (N,), of (B * T)
+        numbers = tf.maximum(tf.cumsum(tf.cast(real, tf.int32)) - 1, 0)  # (B * T,), of (N); padding repeats a token
+        same_text = tf.cast(mask[:, :, tf.newaxis] == mask[:, tf.newaxis, :], tf.int32)  # (B, T, T)
+        forbidden = (
+            self._bias(same_text) if self._bias else _FORBIDDEN * tf.cast(1 - same_text, tf.float32)[:, tf.newaxis]
+        )
+        width, heads = self._arguments["hidden_dim"], self._arguments["num_heads"]
+        shape = (batch, length, 3, heads, width // heads)
+        x = self._embed(inputs, same_text, places)
+        for block in self._blocks:
+            x = self._transform(x, block, forbidden, shape, numbers, places)
+        if self._last_norm:
+            x = self._last_norm(x)
+        x = tf.gather(x, numbers) * tf.cast(real, x.dtype)[:, tf.newaxis]
+        return tf.ensure_shape(tf.reshape(x, (batch, length, width)), (None, None, width))
+
+    def _embed(self, inputs, same_text, places):
+        """The embeddings of the real tokens, (N, D)."""
+        positions = tf.reduce_sum(tf.linalg.band_part(same_text, -1, 0), axis=-1) - 1  # earlier ones of the same text
+        segments = inputs["segment_ids"]
+        ids = {
+            "token": inputs["token_ids"],
+            "position": positions,
+            "segment": segments if self._arguments["num_segments"] > 1 else tf.zeros_like(segments),
+        }
+        parts = [
+            tf.gather(layer.embeddings, tf.gather(tf.reshape(ids[name], (-1,)), places))
+            for name, layer in self._embeddings.items()
+        ]
+        x = self._embeddings_norm(parts)
+        return self._projection(x) if self._projection else x
+
+    def _transform(self, x, block: Block, forbidden, shape, numbers, places):
+        """One layer, (N, D) -> (N, D)."""
+        before = self._arguments["normalize_first"]
+        y = block.attention_norm(x) if before else x
+        y = self._attend(_times(y, *block.qkv), forbidden, shape, numbers, places)
+        x = _add(x, _times(y, *block.output))
+        y = x = x if before else block.attention_norm(x)
+        if before:
+            y = block.feedforward_norm(x)
+        y = _times(ACTIVATIONS[self._arguments["activation"]](_times(y, *block.intermediate)), *block.feedforward)
+        x = _add(x, y)
+        return x if before else block.feedforward_norm(x)
+
+    def _attend(self, qkv, forbidden, shape, numbers, places):
+        """(N, 3D) -> (N, D)."""
+        rows = tf.reshape(tf.gather(qkv, numbers), shape)  # (B, T, 3, H, K)
+        query, key, value = tf.unstack(tf.transpose(rows, (2, 0, 3, 1, 4)), num=3)  # (B, H, T, K)
+        scale = (self._arguments["hidden_dim"] // self._arguments["num_heads"]) ** -0.5
+        scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32) * scale + forbidden  # (B, H, T, T)
+        outputs = tf.matmul(tf.cast(tf.nn.softmax(scores), value.dtype), value)
+        outputs = tf.reshape(tf.transpose(outputs, (0, 2, 1, 3)), (-1, self._arguments["hidden_dim"]))
+        return tf.gather(outputs, places)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor((*inputs["padding_mask"].shape, self._arguments["hidden_dim"]), dtype="float32")
+
+
+def _times(x, kernel, bias):
+    """(N, I), (I, O), (O,) -> (N, O) in the matrix's type. TensorFlow fuses it with the activation behind it."""
+    kernel = tf.convert_to_tensor(kernel)
+    return tf.nn.bias_add(tf.matmul(tf.cast(x, kernel.dtype), kernel), tf.cast(bias, kernel.dtype))
+
+
+def _add(x, y):
+    return x + tf.cast(y, x.dtype)
