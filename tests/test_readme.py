@@ -1,11 +1,13 @@
 """What the README says runs: its commands and its Python, on the sample data, with short trainings."""
 
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,35 @@ def test_every_command_runs_in_the_order_given(directory):
             command = command.replace(long, short)
         output = _run(["-m", "tfllm", *shlex.split(command)[1:]], directory)
     assert "positive" in output or "negative" in output
+
+
+def test_the_curl_lines_get_answers_and_the_production_files_are_written(directory):
+    """From the local server, on what the commands above left."""
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    lines = [line for block in _blocks("README.md", "") for line in block.splitlines()]
+    serve, emit = (shlex.split(line)[1:] for line in lines if line.startswith("tfllm serve"))
+    command = [sys.executable, "-m", "tfllm", *serve, "--rest-port", "0", "--grpc-port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        try:
+            url = server.stdout.readline().split()[1]
+            status = [url, "/v1/models/reviews"]
+            while (
+                "AVAILABLE"
+                not in subprocess.run(["curl", "-s", "".join(status)], capture_output=True, text=True).stdout
+            ):
+                time.sleep(0.2)
+            for line in (line for line in lines if line.startswith("curl ")):
+                asked = shlex.split(line.replace("http://localhost:8501", url))
+                answer = json.loads(subprocess.run([asked[0], "-s", *asked[1:]], capture_output=True, text=True).stdout)
+                assert "positive" in str(answer) and "negative" in str(answer), answer
+        finally:
+            server.terminate()
+    _run(["-m", "tfllm", *emit], directory)
+    assert (directory / "production" / "compose.yaml").is_file()
 
 
 def test_the_python_runs(directory):
