@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tfllm.cli import app
-from tfllm.models.pretrained.load import ARCHITECTURES
+from tfllm.models.pretrained.load import ARCHITECTURES, DECODERS
+from tfllm.tokenizers.byte_bpe import BYTE_TO_CHARACTER
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from-transformers.md"
 SHORTENED = {"--epochs 2": "--epochs 1 --sequence-length 32"}
@@ -22,6 +23,7 @@ SIZE = {
     "intermediate_size": 24,
     "max_position_embeddings": 128,
 }
+WRITER = {"vocab_size": 257, "n_embd": 16, "n_layer": 1, "n_head": 2, "bos_token_id": 256, "eos_token_id": 256}
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 NLI = ["contradiction", "entailment", "neutral"]
 
@@ -37,6 +39,7 @@ CHECKPOINTS = {  # directory -> (class, what config.json says besides SIZE)
     "names": ("ElectraForTokenClassification", {"embedding_size": 8, **_named(TAGS)}),
     "answers": ("BertForQuestionAnswering", {}),
     "words": ("AlbertForMaskedLM", {"embedding_size": 8}),
+    "writer": ("GPT2LMHeadModel", WRITER),
     "sentences": ("MPNetModel", {}),
 }
 
@@ -48,18 +51,24 @@ def directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("coming")
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS.split(" ")]
     tokenizer = transformers.BertTokenizer(vocab={token: number for number, token in enumerate(vocabulary)})
+    letters = transformers.GPT2Tokenizer(
+        vocab={token: number for number, token in enumerate([*BYTE_TO_CHARACTER.values(), "<|endoftext|>"])}, merges=[]
+    )
     for name, (kind, config) in CHECKPOINTS.items():
-        family = re.match(r"(.*?)(Model|For.*)", kind)[1]
+        family = re.match(r"(.*?)(LMHead)?(Model|For.*)", kind)[1]
         torch.manual_seed(0)
-        model = getattr(transformers, kind)(getattr(transformers, f"{family}Config")(**{**SIZE, **config}))
+        sizes = {} if family == "GPT2" else SIZE
+        model = getattr(transformers, kind)(getattr(transformers, f"{family}Config")(**{**sizes, **config}))
         with torch.no_grad():
             for weight in model.parameters():
                 weight.normal_(0, 0.25)
         model.save_pretrained(directory / "checkpoints" / name)
-        tokenizer.save_pretrained(str(directory / "checkpoints" / name))
+        (letters if family == "GPT2" else tokenizer).save_pretrained(str(directory / "checkpoints" / name))
     _write_pooling(directory / "checkpoints" / "sentences")
     rows = "".join(f"the film was {label} {number},{label}\n" for number in range(16) for label in ("good", "bad"))
     (directory / "reviews.csv").write_text(f"text,label\n{rows}", "utf-8")
+    pairs = "".join(f"it rains {letter}.,is {letter} wet.\n" for letter in "abcdestury" * 2)
+    (directory / "pairs.csv").write_text(f"en,de\n{pairs}", "utf-8")
     return directory
 
 
@@ -127,4 +136,5 @@ def test_every_class_that_is_read_is_named():
         for architecture in ARCHITECTURES.values()
         for kind in (*architecture.heads, *architecture.kinds)
     }
+    read |= {f"TF{name}" for family in ("gpt2", "mistral") for name in DECODERS[family].classes}  # others had none
     assert read <= named

@@ -9,7 +9,9 @@ import pytest
 from tfllm import export_savedmodel, load_encoder, load_model, load_tokenizer, manifest, text_dataset
 from tfllm.checks import InputError
 from tfllm.cli.finetune import finetune
+from tfllm.cli.tasks import find_task
 from tfllm.cli.tasks.base import split_names
+from tfllm.tokenizers import WordPieceTokenizer
 
 QUICK = {"size": "tiny", "epochs": 1, "batch_size": 8, "sequence_length": 16}
 
@@ -161,6 +163,14 @@ def test_bad_arguments_are_refused(arguments, message, reviews, tokenizer_direct
     with pytest.raises(InputError, match=message):
         finetune(str(reviews), tmp_path / "m", **{"tokenizer": tokenizer_directory, **QUICK, **arguments})
     assert not (tmp_path / "m").exists()
+
+
+def test_texts_that_are_in_one_segment_are_told_apart_by_their_separators(tokenizer):
+    task, head = find_task("pairs"), {"labels": ["a", "b"], "pooling": "compare"}
+    assert task.fitted(head, tokenizer) == head
+    as_roberta = WordPieceTokenizer(tokenizer.vocabulary, pair_separators=2)
+    assert task.fitted(head, as_roberta) == {**head, "separator_id": tokenizer.sep_id}
+    assert task.fitted({**head, "pooling": "cls"}, as_roberta) == {**head, "pooling": "cls"}
 
 
 def test_blanks_after_the_commas_of_names_do_not_count():
