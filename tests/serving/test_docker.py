@@ -16,12 +16,12 @@ NAMES = ["reviews", 'it\'s $HOME "@TAG@" 模型 #1', "50% back\\slash"]
 TEXT = {"text": {"dtype": "string", "shape": [-1]}}
 
 
-def make_model(base, name, inputs=TEXT, servers=tuple(TAGS)):
+def make_model(base, name, inputs=TEXT, servers=tuple(TAGS), **signatures):
     """Something that looks like an exported model; nothing of it is run."""
     assets = base / name / "1" / "assets.extra"
     assets.mkdir(parents=True)
     (assets.parent / "saved_model.pb").write_bytes(b"")
-    facts = {"servers": list(servers), "signatures": {"serving_default": {"inputs": inputs}}}
+    facts = {"servers": list(servers), "signatures": {"serving_default": {"inputs": inputs}, **signatures}}
     (assets / "tfllm.json").write_text(json.dumps(facts), "utf-8")
     return base / name
 
@@ -181,6 +181,17 @@ def test_one_model_that_takes_lists_turns_batching_off(tmp_path):
     assert not [flag for flag in service["command"] if "batching" in flag]
     for name in ("compose.yaml", "kubernetes.yaml", "README.md"):
         assert "quiz takes lists of any length" in (tmp_path / "docker" / name).read_text("utf-8")
+
+
+def test_the_turns_of_a_conversation_are_lists_and_tokens_are_not(tmp_path):
+    numbers = {"token_ids": {"dtype": "int32", "shape": [-1, -1]}}
+    turns = {"roles": {"dtype": "string", "shape": [-1, -1]}}
+    for name, more, batched in (
+        ("plain", {"tokens": {"inputs": numbers}}, True),
+        ("talk", {"chat": {"inputs": turns}}, False),
+    ):
+        write_docker(make_model(tmp_path / name, name, **more), tmp_path / f"docker-{name}")
+        assert ("--enable_batching" in (tmp_path / f"docker-{name}" / "compose.yaml").read_text("utf-8")) == batched
 
 
 @pytest.mark.parametrize(

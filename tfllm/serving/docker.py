@@ -8,7 +8,9 @@ import json
 import re
 import shlex
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tfllm import manifest
@@ -42,19 +44,17 @@ class Served(NamedTuple):
     """A model as the files need it.
 
     Attributes:
+        bytes: of the version that is served.
         servers: releases of TensorFlow Serving that have its ops.
         inputs: name -> shape of the inputs of `serving_default`.
-        bytes: of the version that is served.
+        takes_lists: whether any signature takes lists of strings: choices, or the turns of a conversation.
     """
 
     config: ModelConfig
-    servers: tuple[str, ...]
-    inputs: dict[str, list[int]]
     bytes: int
-
-    @property
-    def takes_lists(self) -> bool:
-        return any(len(shape) > 1 for shape in self.inputs.values())
+    servers: tuple[str, ...] = tuple(TAGS)
+    inputs: Mapping[str, list[int]] = MappingProxyType({"text": [-1]})
+    takes_lists: bool = False
 
 
 def write_docker(base_path: str | Path, directory: str | Path) -> list[Path]:
@@ -96,18 +96,23 @@ def _read(config: ModelConfig) -> Served:
             f"Received: {config.name!r}."
         )
     version = config.base_path / str(max(versions_in(config.base_path)))
-    servers, inputs = _facts(version / FACTS_FILE)
-    return Served(config, servers, inputs, sum(file.stat().st_size for file in version.rglob("*") if file.is_file()))
+    size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
+    return Served(config, size, **_facts(version / FACTS_FILE))
 
 
-def _facts(file: Path) -> tuple[tuple[str, ...], dict[str, list[int]]]:
-    """What `tfllm.json` says of servers and inputs; a SavedModel of others is taken to run on all, on one text."""
+def _facts(file: Path) -> dict:
+    """What `tfllm.json` says of servers and inputs. Others have none: they are taken to run everywhere, on one text."""
     if not file.is_file():
-        return tuple(TAGS), {"text": [-1]}
+        return {}
     try:
         facts = json.loads(file.read_text("utf-8"))
-        inputs = facts["signatures"]["serving_default"]["inputs"]
-        return tuple(facts.get("servers", TAGS)), {name: list(tensor["shape"]) for name, tensor in inputs.items()}
+        signatures = {name: one["inputs"] for name, one in facts["signatures"].items()}
+        tensors = [tensor for inputs in signatures.values() for tensor in inputs.values()]
+        return {
+            "servers": tuple(facts.get("servers", TAGS)),
+            "inputs": {name: list(tensor["shape"]) for name, tensor in signatures["serving_default"].items()},
+            "takes_lists": any(len(tensor["shape"]) > 1 and tensor["dtype"] == "string" for tensor in tensors),
+        }
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{file} is damaged: {error!r}.") from None
 
