@@ -36,7 +36,14 @@ class UnderstandingTask(NamedTuple):
 _CLASSIFY = {"task": "classify", "monitor": "accuracy"}
 _PAIRS = {"task": "pairs", "text": "text", "text_pair": "text_pair", "label": "label", "monitor": "accuracy"}
 _STSB = {"task": "regress", "text": "0", "text_pair": "1", "label": "2"}
-_STSB_OF_VECTORS = {**_STSB, "task": "similarity", "score_range": "0,5", "epochs": 2, "learning_rate": 5e-5}
+_STSB_OF_VECTORS = {
+    **_STSB,
+    "task": "similarity",
+    "score_range": "0,5",
+    "epochs": 2,
+    "learning_rate": 5e-5,
+    "layer_decay": 1.0,
+}
 _SICK = {"text": "sentence_A", "text_pair": "sentence_B"}
 _QA = {"task": "qa", "sequence_length": 256, "batch_size": 16, "epochs": 4}
 
