@@ -76,8 +76,8 @@ def keras_hub(asked):
     total = length + asked["new_tokens"]
     token_ids = np.zeros((rows, total), "int32")
     token_ids[:, :length] = prompts
-    mask = np.zeros((rows, total), "int32")
-    mask[:, :length] = 1
+    mask = np.zeros((rows, total), bool)
+    mask[:, :length] = True
     inputs = {"token_ids": token_ids, "padding_mask": mask}
 
     def turn() -> dict:
