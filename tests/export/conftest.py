@@ -44,13 +44,14 @@ def copy(exported, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def ask_in_cpp(request):
+def ask_in_cpp(request, tmp_path_factory):
     """`ask_in_cpp(version, text=["..."], ...)`: what a C++ program without XLA gets from `serving_default`.
 
     Name of the output -> (type, rows, its first values as text). The program is built against the headers of the
     installed TensorFlow and kept in pytest's cache; the test is skipped where that does not work.
     """
-    program = _built(Path(request.config.cache.mkdir("cpp_loader")))
+    cache = getattr(request.config, "cache", None)
+    program = _built(Path(cache.mkdir("cpp_loader")) if cache else tmp_path_factory.mktemp("cpp_loader"))
     text_ops = Path(importlib.util.find_spec("tensorflow_text").submodule_search_locations[0], "python", "ops")
 
     def ask(version, **inputs):

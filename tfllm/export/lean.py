@@ -19,7 +19,7 @@ _FORBIDDEN = -1e9
 
 
 def lean(model: keras.Model, dtype: str = "float32") -> keras.Model:
-    """The model on a lean encoder; itself where its encoder is none of `build_encoder`, and for an ensemble.
+    """The model on a lean encoder; itself where its encoder is none of `build_encoder`, with two heads, an ensemble.
 
     Args:
         model: an encoder, or one with a head on it; float32.
@@ -28,6 +28,8 @@ def lean(model: keras.Model, dtype: str = "float32") -> keras.Model:
     recipe, encoder = read_recipe(model), read_encoder(model)
     arguments = encoder_arguments(encoder)
     if not arguments or read_recipe(encoder)["builder"] != "build_encoder" or recipe.get("members"):
+        return model
+    if model is not encoder and isinstance(model.output, dict):
         return model
     hidden = LeanEncoder(encoder, dtype, name="lean_encoder")(encoder.input)  # (B, T, D)
     pooled = hidden[:, 0]
