@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,7 +94,7 @@ def load(directory: Path, check: Callable[[Path], None] | None = None) -> Loaded
 
 async def _serve(find, settings: Settings, check, ready) -> None:
     metrics = Metrics()
-    models = Models(find, lambda directory: load(directory, check), metrics, settings.poll_seconds)
+    models = Models(find, partial(load, check=check), metrics, settings.poll_seconds)
     batcher = Batcher(settings.batching, settings.limits.queue, metrics)
     service = Service(models, batcher, settings.limits, metrics)
     log.warning(NOTICE)
