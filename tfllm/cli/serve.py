@@ -12,7 +12,7 @@ from tfllm import manifest
 from tfllm.checks import InputError, check_at_least, check_exists
 from tfllm.cli.startup import load_tensorflow, log
 
-_NEEDED = ("grpc", "grpc_health", "httptools", "httptools", "prometheus_client", "starlette", "tensorflow_serving", "uvicorn")
+_NEEDED = ("grpc", "grpc_health", "httptools", "prometheus_client", "starlette", "tensorflow_serving", "uvicorn")
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _OFF = "0: no limit."
 
