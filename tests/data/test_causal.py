@@ -103,6 +103,8 @@ def test_records_give_the_same_words_and_no_false_ends(corpus, tokenizer, tmp_pa
     predicted = [target for _, targets in found for target in targets if target is not None]
     assert sorted(token for token in predicted if token != SEP) == list(range(6, 6 + 378))
     assert predicted.count(SEP) == 27 - 1  # the text of 14 words fills a row, as the part of a longer one would
+    with pytest.raises(InputError, match="no text can be parted"):
+        causal_lm_dataset(tmp_path / "records", tokenizer, middle_share=0.5)
 
 
 def test_from_any_batch_on_it_goes_on_as_from_the_first(corpus, tokenizer):
@@ -142,11 +144,8 @@ def test_of_a_share_of_the_texts_the_middle_comes_last():
     assert max(map(len, fill_in_middle(pieces, tokenizer, 1.0, 10, np.random.default_rng(0)))) == 10
 
 
-def test_parted_texts_stand_in_rows_as_others_do(tokenizer, corpus, tmp_path):
+def test_parted_texts_stand_in_rows_as_others_do(tokenizer, corpus):
     options = {"sequence_length": 32, "batch_size": 4, "repeat": False, "middle_share": 1.0}
     for ids, targets in texts_of(causal_lm_dataset(corpus, tokenizer, **options)):
         assert ids[0] == CLS and ids[1] == tokenizer.mask_id
         assert targets[:-1] == ids[1:]
-    write_records(corpus, tokenizer, tmp_path / "records", sequence_length=32)
-    with pytest.raises(InputError, match="no text can be parted"):
-        causal_lm_dataset(str(tmp_path / "records"), tokenizer, middle_share=0.5)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from tfllm import load_encoder, load_tokenizer
 from tfllm.checks import InputError
 from tfllm.cli import app
+from tfllm.cli.chatting import chat
 from tfllm.cli.evaluate import evaluate
 from tfllm.cli.finetune import finetune
 from tfllm.generation import TextGenerator
@@ -55,10 +56,14 @@ def chatting(data, tokenizer_directory, tmp_path_factory):
     return out, run
 
 
-def test_it_answers_what_it_learned_and_keeps_the_template(chatting):
+@pytest.fixture(scope="module")
+def generator(chatting):
+    return TextGenerator.load(chatting[0])
+
+
+def test_it_answers_what_it_learned_and_keeps_the_template(chatting, generator):
     out, run = chatting
     assert run["validation_scores"]["perplexity"] < 1.2
-    generator = TextGenerator.load(out)
     for question, answer in QUESTIONS.items():
         assert generator.chat([{"role": "user", "content": question}])["text"] == answer
     tokenizer = load_tokenizer(out)
@@ -69,13 +74,13 @@ def run_command(*arguments, **streams):
     return CliRunner().invoke(app, [str(argument) for argument in arguments], **streams)
 
 
-def test_a_conversation_goes_on_until_there_is_no_more_input(chatting):
+def test_a_conversation_goes_on_until_there_is_no_more_input(chatting, generator, capsys):
     lines = "\n".join(["Who are you?", "", "/new", "What colour is grass?"])
     done = run_command("generate", chatting[0], "--chat", input=lines)
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[-2:] == ["A small model.", "Green."]
-    done = run_command("generate", chatting[0], "Who are you?", "--chat", "--system", "Be kind.", "--json")
-    row = json.loads(done.output.splitlines()[-1])
+    chat(generator, ["Who are you?"], {}, system="Be kind.", as_json=True)
+    row = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert row["prompt"] == "Who are you?" and row["num_tokens"] > 0
     done = run_command("generate", chatting[0], "a", "--system", "b")
     assert done.exit_code and "give --chat" in str(done.exception)
