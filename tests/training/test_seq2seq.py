@@ -6,6 +6,7 @@ import pytest
 
 from tfllm.data import Seq2SeqBatches
 from tfllm.evaluation import seq2seq_loss
+from tfllm.generation import TextGenerator
 from tfllm.losses import causal_lm_loss
 from tfllm.models import add_seq2seq_head, build_encoder_decoder
 from tfllm.tokenizers import WordPieceTokenizer
@@ -62,3 +63,15 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(uninter
     again = train(Run(tmp_path, save_seconds=0))
     for one, other in zip(uninterrupted.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_batch_is_learnt_by_heart_from_the_loss_of_not_knowing():
+    keras.utils.set_random_seed(1)
+    model = add_seq2seq_head(build_encoder_decoder(TOKENIZER.vocabulary_size, **{**SIZE, "dropout": 0.0}))
+    batches = Seq2SeqBatches(SOURCES[:8], TARGETS[:8], TOKENIZER, sequence_length=16, target_length=16, batch_size=8)
+    model.compile(keras.optimizers.Adam(1e-2), loss=causal_lm_loss())
+    assert seq2seq_loss(model, batches.once())["loss"] == pytest.approx(np.log(TOKENIZER.vocabulary_size), abs=0.1)
+    model.fit(batches(), steps_per_epoch=100, verbose=0, shuffle=False)
+    assert seq2seq_loss(model, batches.once())["loss"] < 0.1
+    rows = TextGenerator(model, TOKENIZER).generate(SOURCES[:8], max_new_tokens=8)
+    assert [row["text"] for row in rows] == TARGETS[:8]
