@@ -1,5 +1,7 @@
 """The settings of a model that writes text: their names, what they are if nobody says, what they may be."""
 
+import math
+import numbers
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -60,7 +62,7 @@ class RowSettings(NamedTuple):
 
 
 SETTINGS = {**RowSettings()._asdict(), **Rules()._asdict()}
-_MOST = 2**31 - 1
+_MOST, _LONGEST_NGRAM = 2**31 - 1, 100
 
 
 def read_settings(settings: Mapping, defaults: Mapping | None = None) -> tuple[RowSettings, Rules]:
@@ -76,20 +78,15 @@ def read_settings(settings: Mapping, defaults: Mapping | None = None) -> tuple[R
         checks.check_one_of("setting", name, SETTINGS)
     chosen = {**SETTINGS, **(defaults or {}), **settings}
     stop = chosen["stop"]
-    if isinstance(stop, str) or not all(isinstance(one, str) and one for one in stop):
+    if not isinstance(stop, list | tuple) or not all(isinstance(one, str) and one for one in stop):
         raise InputError(f"`stop` must be a list of strings that are not empty. Received: {stop!r}.")
+    if any("\ud800" <= character <= "\udfff" for one in stop for character in one):
+        raise InputError(f"`stop` must be text; half a character never comes. Received: {stop!r}.")
     chosen["stop"] = tuple(stop)
     rows = RowSettings(*(chosen[name] for name in RowSettings._fields))
     rules = Rules(*(chosen[name] for name in Rules._fields))
     _check_rows(rows)
-    checks.check_at_least("min_new_tokens", rules.min_new_tokens, 0)
-    checks.check_between("min_p", rules.min_p, 0, 1)
-    checks.check_at_least("no_repeat_ngram", rules.no_repeat_ngram, 0)
-    checks.check_between("num_beams", rules.num_beams, 1, 100)
-    if not 0 < rules.repetition_penalty < float("inf"):
-        raise InputError(f"`repetition_penalty` must be above 0. Received: {rules.repetition_penalty}.")
-    if rules.num_beams > 1 and rules.stop:
-        raise InputError("Beams are not looked through for `stop` strings: give `num_beams` or `stop`, not both.")
+    _check_rules(rules)
     return rows, rules
 
 
@@ -106,3 +103,20 @@ def _check_rows(rows: RowSettings) -> None:
     shares = np.asarray(rows.top_p)
     if shares.dtype.kind not in "iuf" or not ((shares > 0) & (shares <= 1)).all():
         raise InputError(f"`top_p` must be above 0 and at most 1. Received: {rows.top_p!r}.")
+
+
+def _check_rules(rules: Rules) -> None:
+    for name, kind in Rules.__annotations__.items():
+        value = getattr(rules, name)
+        if kind is int and not isinstance(value, numbers.Integral):
+            raise InputError(f"`{name}` must be a whole number. Received: {value!r}.")
+        if kind is float and not (isinstance(value, numbers.Real) and math.isfinite(value)):
+            raise InputError(f"`{name}` must be a number. Received: {value!r}.")
+    checks.check_between("min_new_tokens", rules.min_new_tokens, 0, _MOST)
+    checks.check_between("min_p", rules.min_p, 0, 1)
+    checks.check_between("no_repeat_ngram", rules.no_repeat_ngram, 0, _LONGEST_NGRAM)
+    checks.check_between("num_beams", rules.num_beams, 1, 100)
+    if rules.repetition_penalty <= 0:
+        raise InputError(f"`repetition_penalty` must be above 0. Received: {rules.repetition_penalty}.")
+    if rules.num_beams > 1 and rules.stop:
+        raise InputError("Beams are not looked through for `stop` strings: give `num_beams` or `stop`, not both.")

@@ -62,6 +62,13 @@ def test_a_token_of_probability_0_is_never_drawn():
     assert choose(logits, sampling(2), 0.0, tf.constant([0.0, 1 - 2**-23])).numpy().tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("temperature", [1e30, float("inf")])
+def test_what_is_barred_is_never_drawn_however_hot(temperature):
+    logits = tf.constant([[0.0, -1e30, 0.0]] * 9)
+    uniform = tf.constant((np.arange(9) / 9).astype("float32"))
+    assert set(choose(logits, sampling(9, temperature), 0.0, uniform).numpy()) == {0, 2}
+
+
 def test_a_penalty_divides_what_is_above_0_and_multiplies_what_is_below():
     logits, history = tf.constant([[2.0, -2.0, 1.0, -1.0]]), tf.constant([[0, 1, 3]])
     found = allowed(logits, history, tf.constant([2]), NOTHING, Rules(repetition_penalty=2.0))

@@ -55,6 +55,18 @@ def test_a_text_does_not_depend_on_the_prompts_beside_it(generator, rules):
         assert alone["log_prob"] == pytest.approx(together[number]["log_prob"], abs=1e-4)
 
 
+@pytest.mark.parametrize("rules", [{}, {"num_beams": 2}])
+def test_with_learned_positions_a_text_may_be_longer_than_its_neighbour_leaves_room_for(letters, randomize, rules):
+    size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 16, "max_sequence_length": 32}
+    model = randomize(add_causal_lm_head(build_decoder(letters.vocabulary_size, **size, positions="learned")))
+    generator, prompts = TextGenerator(model, letters), ["a", " ".join("abcdef" * 5)]
+    settings = {"max_new_tokens": 31, "min_new_tokens": 31, **rules}
+    alone, together = (generator.generate(texts, **settings)[0] for texts in (prompts[:1], prompts))
+    assert together["num_tokens"] == 30
+    assert together["text"] == alone["text"]
+    assert together["log_prob"] == pytest.approx(alone["log_prob"], abs=1e-4)
+
+
 def test_a_seed_gives_the_same_text_again_and_others_give_others(generator):
     texts = [
         [row["text"] for row in generator.generate(["a"] * 6, temperature=1.5, max_new_tokens=10, seed=seeds)]
@@ -171,6 +183,12 @@ def test_a_saved_model_writes_with_the_settings_it_was_saved_with(writing_model,
         ({"num_beams": 2, "stop": ["x"]}, "give `num_beams` or `stop`, not both"),
         ({"repetition_penalty": 0.0}, "`repetition_penalty` must be above 0"),
         ({"min_p": 2}, "`min_p` must be between 0 and 1"),
+        ({"min_p": "2"}, "`min_p` must be a number"),
+        ({"num_beams": 2.5}, "`num_beams` must be a whole number"),
+        ({"num_beams": 2, "length_penalty": float("nan")}, "`length_penalty` must be a number"),
+        ({"no_repeat_ngram": 10**6}, "`no_repeat_ngram` must be between 0 and 100"),
+        ({"stop": None}, "`stop` must be a list of strings"),
+        ({"stop": ["\udcff"]}, "`stop` must be text"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(generator, settings, message):

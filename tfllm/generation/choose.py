@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfllm.writing import Rules
 
 _NEVER = -1e30
-_COLDEST = 1e-4  # lower temperatures give infinite logits
+_COLDEST, _HOTTEST = 1e-4, 1e6  # lower ones give infinite logits, higher ones would draw what is barred
 
 
 class Sampling(NamedTuple):
@@ -53,7 +53,7 @@ def choose(logits: tf.Tensor, sampling: Sampling, min_p: float, uniform: tf.Tens
     draws = sampling.temperature > 0
 
     def drawn():
-        temperature = tf.maximum(tf.where(draws, sampling.temperature, 1.0), _COLDEST)
+        temperature = tf.clip_by_value(tf.where(draws, sampling.temperature, 1.0), _COLDEST, _HOTTEST)
         likely = _likely(logits / temperature[:, tf.newaxis], sampling, min_p)
         parts = tf.cumsum(tf.nn.softmax(likely), axis=1)  # (B, V)
         wanted = uniform * parts[:, -1]

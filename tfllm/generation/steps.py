@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.checks import InputError
-from tfllm.models import read_encoder, read_recipe
+from tfllm.models import longest_text, read_encoder, read_recipe
 from tfllm.models.decoder import decode_cached
 
 
@@ -22,7 +22,7 @@ class DecoderSteps:
         builder = read_recipe(model)["builder"]
         if builder != "add_causal_lm_head":
             raise InputError(f"Only a model from `add_causal_lm_head` writes text. Received: one from `{builder}`.")
-        self._decoder = read_encoder(model)
+        self._decoder, self._last_position = read_encoder(model), longest_text(model) - 1
 
     def written_before(self, prompts: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What counts as written before the new tokens, and how many tokens that is: the prompts."""
@@ -76,7 +76,8 @@ class DecoderSteps:
         columns = tf.range(tf.shape(cache[0][0])[2])  # (C,)
         new = (columns >= width) & (columns <= width + number)
         visible = tf.cast((columns < lengths[:, tf.newaxis]) | new, tf.int32)[:, tf.newaxis]  # (B, 1, C)
-        positions = (lengths + number)[:, tf.newaxis]
+        # Rows that are done go on beside longer ones, perhaps beyond the positions there are.
+        positions = tf.minimum(lengths + number, self._last_position)[:, tf.newaxis]
         hidden, cache = decode_cached(
             self._decoder, token_ids[:, tf.newaxis], positions, visible, cache, width + number
         )
