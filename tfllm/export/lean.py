@@ -16,10 +16,19 @@ from tfllm.models.encoder import ACTIVATIONS
 from tfllm.models.recipe import encoder_arguments, remember
 
 _FORBIDDEN = -1e9
+# Those that answer with numbers, or with the best of a few. Where the best of many is searched (spans, words), or equal
+# choices are compared, another order of additions may find another one, and answers must be those of the Keras model.
+_HEADS = {
+    "add_classifier_head",
+    "add_embedding_head",
+    "add_multilabel_head",
+    "add_next_sentence_head",
+    "add_regression_head",
+}
 
 
 def lean(model: keras.Model, dtype: str = "float32") -> keras.Model:
-    """The model on a lean encoder; itself where its encoder is none of `build_encoder`, with two heads, an ensemble.
+    """The model on a lean encoder; itself where its encoder is none of `build_encoder`, and with another head than these.
 
     Args:
         model: an encoder, or one with a head on it; float32.
@@ -29,7 +38,7 @@ def lean(model: keras.Model, dtype: str = "float32") -> keras.Model:
     arguments = encoder_arguments(encoder)
     if not arguments or read_recipe(encoder)["builder"] != "build_encoder" or recipe.get("members"):
         return model
-    if model is not encoder and isinstance(model.output, dict):
+    if model is not encoder and recipe["builder"] not in _HEADS:
         return model
     hidden = LeanEncoder(encoder, dtype, name="lean_encoder")(encoder.input)  # (B, T, D)
     pooled = hidden[:, 0]

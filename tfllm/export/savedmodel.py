@@ -136,7 +136,10 @@ def _prepare(model: keras.Model, tokenizer: Tokenizer, sequence_length: int, wei
     small = lean(model, weights)
     if small is model:
         if weights == "bfloat16":
-            raise InputError("Only models on an encoder of `build_encoder` can be exported with bfloat16 weights.")
+            raise InputError(
+                "Only encoders of `build_encoder`, alone or with a head for labels, scores or vectors, can have "
+                "bfloat16 weights."
+            )
         return Served(model, signatures, signatures, [one.value for one in model.weights])
     saved = build_signatures(small, tokenizer, sequence_length)
     expected = signatures
