@@ -28,7 +28,7 @@ _HEADS = {
 
 
 def lean(model: keras.Model, dtype: str = "float32") -> keras.Model:
-    """The model on a lean encoder; itself where its encoder is none of `build_encoder`, and with another head than these.
+    """The model on a lean encoder; itself where its encoder is none of `build_encoder`, or its head none of these.
 
     Args:
         model: an encoder, or one with a head on it; float32.
