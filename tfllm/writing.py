@@ -91,15 +91,18 @@ def read_settings(settings: Mapping, defaults: Mapping | None = None) -> tuple[R
 
 
 def _check_rows(rows: RowSettings) -> None:
-    for name, low, high in (
-        ("max_new_tokens", 0, _MOST),
-        ("temperature", 0, float("inf")),
-        ("top_k", 0, _MOST),
-        ("seed", -_MOST, _MOST),
+    for name, low, high, kinds in (
+        ("max_new_tokens", 0, _MOST, "iu"),
+        ("temperature", 0, float("inf"), "iuf"),
+        ("top_k", 0, _MOST, "iu"),
+        ("seed", -_MOST, _MOST, "iu"),
     ):
         values = np.asarray(getattr(rows, name))
-        if values.dtype.kind not in "iuf" or not ((values >= low) & (values <= high)).all():
-            raise InputError(f"`{name}` must be a number of at least {low}. Received: {getattr(rows, name)!r}.")
+        if values.dtype.kind not in kinds or not ((values >= low) & (values <= high)).all():
+            number = "number" if "f" in kinds else "whole number"
+            most = "" if high == float("inf") else f" and at most {high:,}"
+            received = getattr(rows, name)
+            raise InputError(f"`{name}` must be a {number} of at least {low:,}{most}. Received: {received!r}.")
     shares = np.asarray(rows.top_p)
     if shares.dtype.kind not in "iuf" or not ((shares > 0) & (shares <= 1)).all():
         raise InputError(f"`top_p` must be above 0 and at most 1. Received: {rows.top_p!r}.")

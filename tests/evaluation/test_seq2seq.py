@@ -38,6 +38,11 @@ def test_small_scores_by_hand():
     assert scores["rouge1"] == pytest.approx(100 * (2 * 0.5 / 1.5 + 1) / 2)
 
 
+def test_a_text_without_a_target_is_an_input_error():
+    with pytest.raises(InputError, match="Every text needs a target"):
+        text_scores(["a"], [[]])
+
+
 def test_of_several_targets_the_best_counts():
     one, several = text_scores(["a b c d"], ["x y"]), text_scores(["a b c d", "e"], [["x y", "a b c d"], "e"])
     assert (one["rouge1"], one["exact_match"]) == (0, 0)

@@ -48,6 +48,11 @@ def test_of_long_texts_what_is_next_to_the_gap_is_read(filler):
     assert one["text"] == other["text"]
 
 
+def test_every_prefix_needs_a_suffix(filler):
+    with pytest.raises(InputError, match="as many prefixes and suffixes"):
+        filler.fill(["a", "b"], ["c"])
+
+
 def test_another_model_says_so(generator):
     with pytest.raises(InputError, match="did not learn to fill gaps"):
         generator.fill(["a"], ["b"])

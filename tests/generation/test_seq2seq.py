@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tfllm.checks import InputError
 from tfllm.generation import TextGenerator
 from tfllm.models import add_seq2seq_head, build_encoder_decoder
 
@@ -96,6 +97,13 @@ def test_a_stop_string_ends_a_text_before_it(generator):
     stop = " ".join(whole["text"].split()[2:4])
     (row,) = generator.generate(["d"], max_new_tokens=8, stop=[stop])
     assert row["text"] == whole["text"].split(stop)[0] and row["finish_reason"] == "stop"
+
+
+def test_a_score_needs_as_many_targets_as_texts(generator):
+    with pytest.raises(InputError, match="give the `targets` too"):
+        generator.score(["a"])
+    with pytest.raises(InputError, match="as many texts and targets"):
+        generator.score(["a", "b"], ["c"])
 
 
 def test_scores_are_the_probabilities_of_the_full_pass(generator, log_probs, letters):

@@ -187,6 +187,8 @@ def test_a_saved_model_writes_with_the_settings_it_was_saved_with(writing_model,
         ({"num_beams": 2.5}, "`num_beams` must be a whole number"),
         ({"num_beams": 2, "length_penalty": float("nan")}, "`length_penalty` must be a number"),
         ({"no_repeat_ngram": 10**6}, "`no_repeat_ngram` must be between 0 and 100"),
+        ({"max_new_tokens": 2.7}, "`max_new_tokens` must be a whole number"),
+        ({"seed": 2**31}, "`seed` must be a whole number of at least -2,147,483,647 and at most 2,147,483,647"),
         ({"stop": None}, "`stop` must be a list of strings"),
         ({"stop": ["\udcff"]}, "`stop` must be text"),
     ],
@@ -194,6 +196,11 @@ def test_a_saved_model_writes_with_the_settings_it_was_saved_with(writing_model,
 def test_settings_that_mean_nothing_are_refused(generator, settings, message):
     with pytest.raises(InputError, match=message):
         generator.generate(["a"], **settings)
+
+
+def test_what_goes_on_takes_no_targets(generator):
+    with pytest.raises(InputError, match="give no `targets`"):
+        generator.score(["a"], ["b"])
 
 
 def test_what_cannot_write_is_refused(generator, letters):

@@ -55,7 +55,7 @@ def test_where_the_prompt_may_be_cut_the_text_comes_at_once(rest):
         ({"text": "a", "beams": 3}, "`beams` is no setting of a request"),
         ({"text": "a", "max_new_tokens": "3"}, "`max_new_tokens` must be an integer"),
         ({"text": "a", "max_new_tokens": True}, "`max_new_tokens` must be an integer"),
-        ({"text": "a", "max_new_tokens": -1}, "must be a number of at least 0"),
+        ({"text": "a", "max_new_tokens": -1}, "must be a whole number of at least 0"),
         ({"text": "a", "temperature": float("nan")}, "must be a number of at least 0"),
         ({"text": "a", "top_p": 0}, "must be above 0 and at most 1"),
     ],

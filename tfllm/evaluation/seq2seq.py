@@ -73,6 +73,8 @@ def text_scores(predictions: Sequence[str], targets: Sequence[str | Sequence[str
     if not predictions or len(predictions) != len(targets):
         raise InputError(f"Every text needs a target. Received: {len(predictions)} texts and {len(targets)} targets.")
     targets = [[one] if isinstance(one, str) else list(one) for one in targets]
+    if not all(targets):
+        raise InputError("Every text needs a target. Received: a text without one.")
     most = max(map(len, targets))
     columns = [[row[place] if place < len(row) else None for row in targets] for place in range(most)]
     chinese = is_chinese(" ".join(row[0] for row in targets[:1000]))

@@ -4,14 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
 from tfllm import manifest
 from tfllm.checks import InputError, check_exists
 from tfllm.export.check import KIND
 from tfllm.export.predict import is_model, open_savedmodel
 from tfllm.export.versions import find_version
-from tfllm.generation.batches import as_strings, in_batches, scores_of, without_prompts
+from tfllm.generation.batches import as_pairs, as_scored, in_batches, scores_of, without_prompts
 from tfllm.writing import RowSettings, read_settings
 
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ class SavedGenerator:
         """As `TextGenerator.fill`, with the settings that `generate` takes."""
         if "fill" not in self._loaded.signatures:
             raise InputError("This SavedModel did not learn to fill gaps: it has no signature `fill`.")
-        texts, write = tf.stack([as_strings(prefixes), as_strings(suffixes)], axis=1), self._loaded.signatures["fill"]
+        texts, write = as_pairs(prefixes, suffixes, "prefixes and suffixes"), self._loaded.signatures["fill"]
 
         def function(text, **columns):
             return write(text=text[:, 0], suffix=text[:, 1], **columns)
@@ -95,8 +93,8 @@ class SavedGenerator:
 
     def score(self, texts: Sequence[str], targets: Sequence[str] | None = None) -> list[dict]:
         """As `TextGenerator.score`."""
-        inputs = {"text": texts} if targets is None else {"text": texts, "target": targets}
-        inputs = {name: as_strings(column) for name, column in inputs.items()}
+        columns = as_scored(texts, targets, reads_first=self.reads_first)
+        inputs = dict(zip(("text", "target"), columns, strict=False))
         return scores_of(texts if targets is None else targets, self._loaded.signatures["score"](**inputs))
 
 

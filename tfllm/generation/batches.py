@@ -76,6 +76,21 @@ def without_prompts(rows: list[dict]) -> list[dict]:
     return [{name: value for name, value in row.items() if name != "prompt"} for row in rows]
 
 
+def as_pairs(first: Sequence[str], second: Sequence[str], names: str) -> tf.Tensor:
+    """string (B, 2); InputError unless there are as many of each. `names` says what they are: "texts and targets"."""
+    if len(first) != len(second):
+        raise InputError(f"Give as many {names}. Received: {len(first)} and {len(second)}.")
+    return tf.stack([as_strings(first), as_strings(second)], axis=1)
+
+
+def as_scored(texts: Sequence[str], targets: Sequence[str] | None, *, reads_first: bool) -> list[tf.Tensor]:
+    """What a signature `score` takes, string (B,) each: texts, and targets if the model reads before it writes."""
+    if reads_first != (targets is not None):
+        needed = "reads before it writes: give the `targets` too" if reads_first else "goes on: give no `targets`"
+        raise InputError(f"This model {needed}.")
+    return tf.unstack(as_pairs(texts, targets, "texts and targets"), axis=1) if reads_first else [as_strings(texts)]
+
+
 def scores_of(texts: Sequence[str], outputs: Mapping[str, tf.Tensor]) -> list[dict]:
     """How probable texts are, a dict for each: `text`, `log_prob`, `num_tokens`, `token_log_probs`."""
     names = ("log_prob", "num_tokens", "token_log_probs")

@@ -8,7 +8,16 @@ import tensorflow as tf
 
 from tfllm import checks, manifest
 from tfllm.checks import InputError
-from tfllm.generation.batches import DTYPES, as_columns, as_strings, in_batches, scores_of, without_prompts
+from tfllm.generation.batches import (
+    DTYPES,
+    as_columns,
+    as_pairs,
+    as_scored,
+    as_strings,
+    in_batches,
+    scores_of,
+    without_prompts,
+)
 from tfllm.generation.chat import ChatWriter
 from tfllm.generation.choose import Sampling, draw_uniform
 from tfllm.generation.conversations import as_conversations
@@ -99,7 +108,7 @@ class TextGenerator:
         Raises:
             InputError: for a model that did not learn it.
         """
-        texts = tf.stack([as_strings(prefixes), as_strings(suffixes)], axis=1)
+        texts = as_pairs(prefixes, suffixes, "prefixes and suffixes")
         rows, rules = read_settings(settings, self._defaults)
         write = self._functions(rules, FillWriter)["write"]
         return in_batches(lambda text, **columns: write(text, Sampling(**columns)), prefixes, rows, texts)
@@ -168,8 +177,11 @@ class TextGenerator:
         Returns:
             For each text a dict: `text`, `log_prob`, `num_tokens`, and `token_log_probs`, those of its tokens. A text
             longer than the model is cut.
+
+        Raises:
+            InputError: for targets where the model takes none, for none where it does, or for another number of them.
         """
-        columns = [as_strings(part) for part in (texts, targets) if part is not None]
+        columns = as_scored(texts, targets, reads_first=self.reads_first)
         return scores_of(texts if targets is None else targets, self._functions(Rules())["score"](*columns))
 
     def _functions(self, rules: Rules, make: Callable = make_writer) -> dict[str, Callable]:

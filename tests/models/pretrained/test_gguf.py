@@ -42,7 +42,7 @@ def pairs_first(value, heads):
     return value.reshape(heads, 2, -1, *value.shape[1:]).swapaxes(1, 2).reshape(value.shape)
 
 
-def write(file, model, kind, quantization=None):
+def write(file, model, kind, quantization=None, turned=None):
     """A GGUF file of a model of `transformers`; returns the numbers that are in it, by their names there."""
     config, inside = model.config, {}
     writer = gguf.GGUFWriter(file, kind)
@@ -54,6 +54,8 @@ def write(file, model, kind, quantization=None):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    if turned is not None:
+        writer.add_rope_dimension_count(turned)
     for name, tensor in model.state_dict().items():
         value = tensor.numpy()
         layer, leaf = name.removesuffix(".weight").removesuffix(".bias"), name.rpartition(".")[2]
@@ -114,6 +116,15 @@ def test_the_numbers_are_those_of_the_model(make_theirs, batch, torch, tmp_path,
     found = np.asarray(checkpoint.model({name: batch[name] for name in names.values()}))
     real = batch["padding_mask"] == 1
     np.testing.assert_allclose(found[real], expected[real], atol=1e-4)
+
+
+def test_only_whole_heads_are_turned_by_positions(make_theirs, tmp_path):
+    theirs = make_theirs("Llama")
+    write(tmp_path / "whole.gguf", theirs, "llama", turned=16)
+    load_gguf(open_gguf(tmp_path / "whole.gguf"))
+    write(tmp_path / "half.gguf", theirs, "llama", turned=8)
+    with pytest.raises(InputError, match="8 of 16 numbers of a head"):
+        load_gguf(open_gguf(tmp_path / "half.gguf"))
 
 
 def text(value):

@@ -75,6 +75,15 @@ def _config(gguf: Gguf, kind: str) -> dict:
     embedding = gguf.tensors.get("token_embd.weight")
     values["vocab_size"] = embedding.shape[0] if embedding else None
     values["tie_word_embeddings"] = "output.weight" not in gguf.tensors
+    hidden, heads = values["hidden_size"], values["num_attention_heads"]
+    known = isinstance(hidden, int) and isinstance(heads, int) and heads > 0
+    width = values["head_dim"] or (hidden // heads if known else None)
+    turned, factor = (gguf.values.get(f"{kind}.rope.{name}") for name in ("dimension_count", "scale_linear"))
+    if turned not in (None, width) or factor not in (None, 1.0):
+        raise InputError(
+            f"{gguf.file}: tfllm turns whole heads by their positions, unscaled. Received: {turned} of {width} numbers "
+            f"of a head, scaled by {factor}."
+        )
     return {name: value for name, value in values.items() if value is not None}
 
 
