@@ -36,11 +36,6 @@ ADD_HEAD = {
     "regression_in_a_range": lambda encoder: add_regression_head(encoder, output_range=(1, 5), pooling="cls"),
     "embedding": add_embedding_head,
     "embedding_cls": lambda encoder: add_embedding_head(encoder, pooling="cls"),
-    "multilabel": lambda encoder: add_multilabel_head(encoder, ["a", "b", "c"]),
-    "regression": lambda encoder: add_regression_head(encoder, mean=2.0, deviation=0.5),
-    "regression_in_a_range": lambda encoder: add_regression_head(encoder, output_range=(1, 5), pooling="cls"),
-    "embedding": add_embedding_head,
-    "embedding_cls": lambda encoder: add_embedding_head(encoder, pooling="cls", normalize=False),
 }
 
 
