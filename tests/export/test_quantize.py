@@ -48,6 +48,14 @@ def test_a_savedmodel_of_int8_weights_passes_its_checks(encoder, tiny_tokenizer,
     assert size < 0.35 * 4 * model.count_params()
 
 
+def test_a_model_that_writes_passes_its_checks_too(tiny_tokenizer, tmp_path):
+    size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 64, "intermediate_dim": 96, "max_sequence_length": 32}
+    decoder = models.build_decoder(tiny_tokenizer.vocabulary_size, **size)
+    model = models.add_causal_lm_head(decoder, generation={"max_new_tokens": 4})
+    version = export_savedmodel(model, tiny_tokenizer, tmp_path / "out", weights="int8")
+    assert (version / "variables" / "variables.data-00000-of-00001").stat().st_size < 0.35 * 4 * model.count_params()
+
+
 def test_other_weights_are_refused(encoder, tiny_tokenizer, tmp_path):
-    with pytest.raises(InputError, match="`weights` must be one of float32, int8"):
+    with pytest.raises(InputError, match="`weights` must be one of float32, bfloat16, int8"):
         export_savedmodel(encoder, tiny_tokenizer, tmp_path / "out", weights="int4")

@@ -56,6 +56,7 @@ def _inputs(weight) -> list[int]:
 
 def _with_small(function: Callable, model: keras.Model, small: dict[str, tuple]) -> Callable:
     """The function, computed with the small weights in place of the model's."""
+    function = getattr(function, "python_function", function)  # what was traced keeps the weights of that time
 
     def call(**inputs):
         large = {path: tf.cast(values, tf.float32) * scale for path, (values, scale) in small.items()}

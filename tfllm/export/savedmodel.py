@@ -132,7 +132,7 @@ def _prepare(model: keras.Model, tokenizer: Tokenizer, sequence_length: int, wei
     signatures = build_signatures(model, tokenizer, sequence_length)
     if weights == "int8":
         rounded, variables = quantized(model, signatures)
-        return Served(model, rounded, rounded, variables)
+        return Served(model, rounded, _traced(rounded), variables)
     small = lean(model, weights)
     if small is model:
         if weights == "bfloat16":
@@ -144,8 +144,12 @@ def _prepare(model: keras.Model, tokenizer: Tokenizer, sequence_length: int, wei
     saved = build_signatures(small, tokenizer, sequence_length)
     expected = signatures
     if weights == "bfloat16":  # traced: operations that run one by one round more often than those that are fused
-        expected = {name: one._replace(function=tf.function(one.function)) for name, one in saved.items()}
+        expected = _traced(saved)
     return Served(small, saved, expected, [one.value for one in small.weights])
+
+
+def _traced(signatures: dict[str, Signature]) -> dict[str, Signature]:
+    return {name: one._replace(function=tf.function(one.function)) for name, one in signatures.items()}
 
 
 def _save(

@@ -49,7 +49,7 @@ def build_signatures(
     writer = TextWriter(model, tokenizer, sequence_length, rules)
     signatures = {
         **writing_signatures(writer, arguments["generation"]),
-        "score": Signature(writer.score, {"text": TEXT}),
+        "score": Signature(tf.function(writer.score, reduce_retracing=True), {"text": TEXT}),
     }
     if tokenizer.chat_template is not None:
         signatures |= _chat_signatures(ChatWriter(model, tokenizer, sequence_length, rules), arguments["generation"])

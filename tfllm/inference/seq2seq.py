@@ -5,6 +5,8 @@ B texts, T tokens of a target.
 
 from typing import TYPE_CHECKING
 
+import tensorflow as tf
+
 from tfllm.inference.generation import OUTPUTS, to_rows, writing_signatures
 
 if TYPE_CHECKING:
@@ -34,5 +36,5 @@ def build_signatures(
     writer = Seq2SeqWriter(model, tokenizer, sequence_length, read_settings({}, arguments["generation"])[1])
     return {
         **writing_signatures(writer, arguments["generation"]),
-        "score": Signature(writer.score, {"text": TEXT, "target": TEXT}),
+        "score": Signature(tf.function(writer.score, reduce_retracing=True), {"text": TEXT, "target": TEXT}),
     }
