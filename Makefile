@@ -60,7 +60,7 @@ clean:
 
 .venv/installed: pyproject.toml
 	$(VENV)
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable ".[serving]"
 	touch $@
 
 .venv/installed-dev: pyproject.toml
