@@ -1,6 +1,7 @@
 """The house keeps its order: who may import whom, how long a file may be, what `import tfllm` loads."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,10 @@ def test_importing_the_package_or_its_command_line_loads_neither_tensorflow_nor_
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_keras_knows_no_two_classes_by_one_name():
+    text = "\n".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
+    names = re.findall(r"^@keras\.saving\.register_keras_serializable.*\nclass (\w+)", text, re.MULTILINE)
+    assert len(names) > 10
+    assert sorted(names) == sorted(set(names))

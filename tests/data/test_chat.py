@@ -64,7 +64,7 @@ def test_a_long_conversation_is_parted_between_turns_and_no_answer_is_lost(token
 def test_of_a_question_and_an_answer_that_are_too_long_the_end_is_cut(tokenizer, caplog):
     (part,) = encode_answers([talk("a b", "c d e f g")], tokenizer, 8)
     assert read(tokenizer, part) == "[cls] [mask] a b [sep] C D E"
-    assert "1 questions with their answers exceed 8 tokens" in caplog.text
+    assert "1 questions with their answers are longer than 8 tokens" in caplog.text
     with pytest.raises(InputError, match="No answer is left to learn"):
         encode_answers([talk("a b c d e f g h", "c")], tokenizer, 8)
 

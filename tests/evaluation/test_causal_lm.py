@@ -90,5 +90,5 @@ def test_what_cannot_be_scored_is_refused(model, encoder, tokenizer):
         evaluate_causal_lm(model, tokenizer, TEXTS, sequence_length=8, stride=8)
     with pytest.raises(InputError, match="must not exceed 32"):
         evaluate_causal_lm(model, tokenizer, TEXTS, sequence_length=64)
-    with pytest.raises(InputError, match="not a causal language model"):
+    with pytest.raises(InputError, match="not a model that predicts next tokens"):
         evaluate_causal_lm(add_masked_lm_head(encoder), tokenizer, TEXTS, sequence_length=8)

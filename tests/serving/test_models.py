@@ -146,7 +146,7 @@ def test_sigterm_gives_every_answer_that_has_begun(base_path, start_server, logg
     server = start_server(base_path, "--trust", "--timeout", "100")
     logged(server, "numbers version 1 is served")
 
-    together, body = threading.Barrier(21), {"inputs": [5_000], "signature_name": "slow"}
+    together, body = threading.Barrier(21), {"inputs": [40_000], "signature_name": "slow"}
 
     def ask(_):
         with httpx.Client(base_url=server.url, timeout=100) as client:
@@ -162,7 +162,7 @@ def test_sigterm_gives_every_answer_that_has_begun(base_path, start_server, logg
         server.process.send_signal(signal.SIGTERM)
         answers = [future.result() for future in waiting]
     assert [answer.status_code for answer in answers] == [200] * 20
-    assert all(answer.json()["outputs"] == {"n": [5_000], "version": [1]} for answer in answers)
+    assert all(answer.json()["outputs"] == {"n": [40_000], "version": [1]} for answer in answers)
     assert server.process.wait(30) == 0
 
 

@@ -96,7 +96,7 @@ def build_encoder_decoder(
             )(ops.minimum(places, max_sequence_length - 1))
         return keras.layers.Dropout(dropout, name=f"{prefix}embedding_dropout")(x) if dropout else x
 
-    same_text = SameText(name="same_text")
+    same_text = TextsTogether(name="same_text")
     visible = same_text(inputs["source_mask"], inputs["source_mask"])  # (B, S, S)
     places = _places(ops.tril(visible))
     x = embedded(inputs["source_ids"], places, "source_")
@@ -172,7 +172,7 @@ def decode_after_source(
 
 
 @keras.saving.register_keras_serializable("tfllm")
-class SameText(keras.layers.Layer):
+class TextsTogether(keras.layers.Layer):
     """Which tokens of two rows belong together: those of the same text of a packed row, and padding with padding.
 
     Call: (masks int32 (B, T), (B, S), k on the k-th text of the row, 0 on padding) -> int32 (B, T, S).
