@@ -89,8 +89,7 @@ def test_malformed_utf8_comes_back_with_replacement_characters(fill):
     found = fill(b"\xff [MASK] \xe4\xbd")
     assert found["count"].tolist() == [1]
     filled = found["filled"][0].decode()
-    assert filled.startswith("\ufffd ")
-    assert filled.endswith(" \ufffd")
+    assert filled[0] == filled[-1] == "\ufffd"  # what fills the gap may be a piece of a word, which joins on
 
 
 def filled_with(tokenizer, text, *words):
