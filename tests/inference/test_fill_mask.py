@@ -1,5 +1,6 @@
 """Words for typed [MASK]s: where they stand, what fills them, whatever surrounds them."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,6 +16,7 @@ LENGTH = 16
 
 @pytest.fixture(scope="module")
 def model(make_encoder):
+    keras.utils.set_random_seed(0)  # or the best word for a gap is another one in every run
     return add_masked_lm_head(make_encoder())
 
 
@@ -89,7 +91,8 @@ def test_malformed_utf8_comes_back_with_replacement_characters(fill):
     found = fill(b"\xff [MASK] \xe4\xbd")
     assert found["count"].tolist() == [1]
     filled = found["filled"][0].decode()
-    assert filled[0] == filled[-1] == "\ufffd"  # what fills the gap may be a piece of a word, which joins on
+    assert filled.startswith("\ufffd ")
+    assert filled.endswith(" \ufffd")
 
 
 def filled_with(tokenizer, text, *words):

@@ -17,34 +17,20 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data.causal import next_token_targets, pack_texts
-from tfllm.data.features import DECODER_INPUTS, PREFIX_INPUTS, check_dataset
-from tfllm.data.pretraining import find_records, read_rows
+from tfllm.data.causal import causal_lm_dataset
+from tfllm.data.features import PREFIX_INPUTS, check_dataset
 from tfllm.tokenizers import Tokenizer
 
 
 def prefix_lm_dataset(
-    corpus: str | Path | Sequence[str | Path],
-    tokenizer: Tokenizer,
-    *,
-    sequence_length: int | None = None,
-    batch_size: int = 32,
-    text_column: str | None = None,
-    document: str = "line",
-    encoding: str = "utf-8",
-    on_bad_rows: str = "error",
-    part: str = "all",
-    held_out: float | None = None,
-    repeat: bool = True,
-    seed: int = 0,
-    start_batch: int = 0,
+    corpus: str | Path | Sequence[str | Path], tokenizer: Tokenizer, *, seed: int = 0, start_batch: int = 0, **reading
 ) -> tf.data.Dataset:
     """Rows as those of `causal_lm_dataset`; where each text is parted is drawn anew for every batch.
 
     The prefix of a text, [CLS] included, has any length from 1 to all but one of its tokens.
 
     Args:
-        As for `causal_lm_dataset`.
+        corpus, tokenizer, seed, start_batch, reading: the arguments of `causal_lm_dataset`.
 
     Returns:
         Dataset of (inputs, next_ids, next_weights): inputs is a dict of `token_ids`, `padding_mask` and `prefix_mask`;
@@ -55,30 +41,16 @@ def prefix_lm_dataset(
 
     Source: Raffel et al. 2020, arXiv:1910.10683, section 3.2.1.
     """
-    rows = read_rows(
-        corpus,
-        tokenizer,
-        pack_texts,
-        DECODER_INPUTS,
-        sequence_length=sequence_length,
-        batch_size=batch_size,
-        reading={"text_column": text_column, "document": document, "encoding": encoding, "on_bad_rows": on_bad_rows},
-        part=part,
-        held_out=held_out,
-        repeat=repeat,
-        seed=seed,
-        start_batch=start_batch,
-    )
-    to_targets = next_token_targets(every_part_ends=find_records(corpus) is not None)
+    batches = causal_lm_dataset(corpus, tokenizer, seed=seed, start_batch=start_batch, **reading)
 
-    def parted(number, rows):
-        inputs, next_ids, weights = to_targets(rows)
+    def parted(number, batch):
+        inputs, next_ids, weights = batch
         prefix = tf.numpy_function(_prefix_mask, [inputs["padding_mask"], number, seed], tf.int32)
         inputs["prefix_mask"] = tf.ensure_shape(prefix, inputs["padding_mask"].shape)
         in_prefix = tf.pad(inputs["prefix_mask"][:, 1:], [[0, 0], [0, 1]])  # of the next token
         return inputs, next_ids, weights * tf.cast(1 - in_prefix, tf.float32)
 
-    dataset = rows.enumerate(start_batch).map(parted, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = batches.enumerate(start_batch).map(parted, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return check_dataset(dataset.prefetch(tf.data.AUTOTUNE), PREFIX_INPUTS, ["next_ids"], ["next_weights"])
 
 
