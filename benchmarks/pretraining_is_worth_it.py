@@ -16,7 +16,7 @@ import corpora
 import machine
 import typer
 
-from tfllm import manifest
+from tfllm import average_models, load_model, load_tokenizer, manifest, save_model
 from tfllm.cli.evaluate import evaluate
 from tfllm.cli.finetune import finetune
 from tfllm.cli.pretrain import pretrain
@@ -66,6 +66,9 @@ def main(
                 if not any(run["init"] == init and run["seed"] == seed for run in rows["runs"]):
                     rows["runs"].append(_finetune(language, runs, task, init, seed, train, test))
                     machine.save(f"pretraining_{language}", result)
+        if "ensemble" not in rows:
+            rows["ensemble"] = _average(runs, task, test)
+            machine.save(f"pretraining_{language}", result)
         for init in ("pretrained", "random"):
             accuracies = [run["accuracy"] for run in rows["runs"] if run["init"] == init]
             print(f"{task} {init}: {statistics.mean(accuracies):.4f} {accuracies}")
@@ -110,6 +113,16 @@ def _finetune(language: str, runs: Path, task: str, init: str, seed: int, train:
         "macro_f1": scores["macro"]["f1"],
         "seconds": manifest.read_manifest(out, "model")["arguments"]["run"]["seconds"],
     }
+
+
+def _average(runs: Path, task: str, test: Path) -> float:
+    """Accuracy of the pretrained models of all seeds as one, the mean of their answers: `tfllm finetune --ensemble`."""
+    out = runs / f"{task}-ensemble"
+    if not (out / manifest.FILE_NAME).is_file():
+        members = [runs / f"{task}-pretrained-{seed}" for seed in SEEDS]
+        run = manifest.read_manifest(members[0], "model")["arguments"]["run"]
+        save_model(average_models([load_model(member) for member in members]), out, load_tokenizer(members[0]), run=run)
+    return evaluate(out, [str(test)])["accuracy"]
 
 
 def _baselines(train: Path, test: Path) -> dict:
