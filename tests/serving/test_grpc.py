@@ -111,6 +111,12 @@ def test_predict_answers(predictions, inputs, spec, outputs):
     assert response.model_spec.version.value == (1 if spec.get("version") == 1 or spec.get("label") == "old" else 2)
 
 
+def test_large_answers_are_whole(predictions):
+    request = predict_request({"n": np.full(60, 300, np.int32)}, signature="wide")
+    ones = tf.make_ndarray(predictions.Predict(request).outputs["ones"])
+    assert ones.shape == (60, 300) and (ones == 1).all()
+
+
 def test_predict_gives_the_outputs_that_are_wanted_in_the_fields_of_their_type(predictions):
     request = predict_request({"m": floats(1, 2).reshape(1, 2)}, ["sum"], signature="matrix")
     response = predictions.Predict(request)

@@ -1,6 +1,7 @@
 """Versions come, fail, swap and go while requests go on; what listens, who may ask, how it stops."""
 
 import concurrent.futures
+import json
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from tfllm.checks import InputError
+from tfllm.cli.predict import predict
 from tfllm.cli.serve import _check_ours
 from tfllm.serving import Client, ServingError, find_models, read_config
 from tfllm.serving.metrics import Metrics
@@ -103,6 +105,23 @@ def test_a_version_that_came_in_pieces_is_loaded_when_it_is_whole(base_path):
     models.stop()
 
 
+def test_a_version_that_a_long_request_holds_keeps_no_other_waiting(base_path, saved_models):
+    models = Models(partial(find_models, base_path), load, Metrics(), 0)
+    models.look()
+    with models.acquire(ModelSpec("numbers")) as first:
+        put(saved_models / "numbers" / "2", base_path / "numbers" / "2")
+        models.look()
+        put(saved_models / "numbers" / "1", base_path / "numbers" / "3")
+        models.look()
+        found = {version.number: version.state for version in models.status(ModelSpec("numbers"))}
+        assert found == {1: "UNLOADING", 2: "END", 3: "AVAILABLE"}
+        signature = first.model.signatures["serving_default"]
+        feeds = {signature.inputs["x"].name: [1.0]}
+        assert first.model.run(feeds, [signature.outputs["y"].name])
+    models.stop()
+    assert {version.state for version in models.status(ModelSpec("numbers"))} == {"END"}
+
+
 def test_a_config_that_breaks_meanwhile_is_said_and_changes_nothing(base_path, caplog):
     config = base_path / "models.config"
     config.write_text(f'model_config_list {{ config {{ name: "a" base_path: "{base_path}/numbers" }} }}')
@@ -182,11 +201,12 @@ def test_the_server_imports_no_keras(base_path):
     assert not [name for name in imported if name.split(".")[0] in ("keras", "keras_hub", "keras_nlp", "tf_keras")]
 
 
-def test_a_token_is_asked_for(base_path, start_server, logged, tmp_path):
+def test_a_token_is_asked_for(base_path, saved_models, start_server, logged, tmp_path, capsys):
+    shutil.copytree(saved_models / "reviews", base_path / "reviews")
     token = "a-token-of-32-characters-0123456"
     (tmp_path / "token").write_text(token + "\n")
     server = start_server(base_path, "--trust", "--host", "0.0.0.0", "--token-file", str(tmp_path / "token"))
-    logged(server, "numbers version 1 is served")
+    logged(server, "numbers version 1 is served", "reviews version 1 is served")
     url = server.url.replace("0.0.0.0", "127.0.0.1") + "/v1/models/numbers"
     assert httpx.get(url).status_code == 401
     assert httpx.get(url, headers={"Authorization": "Bearer wrong"}).status_code == 401
@@ -203,6 +223,13 @@ def test_a_token_is_asked_for(base_path, start_server, logged, tmp_path):
     with Client(grpc) as client, pytest.raises(ServingError, match="Send the token") as error:
         client.status("numbers")
     assert error.value.code == "UNAUTHENTICATED"
+    for url in (server.url.replace("0.0.0.0", "127.0.0.1"), grpc):
+        predict("reviews", ["a good one"], url=url, token_file=tmp_path / "token", as_json=True)
+        assert json.loads(capsys.readouterr().out)["label"] == "good"
+        with pytest.raises(ServingError, match="Send the token"):
+            predict("reviews", ["a good one"], url=url)
+    with pytest.raises(InputError, match="give --url, too"):
+        predict("reviews", ["a good one"], token_file=tmp_path / "token")
     assert server.stop() == 0
 
 

@@ -57,6 +57,9 @@ def test_where_the_prompt_may_be_cut_the_text_comes_at_once(rest):
         ({"text": "a", "max_new_tokens": True}, "`max_new_tokens` must be an integer"),
         ({"text": "a", "max_new_tokens": -1}, "must be a whole number of at least 0"),
         ({"text": "a", "temperature": float("nan")}, "must be a number of at least 0"),
+        ({"text": "a", "temperature": float("inf")}, "`temperature` must be at most 3.4"),
+        ({"text": "a", "temperature": 1e300}, "`temperature` must be at most 3.4"),
+        ({"text": "a", "seed": 2**40}, "must be a whole number"),
         ({"text": "a", "top_p": 0}, "must be above 0 and at most 1"),
     ],
 )
@@ -65,6 +68,20 @@ def test_settings_that_mean_nothing_are_said(rest, inputs, message):
     response = rest.post("/v1/models/words:stream", content=content)
     assert response.status_code == 400, response.text
     assert message in response.json()["error"]
+
+
+def test_the_clients_deadline_holds_for_a_stream_and_a_chat(rest):
+    headers = {"X-Request-Timeout": "0.000001"}
+    asked = {"model": "words", "messages": [{"role": "user", "content": "a"}]}
+    for path, body in (
+        ("/v1/models/words:stream", {"inputs": {"text": "a"}}),
+        ("/v1/chat/completions", asked),
+        ("/v1/chat/completions", {**asked, "stream": True}),
+    ):
+        response = rest.post(path, json=body, headers=headers)
+        assert response.status_code == 504, response.text
+    response = rest.post("/v1/chat/completions", json=asked, headers={"X-Request-Timeout": "soon"})
+    assert response.status_code == 400 and "seconds above 0" in response.json()["error"]["message"]
 
 
 def test_only_writers_stream(rest, server):
@@ -85,7 +102,24 @@ def test_chat_answers_the_last_message(rest):
     assert found["object"] == "chat.completion" and found["model"] == "words" and found["id"].startswith("chatcmpl-")
     choice = {"role": "assistant", "content": "Well w0 w1 w2"}
     assert found["choices"] == [{"index": 0, "message": choice, "finish_reason": "length"}]
-    assert found["usage"] == {"completion_tokens": 3}
+    assert found["usage"] == {"prompt_tokens": 5 + 8 + 4, "completion_tokens": 3, "total_tokens": 20}
+
+
+def test_a_stream_tells_its_usage_when_it_is_asked_to(rest):
+    found = events(chat(rest, "Well", max_tokens=9, stream=True, stream_options={"include_usage": True}))
+    assert found[-1]["choices"] == []
+    assert found[-1]["usage"] == {"prompt_tokens": 4, "completion_tokens": 9, "total_tokens": 13}
+
+
+def test_chats_are_counted(rest):
+    assert chat(rest, "Well", max_tokens=1).status_code == 200
+    asked = {"messages": [{"role": "user", "content": "a"}]}
+    for model in ("numbers", "made-up-name", ["a"], None):
+        assert rest.post("/v1/chat/completions", json={**asked, "model": model}).status_code in (400, 404)
+    page = rest.get("/monitoring/prometheus/metrics").text
+    assert ':tensorflow:serving:request_latency_count{API="Chat",entrypoint="REST",model_name="words"} ' in page
+    assert ':tensorflow:serving:request_count{model_name="numbers",status="INVALID_ARGUMENT"} ' in page
+    assert "made-up-name" not in page
 
 
 def test_chat_streams_the_same(rest):

@@ -47,6 +47,9 @@ def predict(
             "there."
         ),
     ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="With --url: file with the token that server asks for.")
+    ] = None,
 ) -> None:
     """Answer texts: labels, scores, entities, answers, vectors, whatever the model is for."""
     if texts == ["-"]:
@@ -59,11 +62,17 @@ def predict(
             "Nothing to answer. Give texts as arguments, --file with one text a line, or - for standard input."
         )
 
+    if token_file is not None and url is None:
+        raise InputError("--token-file is for a server: give --url, too.")
+
     load_tensorflow()
-    from tfllm.cli.remote import RemotePredictor
+    from tfllm.cli.remote import RemotePredictor, read_token
     from tfllm.export import Predictor
 
-    predictor = Predictor(model, trust=trust) if url is None else RemotePredictor(url, str(model))
+    if url is None:
+        predictor = Predictor(model, trust=trust)
+    else:
+        predictor = RemotePredictor(url, str(model), read_token(token_file) if token_file else None)
     results = predictor.predict(**_columns(predictor, texts, file))
     console = Console(highlight=False)
     if as_json:

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from tfllm.checks import InputError
+from tfllm.checks import InputError, check_exists
 
 _BATCH_SIZE = 32
 _ORDER = ("question", "context", "text", "text_pair", "choices")  # in which people are asked; a server keeps none
@@ -17,16 +18,17 @@ class RemotePredictor:
     Args:
         url: `http://HOST:8501` or `grpc://HOST:8500`.
         name: of the model there.
+        token: what the server asks for; None: nothing.
 
     Attributes:
         task, inputs: as of `Predictor`; the task is told by the outputs.
     """
 
-    def __init__(self, url: str, name: str):
+    def __init__(self, url: str, name: str, token: str | None = None):
         from tfllm.serving import Client
 
-        self._url, self._name = url, name
-        with Client(url) as client:
+        self._url, self._name, self._token = url, name, token
+        with Client(url, token=token) as client:
             signatures = client.metadata(name)["signatures"]
         if "serving_default" not in signatures:
             raise InputError(f"{name} has no signature serving_default: {', '.join(signatures)}.")
@@ -42,12 +44,25 @@ class RemotePredictor:
 
         columns = {name: _lists(columns[name]) if self._ranks[name] == 2 else list(columns[name]) for name in columns}
         rows = []
-        with Client(self._url) as client:
+        with Client(self._url, token=self._token) as client:
             for start in range(0, len(columns[self.inputs[0]]), _BATCH_SIZE):
                 batch = {name: columns[name][start : start + _BATCH_SIZE] for name in self.inputs}
                 outputs = client.predict(self._name, {name: _filled(column) for name, column in batch.items()})
                 rows += to_rows(self.task, batch, {name: _array(column) for name, column in outputs.items()})
         return rows
+
+
+def read_token(file: Path) -> str:
+    """The token that a file holds.
+
+    Raises:
+        InputError: when it is not there, or holds nothing that a header can carry and nobody guesses.
+    """
+    check_exists(file)
+    token = file.read_text("utf-8", "replace").strip()
+    if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
+        raise InputError(f"{file}: a token needs at least 16 printable ASCII characters, without spaces.")
+    return token
 
 
 def _task_of(name: str, outputs: set[str]) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from tfllm import manifest
 from tfllm.checks import InputError, check_at_least, check_exists
+from tfllm.cli.remote import read_token
 from tfllm.cli.startup import load_tensorflow, log
 
 _NEEDED = ("grpc", "grpc_health", "httptools", "prometheus_client", "starlette", "tensorflow_serving", "uvicorn")
@@ -124,11 +125,7 @@ def _read_token(file: Path | None, host: str) -> str | None:
                 f"Listening beyond this machine needs --token-file, or anybody could ask. Received: --host {host}."
             )
         return None
-    check_exists(file)
-    token = file.read_text("utf-8", "replace").strip()
-    if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
-        raise InputError(f"{file}: a token needs at least 16 printable ASCII characters, without spaces.")
-    return token
+    return read_token(file)
 
 
 def _read_versions(choice: str) -> tuple[int, tuple[int, ...]]:

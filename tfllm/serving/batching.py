@@ -3,6 +3,8 @@
 In: `Call`s. Out: futures of arrays by tensor name. A run holds rows of one version and one signature only.
 """
 
+import contextlib
+import dataclasses
 import threading
 import time
 from collections import deque
@@ -32,7 +34,8 @@ class Batching(NamedTuple):
     num_threads: int = 2
 
 
-class _Task(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Task:
     version: Version
     call: Call
     deadline: float
@@ -82,6 +85,7 @@ class Batcher:
             self._queues.setdefault(_key(task), deque()).append(task)
             self._changed.notify()
         task.future.add_done_callback(lambda _: version.release())
+        task.future.add_done_callback(lambda future: self._leave(task) if future.cancelled() else None)
         return task.future
 
     def close(self) -> None:
@@ -115,6 +119,15 @@ class Batcher:
         full = sum(task.call.rows or 1 for task in queue) >= self._batching.max_batch_size
         alone = not queue[0].call.batches
         return queue[0].arrived + (0 if full or alone else self._batching.timeout_seconds)
+
+    def _leave(self, task: _Task) -> None:
+        """Free the place of a task that nobody waits for any more."""
+        key = _key(task)
+        with self._changed, contextlib.suppress(KeyError, ValueError):  # a thread may have taken it just now
+            self._queues[key].remove(task)
+            self._waiting -= 1
+            if not self._queues[key]:
+                del self._queues[key]
 
     def _pop(self, key: tuple) -> list[_Task]:
         queue = self._queues[key]

@@ -48,17 +48,21 @@ def list_models(models: Models) -> bytes:
     return json.dumps({"object": "list", "data": served}, ensure_ascii=False, indent=1).encode("utf-8", "replace")
 
 
-async def complete(service: Service, body: dict) -> Response:
+async def complete(service: Service, body: dict, timeout_seconds: float | None = None) -> Response:
     """The answer to a conversation, whole or streamed.
+
+    Args:
+        body: of the request.
+        timeout_seconds: when all of it must be there, if the client says so.
 
     Raises:
         InputError: when the request means nothing, or the model does not chat.
     """
-    chunks = _chunks(service, body)
+    chunks = _chunks(service, body, timeout_seconds)
     begun = await anext(chunks)
     if body.get("stream"):
         return StreamingResponse(
-            _events(_head(body, "chat.completion.chunk"), begun, chunks),
+            _events(_head(body, "chat.completion.chunk"), begun, chunks, _wants_usage(body)),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-cache"},
         )
@@ -73,9 +77,7 @@ async def complete(service: Service, body: dict) -> Response:
             }
         ],
     }
-    if "num_tokens" in written:
-        answer["usage"] = {"completion_tokens": written["num_tokens"]}
-    return _response(answer)
+    return _response({**answer, **_usage(written)})
 
 
 def error_response(error: InputError) -> Response:
@@ -87,7 +89,7 @@ def error_response(error: InputError) -> Response:
     return _response({"error": found}, code, headers)
 
 
-async def _chunks(service: Service, body: dict) -> AsyncIterator[streaming.Piece]:
+async def _chunks(service: Service, body: dict, timeout: float | None) -> AsyncIterator[streaming.Piece]:
     name, stream = body.get("model"), body.get("stream", False)
     if not isinstance(name, str):
         raise invalid("`model` must be the name of a model; GET /v1/models lists them.")
@@ -100,11 +102,40 @@ async def _chunks(service: Service, body: dict) -> AsyncIterator[streaming.Piece
         if signature is None:
             raise invalid(f"The model {name!r} does not chat: it has no signature `chat`.")
         rows = streaming.row_settings(version, settings)
-        async for piece in streaming.write_pieces(service, version, signature, texts, rows, stops, at_once=not stream):
+        asked = await _count_tokens(service, version, texts["contents"][0], timeout)
+        async for piece in streaming.write_pieces(
+            service, version, signature, texts, rows, stops, at_once=not stream, timeout_seconds=timeout
+        ):
+            piece.written["prompt_tokens"] = asked
             yield piece
 
 
-async def _events(head: dict, begun: streaming.Piece, chunks: AsyncIterator[streaming.Piece]) -> AsyncIterator[bytes]:
+async def _count_tokens(service: Service, version: Version, contents: np.ndarray, timeout: float | None) -> int:
+    """The tokens of the messages' texts, without what the chat format puts around them; 0 where they cannot be told."""
+    signature = version.model.find("tokenize")
+    if signature is None:
+        return 0
+    asked = {"text": np.append(contents, b"")}  # an empty text has the tokens that every text has
+    counts = (await service.predict(version, signature, asked, ("num_tokens",), timeout))["num_tokens"]
+    return int((counts[:-1] - counts[-1]).sum())
+
+
+def _usage(written: dict) -> dict:
+    """`usage` of an answer, where the model says how much it wrote."""
+    if "num_tokens" not in written:
+        return {}
+    asked, new = written["prompt_tokens"], written["num_tokens"]
+    return {"usage": {"prompt_tokens": asked, "completion_tokens": new, "total_tokens": asked + new}}
+
+
+def _wants_usage(body: dict) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+async def _events(
+    head: dict, begun: streaming.Piece, chunks: AsyncIterator[streaming.Piece], with_usage: bool
+) -> AsyncIterator[bytes]:
     def event(delta: dict, reason: str | None = None) -> bytes:
         return streaming.event_of({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
 
@@ -116,6 +147,8 @@ async def _events(head: dict, begun: streaming.Piece, chunks: AsyncIterator[stre
                 yield event({"content": piece.text})
             if piece.is_last:
                 yield event({}, piece.written.get("finish_reason", "stop"))
+                if with_usage:
+                    yield streaming.event_of({**head, "choices": [], **_usage(piece.written)})
                 break
             piece = await anext(chunks)
     except InputError as error:

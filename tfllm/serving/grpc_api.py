@@ -7,7 +7,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import grpc
 import numpy as np
@@ -36,7 +36,7 @@ from tfllm.serving.guard import is_token
 from tfllm.serving.json_tensors import check_rows, check_text
 from tfllm.serving.limits import Limits
 from tfllm.serving.models import Version
-from tfllm.serving.service import Service
+from tfllm.serving.service import Service, apart
 from tfllm.serving.spec import ModelSpec
 
 log = logging.getLogger("tfllm")
@@ -124,12 +124,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 "FAILED_PRECONDITION", f'Serving signature key "{spec.signature_name or calls.DEFAULT}" not found.'
             )
             signature = calls.find_signature(version.model.signatures, spec.signature_name, missing)
-            inputs = {name: read_tensor(name, value, self._service.limits) for name, value in request.inputs.items()}
+            size = sum(map(_size, request.inputs.values()))
+            inputs = await apart(size, _read_inputs, request.inputs, self._service.limits)
             outputs = await self._service.predict(version, signature, inputs, list(request.output_filter), timeout)
-            response = predict_pb2.PredictResponse(model_spec=_answered(version, spec))
-        for name, array in outputs.items():
-            response.outputs[name].CopyFrom(write_tensor(array, signature.outputs[name].dtype))
-        return response
+            answered = _answered(version, spec)
+        size = sum(array.nbytes for array in outputs.values())
+        return await apart(size, _predict_response, answered, signature, outputs)
 
     async def _classify(self, request, timeout: float | None) -> classification_pb2.ClassificationResponse:
         spec, examples = _spec(request), _examples(request.input, self._service.limits)
@@ -234,6 +234,24 @@ def write_tensor(array: np.ndarray, dtype: int) -> tensor_pb2.TensorProto:
         message.tensor_shape.dim.add(size=size)
     getattr(message, field).extend(values)
     return message
+
+
+def _size(value: tensor_pb2.TensorProto) -> int:
+    """About how many bytes a tensor claims to hold."""
+    return 4 * math.prod(max(dimension.size, 0) for dimension in value.tensor_shape.dim)
+
+
+def _read_inputs(inputs: Mapping[str, tensor_pb2.TensorProto], limits: Limits) -> dict[str, np.ndarray]:
+    return {name: read_tensor(name, value, limits) for name, value in inputs.items()}
+
+
+def _predict_response(
+    spec: model_pb2.ModelSpec, signature: calls.SignatureDef, outputs: Mapping[str, np.ndarray]
+) -> predict_pb2.PredictResponse:
+    response = predict_pb2.PredictResponse(model_spec=spec)
+    for name, array in outputs.items():
+        response.outputs[name].CopyFrom(write_tensor(array, signature.outputs[name].dtype))
+    return response
 
 
 class _Token(grpc.aio.ServerInterceptor):

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import zlib
 
 import numpy as np
 
@@ -60,6 +61,24 @@ def read_json(body: bytes, limits: Limits) -> dict:
     if not isinstance(value, dict):
         raise invalid(f"JSON Value: {shown(value)} Is not object")
     return value
+
+
+def inflate(body: bytes, limits: Limits) -> bytes:
+    """What a gzipped body holds.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT when it is not whole and nothing but gzip; OUT_OF_RANGE when it holds too much.
+    """
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        inflated = inflater.decompress(body, limits.body_bytes + 1 if limits.body_bytes else 0)
+    except zlib.error:
+        raise invalid("The body is not gzip, though Content-Encoding says so.") from None
+    if limits.body_bytes and len(inflated) > limits.body_bytes:
+        raise too_large(limits)
+    if not inflater.eof or inflater.unused_data:
+        raise invalid("The gzipped body is cut off, or goes on behind its end.")
+    return inflated
 
 
 def shown(value: object) -> str:

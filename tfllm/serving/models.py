@@ -52,6 +52,11 @@ class Version:
             self._holders -= 1
             self._free.notify_all()
 
+    def is_free(self) -> bool:
+        """Whether nobody holds it."""
+        with self._free:
+            return not self._holders
+
     def wait_until_free(self) -> None:
         """Wait until nobody holds it."""
         with self._free:
@@ -81,6 +86,7 @@ class Models:
         self._lock, self._looking, self._wake = threading.RLock(), threading.Lock(), threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._leaving: list[threading.Thread] = []
         self.first_look = threading.Event()  # set when everything found at first is loaded, or has failed
 
     def start(self) -> None:
@@ -96,6 +102,8 @@ class Models:
             self._thread.join()
         for version in self.served():
             self._unload(version)
+        for thread in self._leaving:
+            thread.join()
 
     def replace(self, configs: list[ModelConfig]) -> None:
         """Serve these models from now on; returns when they are loaded, or have failed."""
@@ -230,8 +238,17 @@ class Models:
             self._unload(version)
 
     def _unload(self, version: Version) -> None:
+        """Let a version go when its last request is answered; who still holds it keeps nothing else waiting."""
         with self._lock:
             version.state = UNLOADING
+        if version.is_free():
+            self._close(version)
+            return
+        thread = threading.Thread(target=self._close, args=(version,), daemon=True)
+        self._leaving = [*(one for one in self._leaving if one.is_alive()), thread]
+        thread.start()
+
+    def _close(self, version: Version) -> None:
         version.wait_until_free()
         version.model.close()
         version.model = None

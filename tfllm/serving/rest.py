@@ -5,6 +5,7 @@ Source: tensorflow_serving/model_servers/http_rest_api_handler.cc and http_rest_
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -24,10 +25,10 @@ from tfllm.checks import InputError
 from tfllm.serving import calls, chat, metrics, status, streaming
 from tfllm.serving.errors import ServingError, invalid
 from tfllm.serving.guard import PAGE_HEADERS, Guard, WithHeaders
-from tfllm.serving.json_body import read_json, too_large
+from tfllm.serving.json_body import inflate, read_json, too_large
 from tfllm.serving.json_examples import read_examples, write_classes, write_values
 from tfllm.serving.json_tensors import read_predict, write_predict
-from tfllm.serving.service import Service
+from tfllm.serving.service import Service, apart
 from tfllm.serving.spec import ModelSpec
 
 log = logging.getLogger("tfllm")
@@ -39,7 +40,7 @@ _TELL = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE | re.ASCII
 )
 _METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
-_LARGE = 64 * 1024  # bytes of a body that is not read or written in the event loop's own thread
+_SKIP_SECONDS = 2.0  # that the rest of a body too large may take
 
 
 class Answer(NamedTuple):
@@ -82,13 +83,14 @@ class Rest:
 
     async def chat(self, request: Request) -> Response:
         """An answer to a conversation, as OpenAI's API gives it."""
-        try:
-            body = await self._body(request)
-            return await chat.complete(self._service, await _apart(body, read_json, body, self._service.limits))
-        except ClientDisconnect:
-            return Response(status_code=499)
-        except InputError as error:
-            return chat.error_response(error)
+        asked = {}
+
+        async def run() -> Response:
+            timeout, body = _timeout(request), await self._body(request)
+            asked.update(await apart(len(body), read_json, body, self._service.limits))
+            return await chat.complete(self._service, asked, timeout)
+
+        return await self._counted(lambda: asked.get("model"), "Chat", run(), chat.error_response)
 
     async def answer(self, request: Request) -> Response:
         """Anything under /v1."""
@@ -96,36 +98,55 @@ class Rest:
         if request.method == "POST" and (found := _ASK.fullmatch(path)):
             return await self._ask(request, *found.groups())
         try:
-            if request.method == "GET" and (found := _TELL.fullmatch(path)):
+            if request.method in ("GET", "HEAD") and (found := _TELL.fullmatch(path)):
                 return _json(self._tell(*found.groups()))
             raise invalid(f"Malformed request: {request.method} {path}")
         except InputError as error:
             return _error(error)
 
     async def _ask(self, request: Request, name: str, version: str, label: str, method: str) -> Response:
-        """Predict, classify, regress or stream; counted."""
-        began, code, api = time.monotonic(), "OK", method.capitalize()
+        """Predict, classify, regress or stream."""
+        answer: dict[str, Callable[..., Awaitable[Response]]] = {
+            "predict": self._predict,
+            "classify": self._classify,
+            "regress": self._regress,
+            "stream": self._stream,
+        }
         name = unquote(name)
+
+        async def run() -> Response:
+            spec, timeout = _spec(name, version, label), _timeout(request)
+            return await answer[method.lower()](spec, await self._body(request), timeout)
+
+        return await self._counted(lambda: name, method.capitalize(), run(), _error)
+
+    async def _counted(
+        self,
+        find_name: Callable[[], object],
+        api: str,
+        answer: Awaitable[Response],
+        error_response: Callable[[InputError], Response],
+    ) -> Response:
+        """An answer, or the error in its place; counted.
+
+        Args:
+            find_name: gives the model's name, as far as it is known at the end.
+            api: what is counted: "Predict", ...
+            answer: what gives the answer.
+            error_response: an error as this client reads it.
+        """
+        began, code = time.monotonic(), "OK"
         try:
-            spec = _spec(name, version, label)
-            body = await self._body(request)
-            timeout = _timeout(request)
-            answer: dict[str, Callable[..., Awaitable[Response]]] = {
-                "predict": self._predict,
-                "classify": self._classify,
-                "regress": self._regress,
-                "stream": self._stream,
-            }
-            return await answer[method.lower()](spec, body, timeout)
+            return await answer
         except ClientDisconnect:
             code = "CANCELLED"
             return Response(status_code=499)
         except InputError as error:
             code = error.code if isinstance(error, ServingError) else "INVALID_ARGUMENT"
-            return _error(error)
+            return error_response(error)
         except RecursionError:  # only where --max-json-depth is off
             code = "INVALID_ARGUMENT"
-            return _error(invalid("JSON Parse error: nested too deep"))
+            return error_response(invalid("JSON Parse error: nested too deep"))
         except asyncio.CancelledError:
             code = "CANCELLED"
             raise
@@ -133,37 +154,38 @@ class Rest:
             code = "INTERNAL"
             raise
         finally:
-            known = name if self._service.models.knows(name) else ""  # a name somebody made up takes no memory
-            self._service.metrics.answered(known, api, "REST", code, time.monotonic() - began)
+            name = find_name()
+            known = isinstance(name, str) and self._service.models.knows(name)  # one somebody made up takes no memory
+            self._service.metrics.answered(name if known else "", api, "REST", code, time.monotonic() - began)
 
     async def _predict(self, spec: ModelSpec, body: bytes, timeout: float | None) -> Response:
         limits = self._service.limits
-        asked = await _apart(body, read_json, body, limits)
+        asked = await apart(len(body), read_json, body, limits)
         name = _signature_name(asked)
         with self._service.models.acquire(spec) as version:
             missing = invalid(f'Serving signature name: "{name or calls.DEFAULT}" not found in signature def')
             signature = calls.find_signature(version.model.signatures, name, missing)
             if not signature.inputs:
                 raise invalid(f"Failed to get input map for signature: {name or 'DEFAULT'}")
-            inputs, form = await _apart(body, read_predict, asked, signature.inputs, limits)
+            inputs, form = await apart(len(body), read_predict, asked, signature.inputs, limits)
             outputs = await self._service.predict(version, signature, inputs, (), timeout)
         size = sum(array.nbytes for array in outputs.values())
-        return _json(await _apart(range(size), write_predict, outputs, form))
+        return _json(await apart(size, write_predict, outputs, form))
 
     async def _classify(self, spec: ModelSpec, body: bytes, timeout: float | None) -> Response:
-        name, examples = await _apart(body, self._read_examples, body)
+        name, examples = await apart(len(body), self._read_examples, body)
         with self._service.models.acquire(spec) as version:
             classes, scores = await self._service.classify(version, name, examples, timeout)
         return _json(write_classes(classes, scores))
 
     async def _regress(self, spec: ModelSpec, body: bytes, timeout: float | None) -> Response:
-        name, examples = await _apart(body, self._read_examples, body)
+        name, examples = await apart(len(body), self._read_examples, body)
         with self._service.models.acquire(spec) as version:
             return _json(write_values(await self._service.regress(version, name, examples, timeout)))
 
     async def _stream(self, spec: ModelSpec, body: bytes, timeout: float | None) -> Response:
-        asked = await _apart(body, read_json, body, self._service.limits)
-        events = streaming.generate_events(self._service, spec, _signature_name(asked), asked.get("inputs"))
+        asked = await apart(len(body), read_json, body, self._service.limits)
+        events = streaming.generate_events(self._service, spec, _signature_name(asked), asked.get("inputs"), timeout)
         first = await anext(events)  # an error before the first piece is an ordinary answer
         return StreamingResponse(streaming.after(first, events), media_type="text/event-stream", headers=NO_BUFFER)
 
@@ -185,31 +207,34 @@ class Rest:
         return _signature_name(asked), read_examples(asked, self._service.limits)
 
     async def _body(self, request: Request) -> bytes:
-        """The whole body, unless it is too large or does not come."""
-        limits = self._service.limits
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise invalid("Send the body as it is; Content-Encoding is not supported.")
+        """The whole body, unpacked, unless it is too large or does not come."""
+        limits, encoding = self._service.limits, request.headers.get("content-encoding", "identity").lower()
+        if encoding not in ("identity", "gzip"):
+            raise invalid(f"Send the body as it is, or as gzip. Received: Content-Encoding: {encoding[:50]}.")
         parts, size = [], 0
         try:
             async with asyncio.timeout(limits.timeout_seconds or None):
                 async for part in request.stream():
                     size += len(part)
                     if limits.body_bytes and size > limits.body_bytes:
+                        await _skip(request)
                         raise too_large(limits)
                     parts.append(part)
         except TimeoutError:
             raise ServingError("DEADLINE_EXCEEDED", "The body did not come in time.") from None
-        return b"".join(parts)
+        body = b"".join(parts)
+        return await asyncio.to_thread(inflate, body, limits) if encoding == "gzip" else body
 
 
 NO_BUFFER = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies must not hold a stream back
 
 
-async def _apart(body, function: Callable, *arguments):
-    """Call a function; in a thread when there is much to do, so that other requests go on."""
-    if len(body) < _LARGE:
-        return function(*arguments)
-    return await asyncio.to_thread(function, *arguments)
+async def _skip(request: Request) -> None:
+    """Take the rest of a body: a client that is still sending when the connection ends may never see its answer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SKIP_SECONDS):
+            async for _ in request.stream():
+                pass
 
 
 def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:

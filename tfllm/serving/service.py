@@ -5,7 +5,7 @@ In: a version, a signature's name, arrays or tf.Examples. Out: arrays.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from tfllm.serving.errors import ServingError, invalid
 from tfllm.serving.limits import Limits
 from tfllm.serving.metrics import Metrics
 from tfllm.serving.models import Models, Version
+
+_LARGE = 64 * 1024  # bytes that are not read or written in the event loop's own thread
 
 
 class Service:
@@ -88,6 +90,13 @@ class Service:
             return await asyncio.wait_for(asyncio.wrap_future(future), seconds if seconds < float("inf") else None)
         except TimeoutError:
             raise ServingError("DEADLINE_EXCEEDED", "Timed out waiting for the answer.") from None
+
+
+async def apart(size: int, function: Callable, *arguments):
+    """Call a function; in a thread when it has many bytes to read or write, so that other requests go on."""
+    if size < _LARGE:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
 
 
 def _example_signature(version: Version, name: str) -> calls.SignatureDef:

@@ -7,6 +7,7 @@ much is cut depends on the number of new tokens: then the text comes in one piec
 """
 
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ _MARKERS = 16  # tokens that a message may have beside its role and content
 _SYSTEM = 128  # tokens of what a chat format may say before the first message
 _REPLACEMENT = "\ufffd"  # at the end of a text: a character that is not whole yet
 _LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}  # for many clients; JSON escapes the others
+_LARGEST = float(np.finfo(np.float32).max)
 _DTYPES = RowSettings(np.int32, np.float32, np.int32, np.float32, np.int32)
 
 
@@ -53,6 +55,7 @@ async def write_pieces(
     stops: tuple[str, ...] = (),
     *,
     at_once: bool = False,
+    timeout_seconds: float | None = None,
 ) -> AsyncIterator[Piece]:
     """One text, piece by piece.
 
@@ -63,7 +66,9 @@ async def write_pieces(
         settings: one value of each.
         stops: strings that end the text, beside those of the model.
         at_once: one piece only.
+        timeout_seconds: when the whole text must be there, if the client says so.
     """
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     rules = stored_settings(version)[1]
     tokens = settings.max_new_tokens
     pieces = not at_once and rules.num_beams == 1 and await _keeps_prompt(service, version, texts, tokens)
@@ -79,7 +84,8 @@ async def write_pieces(
     shown = ""
     while True:
         inputs["max_new_tokens"] = np.array([asked], np.int32)
-        outputs = await service.predict(version, signature, inputs)
+        remaining = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+        outputs = await service.predict(version, signature, inputs, (), remaining)
         written = {name: _plain(array[0]) for name, array in outputs.items()}
         whole, stopped = _until(written["text"], stops)
         if stopped:
@@ -96,12 +102,13 @@ async def write_pieces(
 
 
 async def generate_events(
-    service: Service, spec: ModelSpec, signature_name: str, asked: object
+    service: Service, spec: ModelSpec, signature_name: str, asked: object, timeout_seconds: float | None = None
 ) -> AsyncIterator[bytes]:
     """The events of a `:stream` request: `data: {"text": piece}`, the last with what else the model gave.
 
     Args:
         asked: the `inputs` of the body: `text`, and settings by the names of `tfllm.writing.RowSettings`.
+        timeout_seconds: when the whole text must be there, if the client says so.
     """
     if not isinstance(asked, dict) or not isinstance(asked.get("text"), str):
         raise invalid("Give `inputs`: an object with `text`, a string, and settings: max_new_tokens, temperature, ...")
@@ -114,7 +121,8 @@ async def generate_events(
             raise invalid(f'The model does not write text: it has no signature "{name}" of tfllm.')
         given = {name: value for name, value in asked.items() if name != "text"}
         settings = row_settings(version, given)
-        async for piece in write_pieces(service, version, signature, {"text": np.array([text], object)}, settings):
+        texts = {"text": np.array([text], object)}
+        async for piece in write_pieces(service, version, signature, texts, settings, timeout_seconds=timeout_seconds):
             event = {"text": piece.text}
             if piece.is_last:
                 written = piece.written
@@ -136,6 +144,8 @@ def row_settings(version: Version, given: dict) -> RowSettings:
         whole = name not in ("temperature", "top_p")
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
             raise invalid(f"`{name}` must be {'an integer' if whole else 'a number'}. Received: {str(value)[:50]!r}.")
+        if not whole and value > _LARGEST:
+            raise invalid(f"`{name}` must be at most {_LARGEST:g}. Received: {str(value)[:50]!r}.")
     try:
         return read_settings(given, _stored(version))[0]
     except ServingError:
