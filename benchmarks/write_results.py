@@ -55,8 +55,7 @@ Held-out text: loss {held_out["loss"]:.3f} nats, masked accuracy {held_out["mask
 ({held_out["masked_tokens"]:,} masked tokens).
 
 Test accuracy in percent, mean ± standard deviation of {SEEDS} seeds: the same fine-tuning from the pretrained and from
-random
-weights; the answers of the three pretrained ones averaged (`--ensemble`); TF-IDF with logistic regression on the same
+random weights; the three pretrained ones as an `--ensemble`; TF-IDF with logistic regression on the same
 split; the floor that the data's own notes give.
 
 | task | pretrained | random | averaged | TF-IDF | floor | pretrained - random | pretrained - floor | seconds a run |
