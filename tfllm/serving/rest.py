@@ -5,7 +5,6 @@ Source: tensorflow_serving/model_servers/http_rest_api_handler.cc and http_rest_
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import re
@@ -211,30 +210,25 @@ class Rest:
         limits, encoding = self._service.limits, request.headers.get("content-encoding", "identity").lower()
         if encoding not in ("identity", "gzip"):
             raise invalid(f"Send the body as it is, or as gzip. Received: Content-Encoding: {encoding[:50]}.")
-        parts, size = [], 0
+        parts, size, most = [], 0, limits.body_bytes or float("inf")
         try:
-            async with asyncio.timeout(limits.timeout_seconds or None):
+            async with asyncio.timeout(limits.timeout_seconds or None) as patience:
                 async for part in request.stream():
+                    if size <= most < size + len(part):  # a client that still sends may never see its answer: take it
+                        patience.reschedule(asyncio.get_running_loop().time() + _SKIP_SECONDS)
                     size += len(part)
-                    if limits.body_bytes and size > limits.body_bytes:
-                        await _skip(request)
-                        raise too_large(limits)
-                    parts.append(part)
+                    if size <= most:
+                        parts.append(part)
         except TimeoutError:
-            raise ServingError("DEADLINE_EXCEEDED", "The body did not come in time.") from None
+            if size <= most:
+                raise ServingError("DEADLINE_EXCEEDED", "The body did not come in time.") from None
+        if size > most:
+            raise too_large(limits)
         body = b"".join(parts)
         return await asyncio.to_thread(inflate, body, limits) if encoding == "gzip" else body
 
 
 NO_BUFFER = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies must not hold a stream back
-
-
-async def _skip(request: Request) -> None:
-    """Take the rest of a body: a client that is still sending when the connection ends may never see its answer."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_SKIP_SECONDS):
-            async for _ in request.stream():
-                pass
 
 
 def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
