@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,8 +24,7 @@ def main():
         "keras_hub_savedmodel": keras_hub_savedmodel,
         "keras_hub_predict": keras_hub_predict,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        answer(asked, works[asked["work"]](asked, Path(folder)))
+    answer(asked, works[asked["work"]](asked, Path(asked["folder"])))
 
 
 def answer(asked: dict, label: Callable[[list[str]], list]) -> None:
@@ -44,10 +42,12 @@ def answer(asked: dict, label: Callable[[list[str]], list]) -> None:
 
 
 def tfllm_savedmodel(asked, folder):
-    tokenizer = WordPieceTokenizer(read_vocabulary(Path(asked["vocabulary"])), lowercase=True)
-    model = tfllm.add_classifier_head(tfllm.build_encoder(tokenizer.vocabulary_size, **asked["size"]), LABELS)
-    version = tfllm.export_savedmodel(model, tokenizer, folder / "tfllm", weights=asked["weights"])
-    return asked_in_session(version, "label")
+    directory = folder / f"tfllm_{asked['weights']}"
+    if not directory.exists():
+        tokenizer = WordPieceTokenizer(read_vocabulary(Path(asked["vocabulary"])), lowercase=True)
+        model = tfllm.add_classifier_head(tfllm.build_encoder(tokenizer.vocabulary_size, **asked["size"]), LABELS)
+        tfllm.export_savedmodel(model, tokenizer, directory, weights=asked["weights"])
+    return asked_in_session(directory / "1", "label")
 
 
 def keras_hub_model(asked):
@@ -71,8 +71,13 @@ def keras_hub_predict(asked, folder):
 
 def keras_hub_savedmodel(asked, folder):
     """What a careful user writes by hand: the preprocessor, the model and the labels' names in one signature."""
-    model = keras_hub_model(asked)
+    directory = folder / "keras_hub"
+    if not directory.exists():
+        save_keras_hub(keras_hub_model(asked), directory)
+    return asked_in_session(directory, "label")
 
+
+def save_keras_hub(model, directory: Path) -> None:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
     def serve(text):
         logits = keras.Model.__call__(model, model.preprocessor(text), training=False)
@@ -81,8 +86,7 @@ def keras_hub_savedmodel(asked, folder):
     root = tf.Module()
     root.variables_of_model = [weight.value for weight in model.weights]
     root.preprocessor = model.preprocessor
-    tf.saved_model.save(root, str(folder / "keras_hub"), signatures={"serving_default": serve})
-    return asked_in_session(folder / "keras_hub", "label")
+    tf.saved_model.save(root, str(directory), signatures={"serving_default": serve})
 
 
 def asked_in_session(version: Path, output: str) -> Callable[[list[str]], list]:

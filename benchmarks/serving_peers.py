@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import tempfile
 from pathlib import Path
 
 import contest
@@ -51,15 +50,16 @@ def onnx_labels(asked, model):
     import onnxruntime
     from onnxruntime.quantization import quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "model.onnx")
+    file, small = Path(asked["folder"], "model.onnx"), Path(asked["folder"], "int8.onnx")
+    if not file.exists():
         write_onnx(model, file)
-        if asked["int8"]:
-            quantize_dynamic(file, Path(folder, "int8.onnx"))
-            file = Path(folder, "int8.onnx")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = asked["threads"]
-        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    if asked["int8"] and not small.exists():
+        quantize_dynamic(file, small)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = asked["threads"]
+    session = onnxruntime.InferenceSession(
+        small if asked["int8"] else file, options, providers=["CPUExecutionProvider"]
+    )
     tokenizer = BertWordPieceTokenizer(asked["vocabulary"], lowercase=True)
     tokenizer.enable_truncation(LENGTH)
     tokenizer.enable_padding()
