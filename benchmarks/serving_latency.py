@@ -43,7 +43,7 @@ def main(
     batches: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(BATCHES),
     contenders: Annotated[str, typer.Option(help="Comma-separated, tfllm first.")] = ",".join(CONTENDERS),
     rounds: Annotated[int, typer.Option(help="Turns of every contender.")] = 5,
-    texts: Annotated[int, typer.Option(help="Texts in a saturated turn of the fastest; a fifth of them alone.")] = 960,
+    texts: Annotated[int, typer.Option(help="Texts in a saturated turn of the fastest; a fifth of them alone.")] = 640,
     threads: Annotated[int, typer.Option(help="Processors and threads of every contender.")] = 2,
     tries: Annotated[int, typer.Option(help="Times that a turn is made on a busy machine.")] = contest.TRIES,
     quick: Annotated[bool, typer.Option("--quick", help="A few minutes: one size, short turns.")] = False,
