@@ -16,6 +16,8 @@ NAMES = {
     "transformers": "transformers pipeline, float32",
     "transformers_bfloat16": "transformers pipeline, bfloat16",
     "onnx": "ONNX Runtime, float32, Rust tokenizer",
+    "openvino": "OpenVINO, float32, tfllm's SavedModel",
+    "openvino_bfloat16": "OpenVINO, bfloat16, tfllm's SavedModel",
     "onnx_int8": "ONNX Runtime, int8, Rust tokenizer",
     "tokenizers": "Rust `tokenizers`",
     "tokenizers_fast": "Rust `tokenizers`, without offsets",

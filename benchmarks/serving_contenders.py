@@ -7,6 +7,7 @@ from pathlib import Path
 
 import contest
 import keras
+import numpy as np
 import tensorflow as tf
 
 import tfllm
@@ -21,6 +22,7 @@ def main():
     keras.utils.set_random_seed(0)
     works = {
         "tfllm": tfllm_savedmodel,
+        "openvino": openvino_labels,
         "keras_hub_savedmodel": keras_hub_savedmodel,
         "keras_hub_predict": keras_hub_predict,
     }
@@ -42,12 +44,44 @@ def answer(asked: dict, label: Callable[[list[str]], list]) -> None:
 
 
 def tfllm_savedmodel(asked, folder):
+    return asked_in_session(exported(asked, folder), "label")
+
+
+def exported(asked, folder: Path) -> Path:
     directory = folder / f"tfllm_{asked['weights']}"
     if not directory.exists():
         tokenizer = WordPieceTokenizer(read_vocabulary(Path(asked["vocabulary"])), lowercase=True)
         model = tfllm.add_classifier_head(tfllm.build_encoder(tokenizer.vocabulary_size, **asked["size"]), LABELS)
         tfllm.export_savedmodel(model, tokenizer, directory, weights=asked["weights"])
-    return asked_in_session(directory / "1", "label")
+    return directory / "1"
+
+
+def openvino_labels(asked, folder):
+    """The same SavedModel: TensorFlow makes the ids, OpenVINO computes what its signature `tokens` does."""
+    import openvino
+
+    version = exported(asked, folder)
+    saved, loaded = LoadedModel(version), tf.saved_model.load(str(version))
+    tokenize = saved.signatures["tokenize"]
+    text, ids, counts = (
+        tokenize.inputs["text"].name,
+        *(tokenize.outputs[one].name for one in ("token_ids", "num_tokens")),
+    )
+    options = {
+        "INFERENCE_PRECISION_HINT": asked["precision"],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": asked["threads"],
+    }
+    model = openvino.convert_model(loaded.signatures["tokens"])
+    request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+
+    def label(texts: list[str]) -> list:
+        found = saved.run({text: texts}, [ids, counts])
+        mask = (np.arange(found[ids].shape[1]) < found[counts][:, np.newaxis]).astype(np.int32)
+        inputs = {"token_ids": found[ids], "segment_ids": np.zeros_like(mask), "padding_mask": mask}
+        return [LABELS[place] for place in request.infer(inputs)["scores"].argmax(axis=1)]
+
+    return label
 
 
 def keras_hub_model(asked):

@@ -30,7 +30,11 @@ CONTENDERS = {
     "transformers_bfloat16": (True, 0.5, {"work": "pipeline", "bfloat16": True}),
     "onnx": (True, 1.0, {"work": "onnx", "int8": False}),
     "onnx_int8": (True, 1.0, {"work": "onnx", "int8": True}),
+    # Only where asked for: pip install openvino beside tfllm.
+    "openvino": (False, 1.0, {"work": "openvino", "weights": "float32", "precision": "f32"}),
+    "openvino_bfloat16": (False, 1.0, {"work": "openvino", "weights": "float32", "precision": "bf16"}),
 }
+_USUAL = [name for name in CONTENDERS if not name.startswith("openvino")]
 
 
 def main(
@@ -41,7 +45,7 @@ def main(
     peers: Annotated[Path, typer.Option(help="Python of the peers' environment.")] = contest.PEERS,
     sizes: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(SIZES),
     batches: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(BATCHES),
-    contenders: Annotated[str, typer.Option(help="Comma-separated, tfllm first.")] = ",".join(CONTENDERS),
+    contenders: Annotated[str, typer.Option(help="Comma-separated, tfllm first.")] = ",".join(_USUAL),
     rounds: Annotated[int, typer.Option(help="Turns of every contender.")] = 5,
     texts: Annotated[int, typer.Option(help="Texts in a saturated turn of the fastest; a fifth of them alone.")] = 640,
     threads: Annotated[int, typer.Option(help="Processors and threads of every contender.")] = 2,
