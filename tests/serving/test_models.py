@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -183,6 +184,35 @@ def test_sigterm_gives_every_answer_that_has_begun(base_path, start_server, logg
     assert [answer.status_code for answer in answers] == [200] * 20
     assert all(answer.json()["outputs"] == {"n": [40_000], "version": [1]} for answer in answers)
     assert server.process.wait(30) == 0
+
+
+def test_who_leaves_makes_room(base_path, start_server, logged):
+    options = ["--threads", "1", "--max-queue", "1", "--max-batch-size", "1"]
+    server = start_server(base_path, "--trust", *options)
+    logged(server, "numbers version 1 is served")
+    slow = json.dumps({"signature_name": "slow", "inputs": [10**6]})
+    host, port = server.url.removeprefix("http://").split(":")
+
+    def begin(patience):
+        """A request by a client that has not read its answer yet."""
+        connection = socket.create_connection((host, int(port)), 30)
+        head = f"POST /v1/models/numbers:predict HTTP/1.1\r\nHost: localhost\r\nX-Request-Timeout: {patience}\r\n"
+        connection.sendall(f"{head}Content-Length: {len(slow)}\r\n\r\n{slow}".encode())
+        return connection
+
+    def status():
+        with begin(0.05) as connection:
+            return connection.recv(100).split()[1]
+
+    with begin(6) as first:  # runs, with nothing behind it
+        until(lambda: status() == b"504")
+        with begin(6):  # waits, and nobody else may
+            until(lambda: status() == b"429")
+        until(lambda: status() == b"504")
+        first.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            first.recv(1)
+    assert server.stop() == 0
 
 
 def test_the_server_imports_no_keras(base_path):

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -87,7 +87,7 @@ class Rest:
         async def run() -> Response:
             timeout, body = _timeout(request), await self._body(request)
             asked.update(await apart(len(body), read_json, body, self._service.limits))
-            return await chat.complete(self._service, asked, timeout)
+            return await _while_there(request, chat.complete(self._service, asked, timeout))
 
         return await self._counted(lambda: asked.get("model"), "Chat", run(), chat.error_response)
 
@@ -115,7 +115,8 @@ class Rest:
 
         async def run() -> Response:
             spec, timeout = _spec(name, version, label), _timeout(request)
-            return await answer[method.lower()](spec, await self._body(request), timeout)
+            body = await self._body(request)
+            return await _while_there(request, answer[method.lower()](spec, body, timeout))
 
         return await self._counted(lambda: name, method.capitalize(), run(), _error)
 
@@ -229,6 +230,19 @@ class Rest:
 
 
 NO_BUFFER = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies must not hold a stream back
+
+
+async def _while_there(request: Request, answer: Coroutine) -> Response:
+    """An answer, which is given up when its client leaves: it makes room for others."""
+    task, gone = asyncio.create_task(answer), asyncio.create_task(request.receive())  # behind a body comes the end only
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
 
 
 def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
