@@ -144,6 +144,17 @@ def test_of_a_share_of_the_texts_the_middle_comes_last():
     assert max(map(len, fill_in_middle(pieces, tokenizer, 1.0, 10, np.random.default_rng(0)))) == 10
 
 
+def test_of_a_text_that_was_cut_within_a_character_the_rest_of_it_is_left_out():
+    tokenizer = train_byte_bpe(["a"], vocabulary_size=261)
+    ids = tokenizer.tokenize(["你好，世界"]).to_list()[0]
+    assert len(ids) == 15
+    moved = fill_in_middle([np.array(ids[1:-1])] * 20, tokenizer, 1.0, 60, np.random.default_rng(0))
+    for piece in moved:
+        parts = [part.tolist() for part in np.split(piece, np.flatnonzero(piece == tokenizer.mask_id))[1:]]
+        prefix, suffix, middle = (tokenizer.detokenize([part]).numpy()[0].decode() for part in parts)
+        assert prefix + middle + suffix == "好，世"
+
+
 def test_parted_texts_stand_in_rows_as_others_do(tokenizer, corpus):
     options = {"sequence_length": 32, "batch_size": 4, "repeat": False, "middle_share": 1.0}
     for ids, targets in texts_of(causal_lm_dataset(corpus, tokenizer, **options)):

@@ -109,6 +109,19 @@ def test_a_stop_string_ends_a_text_before_it(generator):
     assert row["finish_reason"] == "stop" and row["num_tokens"] <= 4
 
 
+def test_a_stop_string_that_ends_before_the_fewest_tokens_is_text(generator):
+    fewest, settings = 5, {"max_new_tokens": 12, "min_new_tokens": 5}
+    (whole,) = generator.generate(["d"], **settings)
+    text, count = whole["text"], whole["num_tokens"]  # " a b c ...": two characters a token
+    assert len(text) == 2 * count > 2 * fewest
+    for stop in (text[2:6], text[2 * fewest - 4 : 2 * fewest], text[1]):
+        ends = [number for number in range(fewest, count + 1) if text[: 2 * number].endswith(stop)]
+        (row,) = generator.generate(["d"], stop=["no such thing", stop], **settings)
+        assert row["text"] == (text[: 2 * ends[0]].removesuffix(stop) if ends else text)
+        expected = ("stop", ends[0]) if ends else (whole["finish_reason"], count)
+        assert (row["finish_reason"], row["num_tokens"]) == expected
+
+
 @pytest.mark.parametrize("settings", [{}, {"temperature": 1.0, "seed": 3}, {"stop": ["e f"]}, {"max_new_tokens": 0}])
 def test_a_stream_is_the_text_in_pieces(generator, settings):
     settings = {"max_new_tokens": 12, **settings}

@@ -183,7 +183,13 @@ def test_a_template_comes_back_with_the_tokenizer_it_was_saved_with(tmp_path, by
     assert load_tokenizer(tmp_path / "tokenizer").chat_template == template
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "{", '{"begin": 1}', "nu\\ll"])
+WHOLE = '{"begin": "", "system": null, "user": ["", ""], "assistant": ["", ""], "answer": "", %s}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{}", "{", '{"begin": 1}', "nu\\ll", WHOLE % '"control": null', WHOLE % '"stripped": [1]'],
+)
 def test_a_file_that_is_no_template_is_refused(tmp_path, text):
     (tmp_path / "chat_template.json").write_text(text, "utf-8")
     with pytest.raises(InputError, match="is not a chat template"):

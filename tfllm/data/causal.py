@@ -19,6 +19,8 @@ from tfllm.data.pretraining import find_records, read_rows
 from tfllm.data.records_shards import tokenize_texts
 from tfllm.tokenizers import Tokenizer
 
+_REPLACEMENT = "\ufffd"  # at the ends of a text: a character that is not whole
+
 
 def causal_lm_dataset(
     corpus: str | Path | Sequence[str | Path],
@@ -102,7 +104,8 @@ def fill_in_middle(
 ) -> list[np.ndarray]:
     """The texts, some as `[MASK] prefix [MASK] suffix [MASK] middle [SEP]`: a model learns to write the middle.
 
-    A text is parted between any two characters, for a gap may begin within a word. The three tokens that tell the parts
+    A text is parted between any two characters, for a gap may begin within a word; of one that was cut within a
+    character the rest of that is left out. The three tokens that tell the parts
     are one, which every tokenizer has: their order tells them apart.
 
     Args:
@@ -119,7 +122,7 @@ def fill_in_middle(
     lengths = [len(pieces[one]) for one in chosen]
     ids = tf.RaggedTensor.from_row_lengths(np.concatenate([pieces[one] for one in chosen]), lengths)
     parts = []
-    for text in (one.decode() for one in tokenizer.detokenize(ids).numpy()):
+    for text in (one.decode().strip(_REPLACEMENT) for one in tokenizer.detokenize(ids).numpy()):
         begin, end = np.sort(random.integers(0, len(text) + 1, 2))
         parts += [text[:begin], text[end:], text[begin:end]]
     tokens, moved, mark = iter(tokenize_texts(parts, tokenizer)), list(pieces), [tokenizer.mask_id]

@@ -6,8 +6,6 @@ B conversations, N turns of the longest.
 import tensorflow as tf
 
 from tfllm.generation.text import TextWriter
-from tfllm.generation.written import Written
-from tfllm.tokenizers.base import valid_utf8
 from tfllm.tokenizers.chat_encoder import ChatEncoder
 
 ROLES_AND_CONTENTS = tf.TensorSpec([None, 2, None], tf.string)
@@ -34,10 +32,8 @@ class ChatWriter(TextWriter):
         """Prompts int32 (B, P), their lengths and how many new tokens each may have, int32 (B,)."""
         return self._filled(self._encoder(text[:, 0], text[:, 1], self._most(max_new_tokens)), max_new_tokens)
 
-    def text_of(self, prompts: tf.Tensor, lengths: tf.Tensor, written: Written) -> tf.Tensor:
-        """The answer to each conversation, string (B,), up to the first stop string."""
-        new = tf.RaggedTensor.from_tensor(written.token_ids, written.count)
-        return self._until_stop(valid_utf8(self._tokenizer.detokenize(new)))
+    def _text_behind(self, prompts: tf.Tensor, lengths: tf.Tensor, new: tf.RaggedTensor) -> tf.Tensor:
+        return self._tokenizer.detokenize(new)
 
 
 def user_messages(text: tf.Tensor) -> tf.Tensor:

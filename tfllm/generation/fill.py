@@ -8,10 +8,8 @@ import tensorflow as tf
 
 from tfllm.checks import InputError
 from tfllm.generation.text import TextWriter
-from tfllm.generation.written import Written
 from tfllm.models import read_recipe
 from tfllm.tokenizers import Tokenizer
-from tfllm.tokenizers.base import valid_utf8
 from tfllm.writing import Rules
 
 
@@ -47,10 +45,8 @@ class FillWriter(TextWriter):
         ids = tf.concat([column + self._tokenizer.cls_id, mark, parts[0], mark, parts[1], mark], axis=1)
         return self._filled(ids, max_new_tokens)
 
-    def text_of(self, prompts: tf.Tensor, lengths: tf.Tensor, written: Written) -> tf.Tensor:
-        """The text of each gap, string (B,), up to the first stop string."""
-        new = tf.RaggedTensor.from_tensor(written.token_ids, written.count)
-        return self._until_stop(valid_utf8(self._tokenizer.detokenize(new)))
+    def _text_behind(self, prompts: tf.Tensor, lengths: tf.Tensor, new: tf.RaggedTensor) -> tf.Tensor:
+        return self._tokenizer.detokenize(new)
 
 
 def _slices(ids: tf.RaggedTensor, starts: tf.Tensor, lengths: tf.Tensor) -> tf.RaggedTensor:

@@ -35,7 +35,8 @@ class Writer:
         pad_id: what stands behind the tokens of a row.
         vocabulary_size: V.
         rules: what is decided once.
-        stops: token ids int32 (B, M), the last ones of each row -> bool (B,), whether a stop string stands in them.
+        stops: token ids int32 (B, M), the last ones of each row, and int32 scalar, how many of them come too early ->
+            bool (B,), whether a stop string ends in the others.
         stop_width: M.
     """
 
@@ -48,7 +49,7 @@ class Writer:
         pad_id: int,
         vocabulary_size: int,
         rules: Rules,
-        stops: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        stops: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
         stop_width: int = 0,
     ):
         self._steps, self._rules, self._pad_id = steps, rules, pad_id
@@ -114,7 +115,9 @@ class Writer:
         token_ids = tf.where(adds[:, tf.newaxis] & here, token[:, tf.newaxis], written.token_ids)
         stopped = ends
         if self._stops is not None:
-            stopped |= adds & (count >= self._rules.min_new_tokens) & self._stops(self._last(token_ids, number + 1))
+            late = number + 2 - self._rules.min_new_tokens
+            early = tf.clip_by_value(self._stop_width - late, 0, self._stop_width)
+            stopped |= adds & (late > 0) & self._stops(self._last(token_ids, number + 1), early)
         reason = tf.where(stopped, STOP, tf.where(adds & (count >= limits), LENGTH, written.reason))
         log_prob = written.log_prob + tf.where(active, log_prob, 0.0)
         return state._replace(number=number + 1, written=Written(token_ids, count, reason, log_prob))

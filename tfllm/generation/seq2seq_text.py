@@ -8,10 +8,8 @@ import tensorflow as tf
 
 from tfllm.generation.seq2seq_steps import Seq2SeqSteps
 from tfllm.generation.text import TextWriter
-from tfllm.generation.written import Written
 from tfllm.models import longest_text, read_recipe
 from tfllm.tokenizers import Tokenizer
-from tfllm.tokenizers.base import valid_utf8
 from tfllm.writing import Rules
 
 
@@ -38,10 +36,8 @@ class Seq2SeqWriter(TextWriter):
             tf.clip_by_value(max_new_tokens, 0, longest_text(self._model) - 1),
         )
 
-    def text_of(self, prompts: tf.Tensor, lengths: tf.Tensor, written: Written) -> tf.Tensor:
-        """The text of each row, string (B,), up to the first stop string."""
-        new = tf.RaggedTensor.from_tensor(written.token_ids, written.count)
-        return self._until_stop(valid_utf8(self._tokenizer.detokenize(new)))
+    def _text_behind(self, prompts: tf.Tensor, lengths: tf.Tensor, new: tf.RaggedTensor) -> tf.Tensor:
+        return self._tokenizer.detokenize(new)
 
     def score(self, text: tf.Tensor, target: tf.Tensor) -> dict[str, tf.Tensor]:
         """How probable the model holds each target after its text, both string (B,).

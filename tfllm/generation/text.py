@@ -39,6 +39,7 @@ class TextWriter:
     def __init__(self, model: keras.Model, tokenizer: Tokenizer, sequence_length: int, rules: Rules | None = None):
         rules = rules or Rules()
         self._model, self._tokenizer, self._length, self._rules = model, tokenizer, sequence_length, rules
+        self._early = max(rules.min_new_tokens - 1, 0)  # tokens in which a stop string is text
         steps, (ends, barred) = self._make_steps(), self._marks()
         size = read_encoder(model).get_layer("token_embedding").input_dim
         unnamed = range(tokenizer.vocabulary_size, size)  # rows of the embedding that belong to no token
@@ -109,23 +110,33 @@ class TextWriter:
         }
 
     def text_of(self, prompts: tf.Tensor, lengths: tf.Tensor, written: Written) -> tf.Tensor:
-        """The new text of each row, string (B,), up to the first stop string.
+        """The new text of each row, string (B,), up to the first stop string."""
+        new = tf.RaggedTensor.from_tensor(written.token_ids, written.count)
+        text = self._text_behind(prompts, lengths, new)
+        if not self._rules.stop:
+            return text
+        return self._until_stop(text, self._text_behind(prompts, lengths, new[:, : self._early]))
 
-        It is what the text of prompt and new tokens has behind that of the prompt: a piece of a word is no word.
+    def _text_behind(self, prompts: tf.Tensor, lengths: tf.Tensor, new: tf.RaggedTensor) -> tf.Tensor:
+        """string (B,): what the text of prompt and new tokens has behind that of the prompt, as a piece of a word is no
+        word.
         """
         prompt = tf.RaggedTensor.from_tensor(prompts, lengths)
-        new = tf.RaggedTensor.from_tensor(written.token_ids, written.count)
         before = self._tokenizer.detokenize(prompt)
         whole = self._tokenizer.detokenize(tf.concat([prompt, new], axis=1))
         size = tf.strings.length(before)
         goes_on = tf.strings.substr(whole, tf.zeros_like(size), size) == before
         behind = tf.strings.substr(whole, tf.minimum(size, tf.strings.length(whole)), tf.strings.length(whole))
-        return self._until_stop(valid_utf8(tf.where(goes_on, behind, self._tokenizer.detokenize(new))))
+        return valid_utf8(tf.where(goes_on, behind, self._tokenizer.detokenize(new)))
 
-    def _until_stop(self, text: tf.Tensor) -> tf.Tensor:
-        """The texts, string (B,), up to the first stop string."""
+    def _until_stop(self, text: tf.Tensor, early: tf.Tensor) -> tf.Tensor:
+        """The texts up to the first stop string that does not end in their `early` parts, string (B,) each."""
         for stop in self._rules.stop:
-            text = tf.strings.split(text, stop, maxsplit=1).to_tensor("", shape=[None, 2])[:, 0]
+            size = tf.strings.length(text)
+            place = tf.clip_by_value(tf.strings.length(early) - len(stop.encode()) + 1, 0, size)
+            rest = tf.strings.substr(text, place, size)
+            rest = tf.strings.regex_replace(rest, f"{re.escape(stop)}(?s:.*)", "", replace_global=False)
+            text = tf.strings.substr(text, tf.zeros_like(place), place) + rest
         return text
 
     def score(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -169,11 +180,11 @@ class TextWriter:
         signature = tf.TensorSpec([None], tf.float32)
         return tf.map_fn(of_row, rows, parallel_iterations=1, fn_output_signature=signature)[:-1]
 
-    def _find_stop(self, token_ids: tf.Tensor) -> tf.Tensor:
-        """bool (B,): whether a stop string stands in the text of tokens int32 (B, M)."""
+    def _find_stop(self, token_ids: tf.Tensor, early: tf.Tensor) -> tf.Tensor:
+        """bool (B,): whether a stop string ends in the text of tokens int32 (B, M) behind the first `early` of them."""
         text = self._tokenizer.detokenize(token_ids)
-        pattern = "|".join(re.escape(stop) for stop in self._rules.stop)
-        return tf.strings.regex_full_match(text, f"(?s).*({pattern}).*")
+        before = self._tokenizer.detokenize(token_ids[:, :early]) if self._early else tf.zeros_like(text)
+        return self._until_stop(text, before) != text
 
 
 def _row_ends(ids: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:

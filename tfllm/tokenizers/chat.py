@@ -102,7 +102,9 @@ class ChatTemplate:
 
     def _check(self) -> None:
         pairs = [pair for pair in (self.system, self.user, self.assistant) if pair is not None]
-        texts = [self.begin, self.answer, self.default_system or "", *(self.control or ()), *(self.stripped or ())]
+        if not all(isinstance(part, tuple) for part in [*pairs, self.control, self.stripped]):
+            raise ValueError("`system`, `user`, `assistant`, `control` and `stripped` must be lists of texts")
+        texts = [self.begin, self.answer, self.default_system or "", *self.control, *self.stripped]
         if any(len(pair) != 2 for pair in pairs) or not all(isinstance(one, str) for one in [*texts, *sum(pairs, ())]):
             raise ValueError("its parts must be texts, and pairs of texts")
 
