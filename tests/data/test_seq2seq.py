@@ -34,6 +34,14 @@ def pairs_of(elements):
     return found
 
 
+def test_two_files_that_were_pasted_together_are_read_line_by_line(tmp_path):
+    sources, targets = ['"One" man.', "two's", 'a "dog', "x,y"], ["„Ein“ Mann.", '"', "Hund", ";"]
+    lines = ["\t".join(pair) for pair in zip(sources, targets, strict=True)]
+    (tmp_path / "train.tsv").write_text("\n".join(lines) + "\n", "utf-8")
+    table = read_seq2seq_table(tmp_path / "train.tsv", source="0", target="1")
+    assert (table.texts, table.pairs) == (sources, targets)
+
+
 def test_a_tiny_data_set_gives_exactly_this_row(tokenizer):
     batches = make(tokenizer, ["a b", "c"], ["the film", "good"], batch_size=2)
     ((inputs, next_ids, weights),) = batches.once().as_numpy_iterator()

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -61,9 +62,25 @@ def test_predict_and_generate_write_the_same(trained):
     assert shown == f"one two\n{rows[0]['text']}\n"
 
 
+def test_adapters_are_trained_alone_and_merged(trained, pairs, tmp_path):
+    finetune([str(pairs)], tmp_path / "m", init=trained[0], source="en", target="de", lora_rank=2, **QUICK)
+    before, after = load_model(trained[0]), load_model(tmp_path / "m")
+    changed = {
+        path
+        for path, one, other in (
+            (one.path, one, other) for one, other in zip(before.weights, after.weights, strict=True)
+        )
+        if not np.array_equal(one, other)
+    }
+    assert {path.split("/")[-3] for path in changed} == {
+        *(f"{part}_block_{number}" for part in ("encoder", "decoder") for number in range(4))
+    }
+    assert {path.split("/")[-2] for path in changed} == {"attention_input"}
+
+
 def test_what_says_nothing_to_the_task_is_refused(pairs, tokenizer_directory, tmp_path):
     files = {"tokenizer": tokenizer_directory, "source": "en", "target": "de"}
-    for name, value in (("text", "en"), ("layer_decay", 0.9), ("pre_norm", True), ("lora_rank", 4)):
+    for name, value in (("text", "en"), ("layer_decay", 0.9), ("pre_norm", True), ("frozen_layers", 1)):
         with pytest.raises(InputError, match=f"--{name.replace('_', '-')} says nothing to --task seq2seq"):
             finetune([str(pairs)], tmp_path / "m", **files, **QUICK, **{name: value})
     with pytest.raises(InputError, match="--source is for --task seq2seq"):
