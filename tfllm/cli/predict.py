@@ -66,7 +66,8 @@ def predict(
         raise InputError("--token-file is for a server: give --url, too.")
 
     load_tensorflow()
-    from tfllm.cli.remote import RemotePredictor, read_token
+    from tfllm.cli.remote import RemotePredictor
+    from tfllm.cli.serve import read_token
     from tfllm.export import Predictor
 
     if url is None:

@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from tfllm.checks import InputError, check_exists
+from tfllm.checks import InputError
 
 _BATCH_SIZE = 32
 _ORDER = ("question", "context", "text", "text_pair", "choices")  # in which people are asked; a server keeps none
@@ -50,19 +49,6 @@ class RemotePredictor:
                 outputs = client.predict(self._name, {name: _filled(column) for name, column in batch.items()})
                 rows += to_rows(self.task, batch, {name: _array(column) for name, column in outputs.items()})
         return rows
-
-
-def read_token(file: Path) -> str:
-    """The token that a file holds.
-
-    Raises:
-        InputError: when it is not there, or holds nothing that a header can carry and nobody guesses.
-    """
-    check_exists(file)
-    token = file.read_text("utf-8", "replace").strip()
-    if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
-        raise InputError(f"{file}: a token needs at least 16 printable ASCII characters, without spaces.")
-    return token
 
 
 def _task_of(name: str, outputs: set[str]) -> str:

@@ -10,7 +10,6 @@ import typer
 
 from tfllm import manifest
 from tfllm.checks import InputError, check_at_least, check_exists
-from tfllm.cli.remote import read_token
 from tfllm.cli.startup import load_tensorflow, log
 
 _NEEDED = ("grpc", "grpc_health", "httptools", "prometheus_client", "starlette", "tensorflow_serving", "uvicorn")
@@ -110,6 +109,19 @@ def serve(
         poll_seconds=poll,
     )
     serving.serve(find, settings, None if trust else _check_ours, partial(_say_ready, host))
+
+
+def read_token(file: Path) -> str:
+    """The token that a file holds.
+
+    Raises:
+        InputError: when it is not there, or holds nothing that a header can carry and nobody guesses.
+    """
+    check_exists(file)
+    token = file.read_text("utf-8", "replace").strip()
+    if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
+        raise InputError(f"{file}: a token needs at least 16 printable ASCII characters, without spaces.")
+    return token
 
 
 def _check_installed() -> None:
