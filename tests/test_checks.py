@@ -12,7 +12,13 @@ def test_an_input_error_is_a_value_error():
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("postive", " (did you mean 'positive'?)"), ("positive", " (did you mean 'positive'?)"), ("zzz", "")],
+    [
+        ("postive", " (did you mean 'positive'?)"),
+        ("positive", " (did you mean 'positive'?)"),
+        ("pos", " (did you mean 'positive'?)"),
+        ("p", ""),
+        ("zzz", ""),
+    ],
 )
 def test_did_you_mean_names_a_near_choice_only(word, expected):
     assert checks.did_you_mean(word, ["positive", "negative"]) == expected

@@ -99,6 +99,32 @@ def test_a_missing_directory_and_an_unfinished_one_are_told_apart(tmp_path):
         manifest.read_manifest(tmp_path, "model")
 
 
+def test_an_unfinished_training_says_that_its_command_finishes_it(tmp_path):
+    (tmp_path / manifest.RUN).mkdir()
+    with pytest.raises(InputError, match="not finished: the command that began it goes on"):
+        manifest.read_manifest(tmp_path, "model")
+
+
+@pytest.mark.parametrize("place", ["movies", "movies/1"])
+def test_a_savedmodel_in_place_of_a_model_is_told_and_what_to_give(tmp_path, place):
+    write(tmp_path / "movies" / "1", kind="savedmodel")
+    (tmp_path / "movies" / "1" / "saved_model.pb").touch()
+    with pytest.raises(InputError, match="is a SavedModel, not a model directory. Give the model directory it was"):
+        manifest.read_manifest(tmp_path / place, "model")
+
+
+def test_a_foreign_savedmodel_is_told_too(tmp_path):
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(InputError, match="is a SavedModel, not a tokenizer directory"):
+        manifest.read_manifest(tmp_path, "tokenizer")
+
+
+def test_an_export_for_transformers_in_place_of_a_model_is_told(tmp_path):
+    path = write(tmp_path / "m", kind="huggingface")
+    with pytest.raises(InputError, match="is an export for transformers, not a model directory. Give the model"):
+        manifest.read_manifest(path, "model")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"kind": "model", "format": 1}', b"\xff\xfe"])
 def test_a_damaged_manifest_is_an_input_error(tmp_path, content):
     (tmp_path / manifest.FILE_NAME).write_bytes(content)

@@ -16,8 +16,10 @@ class InputError(ValueError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the nearest of `choices`, or an empty string when none is near."""
-    near = difflib.get_close_matches(str(word), [str(choice) for choice in choices], n=1)
+    """` (did you mean 'x'?)` for the nearest of `choices`, or else one that begins so; an empty string if none is near."""
+    word, choices = str(word), [str(choice) for choice in choices]
+    begun = [choice for choice in choices if len(word) > 2 and choice.startswith(word)]
+    near = difflib.get_close_matches(word, choices, n=1) or begun
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 

@@ -25,7 +25,10 @@ FORMAT = 1
 CARD = "README.md"  # for people, who may edit it: it is not hashed
 _DIGEST = "digest"
 RUN = ".tfllm-run"  # in a directory that a training has not finished: what it needs to go on
+_UNFINISHED = "It holds a training that is not finished: the command that began it goes on, given again."
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_EXPORTS = {"savedmodel": "a SavedModel", "huggingface": "an export for transformers"}  # kinds made of a model
+_GRAPH = "saved_model.pb"  # of a SavedModel, or of its version in a directory 1, 2, ...
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "tensorflow-text", "tokenizers", "sentencepiece")
 
 
@@ -47,7 +50,7 @@ def _check_untaken(path: Path, or_unfinished: bool) -> None:
         and not (path.is_dir() and not any(path.iterdir()))
         and not (or_unfinished and is_unfinished(path))
     ):
-        hint = " It holds a training that is not finished: the command that began it goes on." * is_unfinished(path)
+        hint = f" {_UNFINISHED}" * is_unfinished(path)
         raise InputError(f"{path} already exists.{hint} Choose another place, or remove it first.")
 
 
@@ -144,9 +147,7 @@ def read_manifest(path: str | Path, kind: str) -> dict:
         raise InputError(f"{path}: no such directory.")
     file = path / FILE_NAME
     if not file.is_file():
-        raise InputError(
-            f"{path} has no {FILE_NAME}: it is not a tfllm directory, or the run that wrote it did not finish."
-        )
+        raise _without_manifest(path, kind)
     try:
         text = file.read_text("utf-8")
         manifest = json.loads(text)
@@ -159,8 +160,25 @@ def read_manifest(path: str | Path, kind: str) -> dict:
     if form != FORMAT:
         raise InputError(f"{file} has format {form}; this tfllm {__version__} reads format {FORMAT}.")
     if found != kind:
-        raise InputError(f"{path} holds a {found}, not a {kind}.")
+        raise _of_another_kind(path, found, kind)
     return manifest
+
+
+def _without_manifest(path: Path, kind: str) -> InputError:
+    if is_unfinished(path):
+        return InputError(f"{path} is not finished. {_UNFINISHED}")
+    if (path / _GRAPH).is_file() or any(path.glob(f"*/{_GRAPH}")):
+        return _of_another_kind(path, "savedmodel", kind)
+    return InputError(
+        f"{path} has no {FILE_NAME}: it is not a tfllm directory, or the run that wrote it did not finish."
+    )
+
+
+def _of_another_kind(path: Path, found: str, kind: str) -> InputError:
+    if found in _EXPORTS and kind not in _EXPORTS:
+        remedy = "Give the model directory it was exported from."
+        return InputError(f"{path} is {_EXPORTS[found]}, not a {kind} directory. {remedy}")
+    return InputError(f"{path} holds {_EXPORTS.get(found, f'a {found}')}, not {_EXPORTS.get(kind, f'a {kind}')}.")
 
 
 def check_files(path: str | Path, manifest: dict) -> None:

@@ -55,8 +55,10 @@ def test_a_list_of_choices_in_csv_is_json(write):
 
 
 def test_columns_without_a_header_are_named_by_number(write):
-    rows = read_choices(write("What is wet?\tfire\train\tA\n", "q.tsv"), question="0", choices=["1", "2"], answer="3")
+    file = write("What is wet?\tfire\train\tA\n", "q.tsv")
+    rows = read_choices(file, question="0", choices=["1", "2"], answer="3")
     assert (rows.choices, rows.answers) == ([["fire", "rain"]], [0])
+    assert read_choices(file, question=0, choices=[1, 2], answer=3) == rows
 
 
 @pytest.mark.parametrize(

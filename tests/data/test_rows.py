@@ -165,12 +165,19 @@ def test_gzip_reads_as_the_file_itself(write):
         ("a.csv", b"PK\x03\x04rest", "is a zip archive"),
         ("a.csv", b"PAR1rest", "is a Parquet file"),
         ("a.txt", b"%PDF-1.7", "is a PDF"),
+        ("a.csv", bytes(range(256)) * 40, r"a.csv is not text: \d+ of its first \d+ bytes are control characters"),
+        ("a.csv.gz", gzip.compress(bytes(range(256)) * 40, mtime=0), "a.csv.gz is not text"),
         ("a.csv", "text\nrow\n".encode("utf-16"), r"is UTF-16. Save it as UTF-8, or say so: encoding='utf-16'"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says_is_an_error(write, name, content, message):
     with pytest.raises(InputError, match=message):
         rows(write(name, content))
+
+
+def test_a_few_control_characters_do_not_make_a_file_binary(write):
+    path = write("a.tsv", b"text\n" + b"a\0b\n" * 8 + "\x1b[1m好\x1b[0m\n".encode() * 100)
+    assert len(rows(path)) == 108
 
 
 def test_a_missing_file_and_an_unreadable_one_are_errors(tmp_path):

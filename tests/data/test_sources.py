@@ -105,7 +105,7 @@ def test_the_text_column_is_the_one_named_or_numbered(tmp_path):
         ("title,body", None, r"which column holds the text\? Name it \(--text\). Columns: 'title', 'body'"),
         ("review,comment", None, "which column holds the text"),
         ("title,body", "bdy", r"no column 'bdy' \(did you mean 'body'\?\). Columns: 'title', 'body'"),
-        ("title,body", "7", r"no column '7'. Columns: '0', '1'"),
+        ("title,body", 7, r"no column '7'. Columns: '0', '1'"),
     ],
 )
 def test_an_unclear_text_column_lists_the_columns(tmp_path, header, column, message):
@@ -118,7 +118,7 @@ def test_an_unclear_text_column_lists_the_columns(tmp_path, header, column, mess
     ("content", "message"),
     [
         (b"good\ncaf\xe9\n", r"a.txt:2:4: byte 0xe9 is not valid UTF-8 .*iconv -f LATIN1"),
-        (b"good\nna\0me\n", r"a.txt:2:3: NUL byte"),
+        (b"good\nna\0me\n", r"a.txt:2:3: NUL byte.*on_bad_rows='skip' \(--on-bad-rows skip\)"),
     ],
 )
 def test_a_malformed_document_is_an_error_with_line_and_character(tmp_path, content, message):

@@ -67,7 +67,7 @@ def test_rows_need_no_labels_when_not_stratified():
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, 1.5, 0.01, 0.99, float("nan")])
 def test_a_fraction_that_leaves_a_part_empty_is_an_error(fraction):
-    with pytest.raises(InputError, match="`fraction` must leave rows for validation"):
+    with pytest.raises(InputError, match=r"`fraction` \(--validation-share\) must leave rows for validation"):
         split_table(table_of("ab" * 5), fraction, seed=0)
 
 

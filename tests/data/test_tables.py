@@ -42,6 +42,11 @@ def test_column_numbers_mean_that_there_is_no_header(write):
     assert table == Table(["fine", "poor"], None, ["1", "0"], ["train.txt:1", "train.txt:2"])
 
 
+def test_a_column_number_may_be_an_int(write):
+    table = read_table(write("0\tgood\tso\n1\tbad\tno\n", "a.tsv"), text=1, text_pair=2, label=0)
+    assert (table.texts, table.pairs, table.labels) == (["good", "bad"], ["so", "no"], ["0", "1"])
+
+
 def test_column_numbers_and_names_do_not_mix(write):
     with pytest.raises(InputError, match="Name all columns by name, or all by number"):
         read_table(write(GOOD), text="0", label="label")

@@ -17,7 +17,7 @@ from tfllm.checks import InputError, check_one_of
 from tfllm.data.batches import Encoded, GroupedBatches, TextTargets
 from tfllm.data.classification import encode_texts
 from tfllm.data.rows import BadRow, Row, check_encoding, json_type, read_rows, text_fault
-from tfllm.data.sources import bad_rows_error, cell_text, check_column, expand_paths, has_header
+from tfllm.data.sources import bad_rows_error, cell_text, check_column, column_name, expand_paths, has_header
 from tfllm.data.tfds import TfdsSource, read_tfds_rows
 from tfllm.tokenizers import Tokenizer
 
@@ -66,9 +66,9 @@ class _Columns(NamedTuple):
 def read_choices(
     paths: str | Path | Sequence[str | Path],
     *,
-    question: str | None = None,
-    choices: Sequence[str] | None = None,
-    answer: str | None = None,
+    question: str | int | None = None,
+    choices: Sequence[str | int] | None = None,
+    answer: str | int | None = None,
     encoding: str = "utf-8",
     on_bad_rows: str = "error",
     data_dir: str | Path | None = None,
@@ -92,8 +92,9 @@ def read_choices(
     """
     check_one_of("on_bad_rows", on_bad_rows, ("error", "skip", "collect"))
     check_encoding(encoding)
-    columns = _Columns(question or "question", list(choices or ["choices"]), answer or "answer")
-    header, found = has_header([question, *(choices or ()), answer]), Choices()
+    question, answer, *choices = map(column_name, (question, answer, *(choices or ())))
+    columns = _Columns(question or "question", choices or ["choices"], answer or "answer")
+    header, found = has_header([question, *choices, answer]), Choices()
     for source in expand_paths(paths):
         checked = False
         rows = (

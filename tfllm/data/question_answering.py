@@ -20,7 +20,7 @@ from tfllm.checks import InputError, check_at_least, check_one_of
 from tfllm.data.answers import Answer, read_answers
 from tfllm.data.batches import Encoded, GroupedBatches, TextTargets
 from tfllm.data.rows import BadRow, Row, check_encoding, read_rows
-from tfllm.data.sources import bad_rows_error, cell_text, check_column, expand_paths, has_header
+from tfllm.data.sources import bad_rows_error, cell_text, check_column, column_name, expand_paths, has_header
 from tfllm.data.splits import normal_form
 from tfllm.data.squad import is_squad, squad_rows
 from tfllm.data.tfds import TfdsSource
@@ -70,9 +70,9 @@ class _Columns(NamedTuple):
 def read_questions(
     paths: str | Path | Sequence[str | Path],
     *,
-    question: str | None = None,
-    context: str | None = None,
-    answer: str | None = None,
+    question: str | int | None = None,
+    context: str | int | None = None,
+    answer: str | int | None = None,
     encoding: str = "utf-8",
     on_bad_rows: str = "error",
 ) -> Questions:
@@ -97,6 +97,7 @@ def read_questions(
     """
     check_one_of("on_bad_rows", on_bad_rows, ("error", "skip", "collect"))
     check_encoding(encoding)
+    question, context, answer = map(column_name, (question, context, answer))
     header, found = has_header([question, context, answer]), Questions()
     for source in expand_paths(paths):
         if isinstance(source, TfdsSource):
@@ -186,8 +187,8 @@ def split_questions(rows: Questions, fraction: float, seed: int) -> tuple[Questi
         held_out += groups.pop()
     if not held_out or not groups:
         raise InputError(
-            "`fraction` must leave a context for validation and one for training; questions about one context stay "
-            f"together. Received: {fraction} of {len(rows)} questions about {len(_groups(rows))} contexts."
+            "`fraction` (--validation-share) must leave a context for validation and one for training; questions about "
+            f"one context stay together. Received: {fraction} of {len(rows)} questions about {len(_groups(rows))} contexts."
         )
     return _without(rows, held_out), rows.select(sorted(held_out))
 

@@ -28,6 +28,8 @@ _FOREIGN = {  # first bytes of files that are not text, and what to do with them
     b"PAR1": "is a Parquet file: convert it to CSV or JSON lines first",
     b"%PDF": "is a PDF: extract its text first",
 }
+_START = 8192  # bytes that tell whether a file is text
+_CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1b"))  # hardly ever in text; \x1b is in some encodings
 ENCODING_HINT = (
     "Say which encoding it has (encoding='latin-1' or 'gb18030'; --encoding), "
     "or convert it: iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE."
@@ -70,7 +72,7 @@ def open_text(path: Path, encoding: str = "utf-8", newline: str | None = None) -
     check_encoding(encoding)
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
-            encoding = _check_start(path, stream.peek(4)[:4], encoding)
+            encoding = _check_start(path, stream.peek(_START)[:_START], encoding)
             with io.TextIOWrapper(stream, encoding, "surrogateescape", newline) as text:
                 yield text
     except (EOFError, zlib.error):
@@ -137,10 +139,14 @@ def _check_start(path: Path, start: bytes, encoding: str) -> str:
     for magic, reason in _FOREIGN.items():
         if start.startswith(magic):
             raise InputError(f"{path} {reason}.")
-    if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
-        return encoding
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    in_utf_8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+    if in_utf_8 and start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{path} is UTF-16. Save it as UTF-8, or say so: encoding='utf-16' (--encoding utf-16).")
+    controls = len(start) - len(start.translate(None, _CONTROLS))
+    if controls > max(8, len(start) / 20) and len("a".encode(encoding)) == 1:  # the others have NULs of their own
+        raise InputError(f"{path} is not text: {controls} of its first {len(start)} bytes are control characters.")
+    if not in_utf_8:
+        return encoding
     if start.startswith(codecs.BOM_UTF8):
         log.warning("%s begins with a byte order mark, which is left out.", path)
     return "utf-8-sig"

@@ -49,7 +49,7 @@ def expand_paths(paths: str | Path | Sequence[str | Path]) -> list[Path | TfdsSo
 
 def read_texts(
     paths: str | Path | Sequence[str | Path],
-    text_column: str | None = None,
+    text_column: str | int | None = None,
     *,
     document: str = "line",
     encoding: str = "utf-8",
@@ -60,8 +60,8 @@ def read_texts(
 
     Args:
         paths: as `expand_paths` takes them. Files with an unknown suffix are read as plain text.
-        text_column: the column of CSV, TSV, JSON lines and TFDS that holds the text; a number ('0') means that the
-            file has no header. Default: the only column, else `text` or another of `TEXT_NAMES`.
+        text_column: the column of CSV, TSV, JSON lines and TFDS that holds the text; a number (0, '0') means that
+            the file has no header. Default: the only column, else `text` or another of `TEXT_NAMES`.
         document: 'line' = each line of a plain text file is a document; 'file' = each file is one.
         encoding: of all files.
         on_bad_rows: 'error' = raise at the first bad one; 'skip' = leave them out and log how many.
@@ -80,7 +80,7 @@ def read_texts(
 
 def read_documents(
     paths: str | Path | Sequence[str | Path],
-    text_column: str | None = None,
+    text_column: str | int | None = None,
     *,
     document: str = "line",
     encoding: str = "utf-8",
@@ -89,8 +89,8 @@ def read_documents(
     """`read_texts` with malformed documents as `BadRow`s in their places; plain text gives them line and character."""
     check_one_of("document", document, ("line", "file"))
     check_encoding(encoding)
-    sources = expand_paths(paths)
-    return (found for source in sources for found in _read_source(source, text_column, document, encoding, data_dir))
+    sources, column = expand_paths(paths), column_name(text_column)
+    return (found for source in sources for found in _read_source(source, column, document, encoding, data_dir))
 
 
 def choose_text_column(columns: Sequence[str], place: str) -> str:
@@ -102,6 +102,11 @@ def choose_text_column(columns: Sequence[str], place: str) -> str:
     if len(exact or usual) == 1:
         return (exact or usual)[0]
     raise InputError(f"{place}: which column holds the text? Name it (--text). {describe_columns(columns)}")
+
+
+def column_name(column: str | int | None) -> str | None:
+    """A column as files name it: its number, which Python callers may give as an int, as a string."""
+    return None if column is None else str(column)
 
 
 def check_column(name: str, columns: Sequence[str], place: str) -> None:
@@ -229,7 +234,9 @@ def _good_texts(documents: Iterator[str | BadRow], on_bad_rows: str) -> Iterator
             good += 1
             yield document
         elif on_bad_rows == "error":
-            raise bad_rows_error([document], "Mend it, or leave such documents out (on_bad_rows='skip').")
+            raise bad_rows_error(
+                [document], "Mend it, or leave such documents out: on_bad_rows='skip' (--on-bad-rows skip)."
+            )
         else:
             bad += 1
             if bad == 1:

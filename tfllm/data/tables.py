@@ -18,6 +18,7 @@ from tfllm.data.sources import (
     cell_text,
     check_column,
     choose_text_column,
+    column_name,
     expand_paths,
     has_header,
 )
@@ -67,9 +68,9 @@ class _Columns(NamedTuple):
 def read_table(
     paths: str | Path | Sequence[str | Path],
     *,
-    text: str | None = None,
-    text_pair: str | None = None,
-    label: str | None = None,
+    text: str | int | None = None,
+    text_pair: str | int | None = None,
+    label: str | int | None = None,
     labels: Sequence[str] | None = None,
     read_label: ReadLabel | None = None,
     encoding: str = "utf-8",
@@ -81,7 +82,7 @@ def read_table(
     Args:
         paths: files, globs, directories, `tfds:NAME[:SPLIT]`. A directory that holds sub-folders with .txt files, and
             no tables, is read as: sub-folder name = label, one file = one text. Other .txt files are read as TSV.
-        text, text_pair, label: column names. Numbers ('0', '1') mean that the file has no header row. `text` defaults
+        text, text_pair, label: column names. Numbers (0, '1') mean that the file has no header row. `text` defaults
             to the column `text` or another usual name if only one fits; `label` to the column `label` if there is one.
         labels: the label names allowed; None allows any.
         read_label: makes a label of a row's cells, where it is no name: several names, a number.
@@ -97,7 +98,7 @@ def read_table(
     check_encoding(encoding)
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     read_label = read_label or functools.partial(label_name, labels=labels)
-    table, columns, wanted = Table([], [], [], []), None, _Columns(text, text_pair, label)
+    table, columns, wanted = Table([], [], [], []), None, _Columns(*map(column_name, (text, text_pair, label)))
     for source, rows in _row_sources(paths, has_header(wanted), encoding, data_dir):
         columns = _read_source(table, source, rows, columns, wanted, read_label)
     _check_bad_rows(table, on_bad_rows)

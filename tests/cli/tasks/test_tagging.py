@@ -99,10 +99,10 @@ def test_entities_are_shown_in_their_text():
         {"entity": "PER", "text": "Ada", "start": 0, "end": 3, "score": 0.9},
         {"entity": "LOC", "text": "[x]", "start": 7, "end": 10, "score": 0.9},
     ]
-    results = [{"text": "Ada in [x] now", "entities": entities}, {"text": "", "entities": []}]
+    results = [{"text": "Ada in [x] now", "entities": entities}, {"text": "It rains.", "entities": []}]
     plain, colored = io.StringIO(), io.StringIO()
     find_task("tag").show(results, Console(file=plain, width=20, color_system=None))
-    assert plain.getvalue() == "Ada[PER] in [x][LOC] now\n\n"
+    assert plain.getvalue() == "Ada[PER] in [x][LOC] now\nIt rains. (no entities)\n"
     find_task("tag").show(results, Console(file=colored, force_terminal=True, color_system="standard"))
     assert "\x1b[1;36mAda\x1b[0m" in colored.getvalue() and "\x1b[1;35m[x]\x1b[0m" in colored.getvalue()
     words = [{"tag": "N", "text": "Ada", "start": 0, "end": 3, "score": 0.9}]

@@ -107,4 +107,7 @@ class TaggingTask(Task):
                 line.append(result["text"][found["start"] : found["end"]], f"bold {color}")
                 line.append(f"[{label}]", f"dim {color}")
                 position = found["end"]
-            console.print(line.append(result["text"][position:]), soft_wrap=True)
+            line.append(result["text"][position:])
+            if result.get("entities") == []:
+                line.append(" (no entities)", "dim")
+            console.print(line, soft_wrap=True)
