@@ -9,7 +9,7 @@ from tfllm.checks import InputError
 from tfllm.data import text_dataset
 from tfllm.export import Predictor, export_savedmodel
 from tfllm.export.check import count_stored_numbers
-from tfllm.models import add_classifier_head, add_masked_lm_head
+from tfllm.models import add_classifier_head, add_masked_lm_head, save_model
 from tfllm.models.recipe import remember
 
 TEXTS = ["the film was good!", "bad", "你好，世界。", "😀 film 👩‍👩‍👧", "", "a b c " * 20]
@@ -190,6 +190,9 @@ def test_arguments_that_cannot_work_are_refused(classifier, tokenizer, tmp_path)
         export_savedmodel(classifier, tokenizer, tmp_path / "reviews", sequence_length=33)
     with pytest.raises(InputError, match="is a version"):
         export_savedmodel(classifier, tokenizer, tmp_path / "reviews" / "1")
+    save_model(classifier, tmp_path / "model", tokenizer)
+    with pytest.raises(InputError, match="holds a model already"):
+        export_savedmodel(classifier, tokenizer, tmp_path / "model")
     with pytest.raises(InputError, match="not made by a tfllm builder"):
         export_savedmodel(keras.Sequential([keras.layers.Dense(1)]), tokenizer, tmp_path / "reviews")
-    assert list(tmp_path.iterdir()) == []
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]

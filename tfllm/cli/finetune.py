@@ -43,7 +43,7 @@ def finetune(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Tokenizer, to train from random weights.", metavar="DIR")
     ] = None,
-    size: options.Size = "mini",
+    size: options.Size = running.DEFAULT_SIZE,
     pre_norm: options.PreNorm = False,
     text: options.TextColumn = None,
     text_pair: options.TextPairColumn = None,

@@ -55,9 +55,10 @@ OnDivergence = Annotated[
     str,
     typer.Option(help="stop at a loss that is no number; or skip: back to the last checkpoint, without that batch."),
 ]
-Size = Annotated[str, typer.Option(help="tiny, mini, small, medium or base.")]
+Size = Annotated[str, typer.Option(help="Without --init: tiny, mini, small, medium or base.")]
 PreNorm = Annotated[
-    bool, typer.Option("--pre-norm", help="Normalise before each part of a layer, not after as BERT does.")
+    bool,
+    typer.Option("--pre-norm", help="Without --init: normalise before each part of a layer, not after as BERT does."),
 ]
 SequenceLength = Annotated[int, typer.Option(help="Tokens in a row, [CLS] and [SEP] included.")]
 BatchSize = Annotated[int, typer.Option(help="Rows in a batch.")]

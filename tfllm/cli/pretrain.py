@@ -27,7 +27,7 @@ def pretrain(
             "prompt in both directions; denoise, infill: an encoder-decoder that writes what is left out."
         ),
     ] = "mlm",
-    size: options.Size = "mini",
+    size: options.Size = running.DEFAULT_SIZE,
     pre_norm: options.PreNorm = False,
     init: Annotated[Path | None, typer.Option(help="Go on from this model instead of random weights.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps. Give this or --epochs.")] = None,

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from tfllm.tokenizers import Tokenizer
 
 _TRIAL_STEPS = 6
+DEFAULT_SIZE = "mini"
 _LOCK, _ARGUMENTS = "lock", "arguments.json"
 
 
 def record(arguments: dict) -> dict:
     """A command's arguments as JSON values for a manifest, without those that had no effect on the result."""
+    if arguments["init"] and (arguments["size"] != DEFAULT_SIZE or arguments["pre_norm"]):
+        log.warning("--size and --pre-norm are not read: %s has a size and a form of its own.", arguments["init"])
     left_out = {
         "config",
         "dry_run",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tfllm import manifest
 from tfllm.checks import InputError, check_exists
 
 GRAPH_FILE = "saved_model.pb"
@@ -28,6 +29,8 @@ def next_version(directory: str | Path) -> Path:
     directory = Path(directory)
     if directory.name.isdigit() or (directory / GRAPH_FILE).exists():
         raise InputError(f"{directory} is a version; give the directory above it, the next number is added to it.")
+    if (directory / manifest.FILE_NAME).exists():
+        raise InputError(f"{directory} holds a model already; give another directory, savedmodels/NAME.")
     return directory / str(max(_numbers(directory), default=0) + 1)
 
 
