@@ -109,7 +109,7 @@ def test_an_unfinished_training_says_that_its_command_finishes_it(tmp_path):
 def test_a_savedmodel_in_place_of_a_model_is_told_and_what_to_give(tmp_path, place):
     write(tmp_path / "movies" / "1", kind="savedmodel")
     (tmp_path / "movies" / "1" / "saved_model.pb").touch()
-    with pytest.raises(InputError, match="is a SavedModel, not a model directory. Give the model directory it was"):
+    with pytest.raises(InputError, match=r"is a SavedModel, not a model directory\. Give the model directory it was"):
         manifest.read_manifest(tmp_path / place, "model")
 
 
@@ -121,7 +121,7 @@ def test_a_foreign_savedmodel_is_told_too(tmp_path):
 
 def test_an_export_for_transformers_in_place_of_a_model_is_told(tmp_path):
     path = write(tmp_path / "m", kind="huggingface")
-    with pytest.raises(InputError, match="is an export for transformers, not a model directory. Give the model"):
+    with pytest.raises(InputError, match=r"is an export for transformers, not a model directory\. Give the model"):
         manifest.read_manifest(path, "model")
 
 

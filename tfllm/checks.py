@@ -16,7 +16,7 @@ class InputError(ValueError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the nearest of `choices`, or else one that begins so; an empty string if none is near."""
+    """` (did you mean 'x'?)` for the nearest of `choices`, or one that begins so; an empty string if none is near."""
     word, choices = str(word), [str(choice) for choice in choices]
     begun = [choice for choice in choices if len(word) > 2 and choice.startswith(word)]
     near = difflib.get_close_matches(word, choices, n=1) or begun
