@@ -20,8 +20,7 @@ def _checkpoint(name: str, found: dict) -> str:
     if saved:
         exported = (
             f"\nIts SavedModel ({saved['bytes'] / 1e6:.0f} MB) passed the check of the export in every loader, and "
-            f"writes the text of Python for {saved['same_texts']} of {saved['prompts']} prompts. Exporting it took "
-            f"{saved['peak_gigabytes']:.1f} GB of memory.\n"
+            f"writes the text of Python for {saved['same_texts']} of {saved['prompts']} prompts.\n"
         )
     return f"""### {name}: `{found["file"]}`, {found["bytes"] / 1e6:.0f} MB, {found["class_name"]}
 

@@ -127,8 +127,6 @@ def compare_with_ids(directory: Path) -> dict:
 
 def export(directory: Path) -> dict:
     """A SavedModel of it, checked as every export is; and its texts beside those of Python."""
-    import resource
-
     import tfllm
 
     model, tokenizer = tfllm.load_model(directory), tfllm.load_tokenizer(directory)
@@ -138,12 +136,10 @@ def export(directory: Path) -> dict:
     settings = {"max_new_tokens": NEW_TOKENS}
     ours = tfllm.TextGenerator(model, tokenizer, LENGTHS[directory.name]).generate(PROMPTS, **settings)
     theirs = tfllm.load_generator(savedmodel).generate(PROMPTS, **settings)
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {
         "bytes": sum(one.stat().st_size for one in savedmodel.rglob("*") if one.is_file()),
         "prompts": len(ours),
         "same_texts": sum(one["text"] == other["text"] for one, other in zip(ours, theirs, strict=True)),
-        "peak_gigabytes": max(peaks) / 1e6,
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from tfllm.data.samples import sample_path
 from tfllm.export import export_savedmodel
 from tfllm.models import add_classifier_head
 
@@ -41,6 +42,21 @@ def exported(classifier, tokenizer, sequence_length, tmp_path_factory):
 def copy(exported, tmp_path):
     """Version 1 in a place of its own, to be changed."""
     return Path(shutil.copytree(exported / "1", tmp_path / "reviews" / "1"))
+
+
+_GERMAN = (
+    "Im Frühjahr räumt mein Großvater den Schuppen auf. Er trägt Töpfe, Schläuche und Kästen in den Hof, fegt den Flur "
+    "und ölt die Türangeln. Was noch taugt, kommt zurück ins Regal; der Rest fährt am Samstag zum Wertstoffhof. Dann "
+    "wäscht er sich die Hände, kocht Kaffee und zählt auf, was ihm nächstes Jahr alles nicht mehr im Weg stehen soll. "
+    "„Früher“, sagt er, „hätte ich das an einem Vormittag geschafft.“ Aber früher stand auch weniger herum."
+)
+
+
+@pytest.fixture(scope="session")
+def prompts_in_three_languages():
+    """200 beginnings of English, Chinese and German texts, of 1 to 33 characters."""
+    texts = *(sample_path(f"text_{language}.txt").read_text("utf-8") for language in ("en", "zh")), _GERMAN
+    return [texts[place % 3][place * 2 : place * 2 + 1 + place * 7 % 33].replace("\n", " ") for place in range(200)]
 
 
 @pytest.fixture(scope="session")

@@ -48,3 +48,22 @@ def test_texts_in_three_languages_are_those_of_the_python_model(written, model, 
     targets = TEXTS[1:] + TEXTS[:1]
     found = [[row["log_prob"] for row in generator.score(TEXTS, targets)] for generator in (python, saved)]
     assert found[1] == pytest.approx(found[0], abs=1e-3)
+
+
+def test_greedy_texts_of_200_prompts_in_three_languages_are_those_of_the_python_model(
+    written, model, tokenizer, prompts_in_three_languages
+):
+    python, saved = TextGenerator(model, tokenizer, 24), load_generator(written)
+    one, other = (generator.generate(prompts_in_three_languages) for generator in (python, saved))
+    assert len({row["text"] for row in one}) > 150
+    assert [row["text"] for row in other] == [row["text"] for row in one]
+
+
+def test_what_is_drawn_follows_from_prompt_and_seed_whatever_the_batch(
+    written, model, tokenizer, prompts_in_three_languages
+):
+    python, saved = TextGenerator(model, tokenizer, 24), load_generator(written)
+    prompts, settings = prompts_in_three_languages[:60], {"temperature": 1.0}
+    texts = [row["text"] for row in python.generate(prompts, seed=list(range(60)), **settings)]
+    backwards = saved.generate(prompts[::-1], seed=list(range(60))[::-1], **settings)
+    assert [row["text"] for row in backwards[::-1]] == texts

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfllm.checks import InputError
+from tfllm.generation.next_logits import NextLogits
 from tfllm.models import longest_text, read_encoder, read_recipe
 from tfllm.models.decoder import decode_cached
 
@@ -23,6 +24,7 @@ class DecoderSteps:
         if builder != "add_causal_lm_head":
             raise InputError(f"Only a model from `add_causal_lm_head` writes text. Received: one from `{builder}`.")
         self._decoder, self._last_position = read_encoder(model), longest_text(model) - 1
+        self._logits = NextLogits(self._decoder.get_layer("token_embedding"))
 
     def written_before(self, prompts: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What counts as written before the new tokens, and how many tokens that is: the prompts."""
@@ -30,11 +32,13 @@ class DecoderSteps:
 
     def repeat(self, cache: list, times: int) -> list:
         """The cache for `times` texts of each row."""
-        return [tuple(tf.repeat(part, times, axis=0) for part in pair) for pair in cache]
+        cache, prepared = self._logits.parted(cache)
+        return [tuple(tf.repeat(part, times, axis=0) for part in pair) for pair in cache] + prepared
 
     def reorder(self, cache: list, order: tf.Tensor) -> list:
         """The cache with its rows in another order, int32 (B,); a text takes the place of one of the same prompt."""
-        return [tuple(tf.gather(part, order) for part in pair) for pair in cache]
+        cache, prepared = self._logits.parted(cache)
+        return [tuple(tf.gather(part, order) for part in pair) for pair in cache] + prepared
 
     def begin(self, token_ids: tf.Tensor, lengths: tf.Tensor, room: tf.Tensor) -> tuple[tf.Tensor, list]:
         """Read the prompts.
@@ -56,7 +60,8 @@ class DecoderSteps:
         hidden, cache = decode_cached(self._decoder, token_ids, positions, visible)
         last = tf.gather(hidden, lengths - 1, batch_dims=1)
         cache = [tuple(tf.pad(part, [[0, 0], [0, 0], [0, room], [0, 0]]) for part in pair) for pair in cache]
-        return self._logits(last), cache
+        prepared = self._logits.prepared()
+        return self._logits(last, prepared), cache + prepared
 
     def step(
         self, token_ids: tf.Tensor, lengths: tf.Tensor, width: tf.Tensor, number: tf.Tensor, cache: list
@@ -73,6 +78,7 @@ class DecoderSteps:
         Returns:
             Logits float32 (B, V) of the token after it, and the cache.
         """
+        cache, prepared = self._logits.parted(cache)
         columns = tf.range(tf.shape(cache[0][0])[2])  # (C,)
         new = (columns >= width) & (columns <= width + number)
         visible = tf.cast((columns < lengths[:, tf.newaxis]) | new, tf.int32)[:, tf.newaxis]  # (B, 1, C)
@@ -81,7 +87,4 @@ class DecoderSteps:
         hidden, cache = decode_cached(
             self._decoder, token_ids[:, tf.newaxis], positions, visible, cache, width + number
         )
-        return self._logits(hidden[:, 0]), cache
-
-    def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
-        return self._decoder.get_layer("token_embedding")(hidden, reverse=True)
+        return self._logits(hidden[:, 0], prepared), cache + prepared
