@@ -38,7 +38,8 @@ def load_tensorflow() -> None:
         if "TF_CONFIG" not in os.environ:  # several processes must find each other first
             tf.config.list_logical_devices()
     if quiet:
-        tf.get_logger().setLevel(logging.ERROR)
+        for name in ("tensorflow", "absl"):  # absl warns of the gradients that a SavedModel leaves out
+            logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
