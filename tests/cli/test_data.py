@@ -56,6 +56,19 @@ def test_bad_rows_are_printed_by_place_with_exit_code_2(check, tmp_path):
     assert json.loads((tmp_path / "bad_rows.jsonl").read_text()) == bad
 
 
+def test_a_misspelt_label_is_pointed_out_and_with_labels_a_bad_row(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    file = tmp_path / "reviews.csv"
+    file.write_text("text,label\n" + "good,positive\nbad,negative\n" * 30 + "fine,postive\nso,neither\n")
+    said = CliRunner().invoke(app, ["data", "check", str(file)])
+    assert said.exit_code == 0
+    assert "Label 'postive' stands in 1 row only (did you mean 'positive'?).\n" in said.stdout
+    assert "Labels with fewer than 3 rows, too few to learn: 'neither' (1).\n" in said.stdout
+    said = CliRunner().invoke(app, ["data", "check", str(file), "--labels", "positive, negative, neither"])
+    assert said.exit_code == 2
+    assert ":62: label: 'postive' is not one of the labels (did you mean 'positive'?)" in said.stdout
+
+
 def test_an_error_is_one_line_and_exit_code_2(check, tmp_path):
     (tmp_path / "reviews.csv").write_text(GOOD)
     assert check("review.csv") == (
@@ -105,5 +118,6 @@ def test_a_task_says_what_only_it_knows(tmp_path, monkeypatch):
         "│ label │ entities │  share │" in said["tag"].replace("┃", "│") and "Rows without entities: 1." in said["tag"]
     )
     assert "Rows without answer: 1.\nContexts: 1. Longest answer: 5 characters." in said["qa"]
-    assert "does not start at character 9" in said["qa"]
+    assert "several: 1 of 1; " in said["qa"] and "does not start at character 9" in said["qa"]
+    assert "1 label " in said["tag"] and "2 rows " in said["tag"]
     assert "Scores: 1 to 4, mean 2.5, deviation 1.5." in said["regress"]

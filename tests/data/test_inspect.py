@@ -31,6 +31,24 @@ def test_a_report_counts_labels_and_characters_and_is_json():
     assert json.loads(json.dumps(report)) == report
 
 
+def test_labels_that_are_rare_and_near_another_or_very_few_are_told():
+    rows = [("good", "positive")] * 60 + [("bad", "negative")] * 20 + [("new", "rest")] * 3
+    assert inspect_table(table_of(rows))["rare_labels"] == []
+    rows += [("good", "postive")] * 3 + [("odd", "other")]
+    assert inspect_table(table_of(rows))["rare_labels"] == [
+        {"label": "postive", "count": 3, "near": " (did you mean 'positive'?)"},
+        {"label": "other", "count": 1, "near": ""},
+    ]
+
+
+def test_a_label_that_is_not_one_of_those_named_is_a_bad_row(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\ngood,positive\nfine,postive\n")
+    for task in (None, "classify", "multilabel"):
+        report = check_data(tmp_path / "a.csv", task=task, labels=["positive", "negative"])
+        assert report["labels"] == {"positive": 1}
+        assert "did you mean 'positive'" in report["bad_rows"][0]["reason"]
+
+
 def test_percentiles_are_the_length_that_share_of_the_rows_does_not_exceed():
     report = inspect_texts("x" * length for length in range(1, 101))
     assert report["characters"] == {"min": 1, "median": 50, "p95": 95, "max": 100, "total": 5050}

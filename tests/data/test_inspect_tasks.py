@@ -109,7 +109,7 @@ def _squad(*questions, context="Ada is in Turin"):
     return {"context": context, "qas": list(questions)}
 
 
-def test_questions_tell_contexts_answers_repairs_and_shared_contexts(write, words):
+def test_questions_tell_contexts_answers_repairs_and_shared_contexts(write, words, caplog):
     def asked(question, *answers):
         return {"question": question, "id": question, "answers": [{"text": t, "answer_start": at} for t, at in answers]}
 
@@ -121,7 +121,8 @@ def test_questions_tell_contexts_answers_repairs_and_shared_contexts(write, word
     report = check_data(file, task="qa", tokenizer=words, sequence_length=8, test=test)
     assert (report["rows"], report["contexts"], report["rows_without_answer"]) == (3, 1, 1)
     assert report["longest_answer"] == 5 and report["windowed"]["rows"] == 3
-    assert "does not start at character 3" in report["repairs"][0]["reason"]
+    assert "does not start at character 3" in report["repairs"][0]["reason"] and report["answers"] == 2
+    assert "have no place in their context" not in caplog.text  # the report says so
     assert "is not in the context" in report["bad_rows"][0]["reason"]
     assert (report["test"]["overlap"], report["test"]["overlap_of_contexts"]) == (1, 1)
     assert json.loads(json.dumps(report)) == report
@@ -136,6 +137,9 @@ def test_what_a_task_does_not_read_is_refused(write, task):
             check_data(file, task=task, score_range=(0, 1))
         else:
             check_data(file, task=task, choices=["a"], **columns)
+    if task not in ("classify", "pairs", "multilabel"):
+        with pytest.raises(InputError, match="--labels is for --task classify, pairs, multilabel"):
+            check_data(file, task=task, labels=["a"], **columns)
 
 
 def test_an_unknown_task_and_a_corpus_with_one_are_refused(write):

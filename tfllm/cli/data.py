@@ -33,6 +33,9 @@ def check(
     text: Annotated[str | None, typer.Option(help="Column with the text. Numbers (0, 1) mean: no header row.")] = None,
     text_pair: Annotated[str | None, typer.Option(help="Column with the second text.")] = None,
     label: Annotated[str | None, typer.Option(help="Column with the label.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="The labels there are: good,bad. A row with another is a bad one.")
+    ] = None,
     choices: options.Choices = None,
     label_separator: Annotated[
         str | None, typer.Option(help="multilabel: what joins the names in a cell. Default: |.")
@@ -63,6 +66,7 @@ def check(
         text=text,
         text_pair=text_pair,
         label=label,
+        labels=split_names(labels),
         choices=split_names(choices),
         separator=label_separator,
         score_range=parse_range(score_range),
@@ -106,7 +110,7 @@ def _lengths(report: dict):
     from rich.table import Table
 
     unit, rows = ("rows", report["rows"]) if "rows" in report else ("documents", report["documents"])
-    table = Table(title=f"{rows:,} {unit}", title_justify="left")
+    table = Table(title=_some(rows, unit), title_justify="left")
     for name in ("length in", "min", "median", "p95", "max", "total"):
         table.add_column(name, justify="left" if name == "length in" else "right")
     for name in ("characters", "tokens"):
@@ -115,13 +119,17 @@ def _lengths(report: dict):
     return table
 
 
+def _some(number: int, things: str) -> str:
+    return f"{number:,} {things.removesuffix('s') if number == 1 else things}"
+
+
 def _labels(report: dict):
     from rich.table import Table
     from rich.text import Text
 
     labels, counted = report["labels"], report["counted"]
     total = report["rows"] if counted == "rows" else sum(labels.values())  # of rows: some may have several labels
-    table = Table(title=f"{len(labels):,} labels", title_justify="left")
+    table = Table(title=_some(len(labels), "labels"), title_justify="left")
     for name in ("label", counted, "share"):
         table.add_column(name, justify="left" if name == "label" else "right")
     for name, count in list(labels.items())[:_MOST_SHOWN]:
@@ -133,13 +141,25 @@ def _labels(report: dict):
 
 def _findings(report: dict) -> list[str]:
     """One line for each thing worth knowing."""
-    lines = [*_facts(report), *_long_rows(report), *_repeated(report), *_of_test(report)]
+    lines = [*_rare_labels(report), *_facts(report), *_long_rows(report), *_repeated(report), *_of_test(report)]
     bad_rows = _all_bad_rows(report)
     lines.append(f"Bad rows: {len(bad_rows):,}.")
     lines += [": ".join(filter(None, row.values())) for row in bad_rows[:_MOST_SHOWN]]
     if len(bad_rows) > _MOST_SHOWN:
         lines.append(f"and {len(bad_rows) - _MOST_SHOWN:,} more")
     return lines
+
+
+def _rare_labels(report: dict) -> Iterator[str]:
+    """Those that may be mistakes."""
+    rare, counted = report.get("rare_labels", []), report.get("counted")
+    near = [one for one in rare if one["near"]]
+    for one in near[:_MOST_SHOWN]:
+        yield f"Label {one['label']!r} stands in {_some(one['count'], counted)} only{one['near']}."
+    few = [f"{one['label']!r} ({one['count']})" for one in rare if not one["near"]]
+    if few:
+        more = f" and {len(few) - _MOST_SHOWN:,} more" if len(few) > _MOST_SHOWN else ""
+        yield f"Labels with fewer than 3 {counted}, too few to learn: {', '.join(few[:_MOST_SHOWN])}{more}."
 
 
 def _facts(report: dict) -> Iterator[str]:
@@ -160,7 +180,10 @@ def _facts(report: dict) -> Iterator[str]:
         repairs = report["repairs"]
         if repairs:
             first = ": ".join(filter(None, repairs[0].values()))
-            yield f"Answers without a place in their context, with a wrong one or several: {len(repairs):,}; {first}"
+            yield (
+                f"Answers without a place in their context, with a wrong one or several: {len(repairs):,} of "
+                f"{report['answers']:,}; {first}"
+            )
 
 
 def _long_rows(report: dict) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tfllm.checks import InputError
+from tfllm.checks import InputError, did_you_mean
 from tfllm.data.inspect_tasks import Inspected, of_table, read_task
 from tfllm.data.rows import BadRow, file_kind
 from tfllm.data.sources import expand_paths, read_documents
@@ -17,6 +17,7 @@ from tfllm.data.tables import Table, is_labelled_folder, read_table
 from tfllm.tokenizers import Tokenizer, load_tokenizer
 
 _BATCH = 1000  # texts tokenized together
+_FEWEST = 3  # rows of a label: with fewer there is none for validation, or one to learn from
 _MOST_CONFLICTS = 20  # shown in the report; all are counted
 
 
@@ -27,6 +28,7 @@ def check_data(
     text: str | None = None,
     text_pair: str | None = None,
     label: str | None = None,
+    labels: Sequence[str] | None = None,
     choices: Sequence[str] | None = None,
     separator: str | None = None,
     score_range: Sequence[float] | None = None,
@@ -43,6 +45,7 @@ def check_data(
         files: as `read_table` or `read_texts` takes them; with a `task`, as its reader does.
         task: read the files as `tfllm finetune --task` of this name would. None: as a text with a label, if that.
         text, text_pair, label: column names, as in `read_table`, or as the task names its columns.
+        labels: the labels there are; a row with another is a bad one. None: any. Not for all tasks.
         choices, separator, score_range: for the tasks that have them, see `inspect_tasks.read_task`.
         tokenizer: a tokenizer directory; lengths are then given in tokens, too.
         sequence_length: tokens, special ones included; the report says how many rows are longer. Needs `tokenizer`.
@@ -65,15 +68,15 @@ def check_data(
     if task is not None:
         if corpus:
             raise InputError("A corpus has no task: leave out `task`, or `corpus`.")
-        columns |= {"choices": choices, "separator": separator, "score_range": score_range}
+        columns |= {"labels": labels, "choices": choices, "separator": separator, "score_range": score_range}
         train, held_out = (None if part is None else read_task(task, part, **columns) for part in (files, test))
         return _report(train, tokenizer, sequence_length, held_out)
-    if corpus or (text is None and label is None and _is_plain_text(files)):
+    if corpus or (text is None and label is None and labels is None and _is_plain_text(files)):
         if test is not None:
             raise InputError("`test` needs labelled rows: these files are unlabelled text. Name the columns (--text).")
         return inspect_texts(read_documents(files, text, encoding=encoding, data_dir=data_dir), tokenizer)
-    train = read_table(files, on_bad_rows="collect", **columns)
-    held_out = None if test is None else read_table(test, on_bad_rows="collect", **columns)
+    columns |= {"labels": labels, "on_bad_rows": "collect"}
+    train, held_out = (None if part is None else read_table(part, **columns) for part in (files, test))
     return inspect_table(train, tokenizer, sequence_length, held_out)
 
 
@@ -85,6 +88,7 @@ def inspect_table(
     Returns:
         A dict of JSON values; a part that was not asked for is None:
         `rows`: int. `labels`: {name: how many}, most frequent first; `counted`: what is, "rows".
+        `rare_labels`: [{`label`, `count`, `near`}]: those that may be mistakes, see `find_rare_labels`.
         `characters`, `tokens`: {`min`, `median`, `p95`, `max`, `total`} of a row's text (and pair), specials excluded.
         `truncated`, or `windowed` where longer texts are read in windows: {`sequence_length`, `rows`, `share`}: rows
         longer than that with [CLS] and [SEP].
@@ -106,6 +110,7 @@ def _report(rows: Inspected, tokenizer: Tokenizer | None, sequence_length: int |
         "rows": len(rows.table),
         "labels": None if rows.counts is None else dict(rows.counts.most_common()),
         "counted": rows.counted,
+        "rare_labels": find_rare_labels(rows.counts) if rows.counts and rows.labels_are_names else [],
         "characters": _summary(Counter(sum(map(len, parts)) for parts in texts)),
         "tokens": None if lengths is None else _summary(lengths),
         "truncated": None if rows.windowed else longer,
@@ -115,6 +120,21 @@ def _report(rows: Inspected, tokenizer: Tokenizer | None, sequence_length: int |
         "bad_rows": [row._asdict() for row in rows.table.bad_rows],
         "test": None if test is None else _compare(rows, test),
     }
+
+
+def find_rare_labels(counts: Counter) -> list[dict]:
+    """Labels that may be mistakes: those that are rare and look like a common one, and those with 1 or 2 rows.
+
+    Returns:
+        For each {`label`, `count`, `near`}: `near` is ` (did you mean 'x'?)`, x at least 20 times as frequent, or "".
+    """
+    common = [label for label, rows in counts.most_common(100) if rows >= 20]
+    found = []
+    for label, rows in counts.most_common():
+        near = did_you_mean(label, [one for one in common if counts[one] >= 20 * rows])
+        if near or rows < _FEWEST:
+            found.append({"label": label, "count": rows, "near": near})
+    return found
 
 
 def inspect_texts(documents: Iterable[str | BadRow], tokenizer=None) -> dict:

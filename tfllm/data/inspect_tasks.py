@@ -36,6 +36,7 @@ class Inspected(NamedTuple):
         each_alone: the two texts of a row are read each by itself.
         windowed: longer rows are read in overlapping windows; else they are cut.
         facts: what only this task has to say, JSON values by name.
+        labels_are_names: which people write, and may write wrongly.
     """
 
     table: Table
@@ -45,6 +46,7 @@ class Inspected(NamedTuple):
     each_alone: bool = False
     windowed: bool = False
     facts: Mapping = MappingProxyType({})
+    labels_are_names: bool = True
 
     def texts(self) -> list[tuple[str, ...]]:
         """What a row is made of, for its length."""
@@ -66,6 +68,7 @@ def read_task(
     text: str | None = None,
     text_pair: str | None = None,
     label: str | None = None,
+    labels: Sequence[str] | None = None,
     choices: Sequence[str] | None = None,
     separator: str | None = None,
     score_range: Sequence[float] | None = None,
@@ -79,23 +82,28 @@ def read_task(
         files: as the task's reader takes them.
         text, text_pair, label: columns. For `qa` the question, the context and the answers, for `choice` the question
             and the answer.
+        labels: the labels there are, of `classify`, `pairs` and `multilabel`; None allows any.
         choices, separator, score_range: of `choice`; of `multilabel`; of `regress` and `similarity`.
 
     Raises:
         InputError: as the reader's; a column the task needs is not named, or one is that it does not read.
     """
     check_one_of("task", task, READERS)
-    _check_read(task, text_pair=text_pair, choices=choices, label_separator=separator, score_range=score_range)
+    _check_read(
+        task, text_pair=text_pair, labels=labels, choices=choices, label_separator=separator, score_range=score_range
+    )
     if task in _NEED_PAIR and text_pair is None:
         raise InputError(f"--task {task} needs the column of the second text: --text-pair COLUMN.")
     reading = {"text": text, "text_pair": text_pair, "label": label, "encoding": encoding, "on_bad_rows": "collect"}
-    own = {"choices": choices, "separator": separator, "score_range": score_range, "data_dir": data_dir}
+    own = {"labels": labels, "choices": choices, "separator": separator, "score_range": score_range}
+    own["data_dir"] = data_dir
     return READERS[task](files, reading, own)
 
 
 _NEED_PAIR = ("pairs", "embed", "similarity")
 _READ_BY = {
     "text_pair": ("classify", "pairs", "multilabel", "regress", "embed", "similarity", "qa"),
+    "labels": ("classify", "pairs", "multilabel"),
     "choices": ("choice",),
     "label_separator": ("multilabel",),
     "score_range": ("regress", "similarity"),
@@ -116,12 +124,13 @@ def of_table(table: Table) -> Inspected:
 
 
 def _labelled(files, reading: dict, own: dict) -> Inspected:
-    return of_table(_with_labels(read_table(files, data_dir=own["data_dir"], **reading)))
+    return of_table(_with_labels(read_table(files, labels=own["labels"], data_dir=own["data_dir"], **reading)))
 
 
 def _multilabel(files, reading: dict, own: dict) -> Inspected:
     separator = own["separator"] or SEPARATOR
-    table = _with_labels(read_multilabel_table(files, separator=separator, data_dir=own["data_dir"], **reading))
+    reading |= {name: own[name] for name in ("labels", "data_dir")}
+    table = _with_labels(read_multilabel_table(files, separator=separator, **reading))
     counts = Counter(itertools.chain.from_iterable(table.labels))
     without = sum(not names for names in table.labels)
     table.labels = [separator.join(sorted(names)) for names in table.labels]
@@ -165,6 +174,7 @@ def _choices(files, reading: dict, own: dict) -> Inspected:
         Counter(f"choice {answer + 1}" for answer in rows.answers),
         read_with=[max(choices, key=len) for choices in rows.choices],
         facts={"choices": {"min": min(numbers), "max": max(numbers)}},
+        labels_are_names=False,
     )
 
 
@@ -197,13 +207,15 @@ def _conversations(files, reading: dict, own: dict) -> Inspected:
     rows = read_conversations(files, encoding=reading["encoding"], on_bad_rows="collect")
     texts = ["\n".join(message["content"] for message in messages) for messages in rows.messages]
     roles = Counter(message["role"] for messages in rows.messages for message in messages)
-    return Inspected(Table(texts, None, None, rows.places, rows.bad_rows), roles, counted="messages", windowed=True)
+    table = Table(texts, None, None, rows.places, rows.bad_rows)
+    return Inspected(table, roles, counted="messages", windowed=True, labels_are_names=False)
 
 
 def _of_questions(rows: Questions) -> dict:
     lengths = [len(answer.text) for found in rows.answers for answer in found]
     return {
         "contexts": len(set(rows.contexts)),
+        "answers": len(lengths),
         "rows_without_answer": sum(not found for found in rows.answers),
         "longest_answer": max(lengths, default=0),
         "repairs": [repair._asdict() for repair in rows.repairs],

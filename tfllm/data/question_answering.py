@@ -90,7 +90,7 @@ def read_questions(
             string's offset in characters may stand in a column `answer_start`, the question's id in `id`.
         encoding: of all files.
         on_bad_rows: 'error' = raise and name the first five; 'skip' = leave them out with one warning;
-            'collect' = leave them out silently. Both keep them in `bad_rows`.
+            'collect' = leave them out silently, and say nothing of `repairs`. Both keep them in `bad_rows`.
 
     Raises:
         InputError: nothing is found, a file cannot be read, a column is missing, rows are bad, or none is left.
@@ -159,7 +159,7 @@ def _report(found: Questions, on_bad_rows: str) -> None:
         raise bad_rows_error(bad, f"{len(bad)} of {total} questions are bad. {remedy if len(found) else ''}")
     if bad and on_bad_rows == "skip":
         log.warning("%d of %d questions were bad and left out; the first: %s", len(bad), total, bad[0])
-    if found.repairs:
+    if found.repairs and on_bad_rows != "collect":
         log.warning(
             "%d of %d answers have no place in their context, a wrong one or several; the first: %s",
             len(found.repairs),
@@ -187,8 +187,9 @@ def split_questions(rows: Questions, fraction: float, seed: int) -> tuple[Questi
         held_out += groups.pop()
     if not held_out or not groups:
         raise InputError(
-            "`fraction` (--validation-share) must leave a context for validation and one for training; questions about "
-            f"one context stay together. Received: {fraction} of {len(rows)} questions about {len(_groups(rows))} contexts."
+            "`fraction` (--validation-share) must leave a context for validation and one for training; questions "
+            "about one context stay together. "
+            f"Received: {fraction} of {len(rows)} questions about {len(_groups(rows))} contexts."
         )
     return _without(rows, held_out), rows.select(sorted(held_out))
 

@@ -35,8 +35,8 @@ def split_table(table: Table, fraction: float, seed: int, stratify: bool = True)
     most = len(table) - len(groups)
     if not 0 < size <= most:
         raise InputError(
-            "`fraction` (--validation-share) must leave rows for validation, and a row (of every label, if stratified) for training. "
-            f"Received: {fraction} of {len(table)} rows, of which at most {most} can be held out."
+            "`fraction` (--validation-share) must leave rows for validation, and a row (of every label, if stratified) "
+            f"for training. Received: {fraction} of {len(table)} rows, of which at most {most} can be held out."
         )
     shares = _shares([len(rows) for rows in groups], size)
     held_out = {index for rows, share in zip(groups, shares, strict=True) for index in rows[:share]}

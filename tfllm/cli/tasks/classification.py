@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-from tfllm import checks
 from tfllm.checks import InputError
 from tfllm.cli.startup import log
 from tfllm.cli.tasks.base import split_names
@@ -98,11 +97,13 @@ def _label_names(labels: list[str]) -> list[str]:
 
 def warn_of_typos(counts: Counter) -> None:
     """Point out labels that are rare and look like a common one."""
-    common = [name for name, rows in counts.most_common(100) if rows >= 20]
-    for name, rows in counts.items():
-        near = checks.did_you_mean(name, [other for other in common if counts[other] >= 20 * rows])
-        if near:
-            log.warning("label %r stands in %d of %d rows only%s", name, rows, counts.total(), near)
+    from tfllm.data.inspect import find_rare_labels
+
+    for one in find_rare_labels(counts):
+        if one["near"]:
+            log.warning(
+                "label %r stands in %d of %d rows only%s", one["label"], one["count"], counts.total(), one["near"]
+            )
 
 
 def _class_weights(labels: list[str], names: list[str], kind: str) -> list[float] | None:
