@@ -16,6 +16,7 @@ from tfllm.checks import InputError
 from tfllm.cli.check import check
 from tfllm.cli.export import example_request, export
 from tfllm.cli.predict import predict
+from tfllm.manifest import read_manifest, write_manifest
 from tfllm.models import add_classifier_head, build_encoder, save_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,6 +131,37 @@ def test_json_lines_are_one_for_each_line_of_the_file_and_the_same_for_model_and
     packed.write_bytes(packed.read_bytes()[:-9])
     with pytest.raises(InputError, match=r"texts.txt.gz: not gzip data, .* or cut off or damaged"):
         run(predict, model, "--file", packed)
+
+
+def test_a_table_is_read_from_the_column_training_would_read(model, savedmodel, tmp_path):
+    file = tmp_path / "test.csv.gz"
+    file.write_bytes(gzip.compress(b"id,review,label,body\n7,good tea,[good],dull\n"))
+
+    def asked(of, *arguments):
+        return json.loads(run(predict, of, "--file", file, "--json", *arguments))["text"]
+
+    assert asked(model) == asked(savedmodel) == "good tea"
+    assert asked(savedmodel, "--text", "body") == "dull"
+    with pytest.raises(InputError, match=r"no column 'bdy' \(did you mean 'body'\?\)\. Columns: 'id', 'review'"):
+        asked(savedmodel, "--text", "bdy")
+    trained = Path(shutil.copytree(model, tmp_path / "model"))
+    written = read_manifest(trained, "model")
+    written["arguments"]["run"]["text"] = "body"
+    write_manifest(trained, written)
+    assert asked(trained) == "dull"
+    file.write_bytes(gzip.compress(b"id,title\n7,good tea\n"))
+    with pytest.raises(InputError, match=r"which column holds the text\? Name it \(--text\)\. Columns: 'id', 'title'"):
+        asked(savedmodel)
+    with pytest.raises(InputError, match=r"no column 'body'.*Columns: 'id', 'title'"):
+        asked(trained)
+
+
+def test_a_file_in_place_of_a_text_is_refused(model, tmp_path):
+    (tmp_path / "test.csv").write_text("text\ngood tea\n")
+    with pytest.raises(InputError, match=r"test.csv' is a file: give --file .*test.csv to ask"):
+        run(predict, model, tmp_path / "test.csv")
+    with pytest.raises(InputError, match="--text names a column of a table: give --file, too"):
+        run(predict, model, "good tea", "--text", "review")
 
 
 def test_a_missing_text_is_named_and_not_taken_for_the_word_none(model, tmp_path):

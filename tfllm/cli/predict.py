@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import sys
 import zlib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.cli.startup import load_tensorflow
 from tfllm.cli.tasks import find_show
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from tfllm.export import Predictor
 
 _TABLES = (".csv", ".tsv", ".jsonl")
+_TRAINED = {"question": "text", "context": "text_pair"}  # what a model asks for -> the option that named its column
 
 
 def predict(
@@ -38,6 +41,14 @@ def predict(
             "the model asks for."
         ),
     ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text",
+            help="--file: column of what the model asks for first. Default: the one it was trained with.",
+            metavar="COLUMN",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     trust: Annotated[bool, typer.Option("--trust", help="Run a SavedModel that tfllm cannot vouch for.")] = False,
     url: Annotated[
@@ -54,7 +65,10 @@ def predict(
     """Answer texts: labels, scores, entities, answers, vectors, whatever the model is for."""
     if texts == ["-"]:
         texts, file = [], Path("-")
-    texts = [printable(text) for text in texts or []]
+    texts = [printable(one) for one in texts or []]
+    _check_no_files(texts)
+    if text is not None and file is None:
+        raise InputError("--text names a column of a table: give --file, too.")
     if file is not None and str(file) != "-" and not file.is_file():
         raise InputError(f"{file}: no such file.")
     if not texts and file is None:
@@ -74,7 +88,8 @@ def predict(
         predictor = Predictor(model, trust=trust)
     else:
         predictor = RemotePredictor(url, str(model), read_token(token_file) if token_file else None)
-    results = predictor.predict(**_columns(predictor, texts, file))
+    trained = _trained_columns(predictor, model) if url is None else {}
+    results = predictor.predict(**_columns(predictor, texts, file, text, trained))
     console = Console(highlight=False)
     if as_json:
         for result in results:
@@ -83,11 +98,35 @@ def predict(
         find_show(predictor.task)(results, console)
 
 
-def _columns(predictor: "Predictor", texts: list[str], file: Path | None) -> dict[str, list]:
+def _check_no_files(texts: list[str]) -> None:
+    """Refuse the name of a file: hardly anybody wants that answered."""
+    found = next(filter(os.path.isfile, texts), None)
+    if found is not None:
+        raise InputError(
+            f"{found!r} is a file: give --file {found} to ask about what stands in it. If the name itself is the text, "
+            "write it to standard input, and give - as the text."
+        )
+
+
+def _trained_columns(predictor: "Predictor", model: Path) -> dict[str, str]:
+    """The columns a model directory was trained with, by what it asks for, where the command named them."""
+    try:
+        run = manifest.read_manifest(model, "model")["arguments"]["run"]
+    except InputError:  # a SavedModel, which does not tell
+        run = {}
+    columns = {name: run.get(_TRAINED.get(name, name)) for name in predictor.inputs}
+    if predictor.task == "seq2seq":
+        columns[predictor.inputs[0]] = run.get("source") or "source"
+    return {name: column for name, column in columns.items() if column}
+
+
+def _columns(
+    predictor: "Predictor", texts: list[str], file: Path | None, text: str | None, trained: dict[str, str]
+) -> dict[str, list]:
     """What the model is asked, by the names it asks for."""
     names = predictor.inputs
     if file is not None and "".join(file.suffixes).removesuffix(".gz").endswith(_TABLES):
-        table = _read_columns(file, names)
+        table = _read_columns(file, names, text, trained)
     else:
         lines = read_lines(file) if file else []
         if lines and len(names) > 1:
@@ -98,21 +137,37 @@ def _columns(predictor: "Predictor", texts: list[str], file: Path | None) -> dic
     return {name: [*texts[place :: len(names)], *table[name]] for place, name in enumerate(names)}
 
 
-def _read_columns(file: Path, names: list[str]) -> dict[str, list]:
+def _read_columns(file: Path, names: list[str], text: str | None, trained: dict[str, str]) -> dict[str, list]:
     from tfllm.data.rows import BadRow, json_type, read_rows
-    from tfllm.data.sources import check_column
+    from tfllm.data.sources import check_column, has_header
 
-    columns = {name: [] for name in names}
-    for row in read_rows(file):
+    wanted = trained if text is None else {**trained, names[0]: text}
+    columns, found = {name: [] for name in names}, None
+    for row in read_rows(file, header=has_header(list(wanted.values()))):
         if isinstance(row, BadRow):
             raise InputError(str(row))
-        for name in names:
-            check_column(name, list(row.cells), str(file))
-            value = row.cells[name]
+        there = list(row.cells)
+        if found is None:
+            found = {name: _find_column(name, wanted.get(name), there, file) for name in names}
+            if text is not None:
+                found[names[0]] = text
+        for name, column in found.items():
+            check_column(column, there, str(file))
+            value = row.cells[column]
             if value is None or isinstance(value, bool | dict):
-                raise InputError(f"{row.place}: {name}: must be a text, not a {json_type(value)}.")
+                raise InputError(f"{row.place}: {column}: must be a text, not a {json_type(value)}.")
             columns[name].append(value if isinstance(value, str | list) else str(value))
     return columns
+
+
+def _find_column(name: str, wanted: str | None, there: list[str], file: Path) -> str:
+    """The column for what the model asks for: the one wanted, or of that name, or what training would choose."""
+    from tfllm.data.sources import choose_text_column
+
+    found = next((column for column in (wanted, name) if column in there), None)
+    if found is None and name == "text" and wanted is None:
+        return choose_text_column([column for column in there if column.casefold() != "label"], str(file))
+    return found or wanted or name
 
 
 def read_lines(file: Path) -> list[str]:
