@@ -29,8 +29,8 @@ def test_predict(client):
 
 def test_classify_and_regress(client):
     expected = [[("small", 0.75), ("large", 0.25)]]
-    assert client.classify("numbers", [{"x": 0.25}], signature_name="classify") == expected
-    assert client.regress("numbers", [{"x": 1.0}, {"x": [3.0]}], signature_name="regress", version=1) == [2.5, 3.5]
+    assert client.classify("numbers", [{"x": 0.25}]) == expected
+    assert client.regress("numbers", [{"x": 1.0}, {"x": [3.0]}], version=1) == [2.5, 3.5]
 
 
 def test_status_and_metadata(client):

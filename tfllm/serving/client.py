@@ -76,7 +76,7 @@ class Client:
         model: str,
         examples: Sequence[Mapping],
         *,
-        signature_name: str = "",
+        signature_name: str = "classify",
         version: int | None = None,
         label: str | None = None,
     ) -> list[list[tuple[str, float]]]:
@@ -84,7 +84,7 @@ class Client:
 
         Args:
             examples: for each a dict of features: strings, integers, floats, or lists of them.
-            signature_name: tfllm's classifiers have `classify`.
+            signature_name: that of tfllm's classifiers; TensorFlow Serving itself asks `serving_default`.
         """
         return self._transport.classify(ModelSpec(model, version, label, signature_name), examples)
 
@@ -93,7 +93,7 @@ class Client:
         model: str,
         examples: Sequence[Mapping],
         *,
-        signature_name: str = "",
+        signature_name: str = "regress",
         version: int | None = None,
         label: str | None = None,
     ) -> list[float]:
