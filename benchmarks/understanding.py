@@ -73,7 +73,7 @@ def measure(name: str, data: Path, init: Path, runs: Path, arguments: dict, vari
     if not (out / manifest.FILE_NAME).is_file():
         validation = {"validation": [str(file) for file in files.validation]} if files.validation else {}
         finetune([str(file) for file in files.train], out, init=init, **validation, **arguments)
-    scores = evaluate(out, [str(file) for file in files.test])
+    scores = evaluate(out, [str(file) for file in files.test], on_bad_rows=arguments.get("on_bad_rows", "error"))
     run = manifest.read_manifest(out, "model")["arguments"]["run"]
     found = {score: scores[score] for score in task.scores}
     print(name, found, flush=True)
