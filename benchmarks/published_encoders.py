@@ -4,8 +4,8 @@
     python benchmarks/published_encoders.py --data ../shared/data --init minilm
 
 Spearman correlation on the test part of the STS benchmark, of the SavedModel of the encoder as it was imported. Then
-trec and ag_news, all weights trained, adapters of rank 8 only, and three seeds as one model. Every finished part is kept in
-`benchmarks/results/published_encoders.json` and not repeated; an unfinished training goes on.
+trec and ag_news, all weights trained, adapters of rank 8 only, and three seeds as one model. Every finished part is
+kept in `benchmarks/results/published_encoders.json` and not repeated; an unfinished training goes on.
 """
 
 import csv
