@@ -11,9 +11,15 @@ from tfllm.export import SavedGenerator, check_savedmodel, export_savedmodel, lo
 from tfllm.export.check import read_signatures
 from tfllm.generation import TextGenerator
 from tfllm.models import add_causal_lm_head, build_decoder, save_model
+from tfllm.tokenizers import train_byte_bpe
 
 SIZE = {"num_layers": 2, "num_heads": 4, "num_key_value_heads": 2, "hidden_dim": 32, "intermediate_dim": 48}
 PROMPTS = ["the film was", "", "你 好", "a b c a b c a b c a b c a b c"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(prompts_in_three_languages):
+    return train_byte_bpe(prompts_in_three_languages, vocabulary_size=500)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +51,35 @@ def test_texts_are_those_of_the_python_model(written, model, tokenizer):
             assert [row[name] for row in one] == [row[name] for row in other]
         assert [row["log_prob"] for row in other] == pytest.approx([row["log_prob"] for row in one], abs=1e-5)
     assert saved.score(PROMPTS)[0]["log_prob"] == pytest.approx(python.score(PROMPTS)[0]["log_prob"], abs=1e-5)
+
+
+def test_greedy_texts_of_200_prompts_in_three_languages_are_those_of_the_python_model(
+    written, model, tokenizer, prompts_in_three_languages
+):
+    python, saved = TextGenerator(model, tokenizer, 24), load_generator(written)
+    one, other = (generator.generate(prompts_in_three_languages) for generator in (python, saved))
+    assert len({row["text"] for row in one}) > 150
+    assert [row["text"] for row in other] == [row["text"] for row in one]
+
+
+def test_what_is_drawn_follows_from_prompt_and_seed_whatever_the_batch(
+    written, model, tokenizer, prompts_in_three_languages
+):
+    python, saved = TextGenerator(model, tokenizer, 24), load_generator(written)
+    asked = list(enumerate(prompts_in_three_languages))
+    settings = {"temperature": 0.8, "top_p": 0.95}
+
+    def texts(generator, asked):
+        rows = generator.generate([prompt for _, prompt in asked], seed=[seed for seed, _ in asked], **settings)
+        return {seed: row["text"] for (seed, _), row in zip(asked, rows, strict=True)}
+
+    expected = texts(python, asked)
+    assert texts(saved, asked) == expected
+    assert texts(saved, asked[::-1]) == expected  # other neighbours
+    assert texts(saved, asked[:1]) == {0: expected[0]}  # none
+    assert texts(saved, [(seed + 1, prompt) for seed, prompt in asked[:8]]) != {
+        seed + 1: expected[seed] for seed in range(8)
+    }
 
 
 def test_a_program_in_cpp_without_xla_writes_too(written, ask_in_cpp):
