@@ -62,7 +62,9 @@ TASKS = {
     "wnut17": UnderstandingTask("en", {"task": "tag"}, ("f1", "accuracy"), 0.060),
     "ud_english_ewt": UnderstandingTask("en", {"task": "tag", "label": "upos"}, ("accuracy",), 0.862),
     "squad-xquad": UnderstandingTask("en", _QA, ("f1", "exact_match"), None),
-    "stsb-zh": UnderstandingTask("zh", _STSB, ("spearman", "pearson"), 0.585, _STSB_OF_VECTORS),
+    "stsb-zh": UnderstandingTask(  # vectors learn more from few scores than a head does: docs/experiments.md
+        "zh", {**_STSB_OF_VECTORS, "epochs": 5, "learning_rate": 1e-3}, ("spearman", "pearson"), 0.585
+    ),
     "ocnli": UnderstandingTask("zh", _PAIRS, ("accuracy",), 0.358),
     "resume_ner": UnderstandingTask(
         "zh", {"task": "tag", "epochs": 20, "learning_rate": 2e-3}, ("f1", "accuracy"), 0.225
