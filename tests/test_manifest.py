@@ -101,7 +101,9 @@ def test_a_missing_directory_and_an_unfinished_one_are_told_apart(tmp_path):
 
 def test_an_unfinished_training_says_that_its_command_finishes_it(tmp_path):
     (tmp_path / manifest.RUN).mkdir()
-    with pytest.raises(InputError, match="not finished: the command that began it goes on"):
+    with pytest.raises(
+        InputError, match="a training that is not finished: the command that began it, given again, finishes"
+    ):
         manifest.read_manifest(tmp_path, "model")
 
 

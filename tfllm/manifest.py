@@ -25,7 +25,7 @@ FORMAT = 1
 CARD = "README.md"  # for people, who may edit it: it is not hashed
 _DIGEST = "digest"
 RUN = ".tfllm-run"  # in a directory that a training has not finished: what it needs to go on
-_UNFINISHED = "It holds a training that is not finished: the command that began it goes on, given again."
+_UNFINISHED = "holds a training that is not finished: the command that began it, given again, finishes it."
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _EXPORTS = {"savedmodel": "a SavedModel", "huggingface": "an export for transformers"}  # kinds made of a model
 _GRAPH = "saved_model.pb"  # of a SavedModel, or of its version in a directory 1, 2, ...
@@ -50,7 +50,7 @@ def _check_untaken(path: Path, or_unfinished: bool) -> None:
         and not (path.is_dir() and not any(path.iterdir()))
         and not (or_unfinished and is_unfinished(path))
     ):
-        hint = f" {_UNFINISHED}" * is_unfinished(path)
+        hint = f" It {_UNFINISHED}" * is_unfinished(path)
         raise InputError(f"{path} already exists.{hint} Choose another place, or remove it first.")
 
 
@@ -166,7 +166,7 @@ def read_manifest(path: str | Path, kind: str) -> dict:
 
 def _without_manifest(path: Path, kind: str) -> InputError:
     if is_unfinished(path):
-        return InputError(f"{path} is not finished. {_UNFINISHED}")
+        return InputError(f"{path} {_UNFINISHED}")
     if (path / _GRAPH).is_file() or any(path.glob(f"*/{_GRAPH}")):
         return _of_another_kind(path, "savedmodel", kind)
     return InputError(

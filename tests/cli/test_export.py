@@ -16,7 +16,7 @@ from tfllm.checks import InputError
 from tfllm.cli.check import check
 from tfllm.cli.export import example_request, export
 from tfllm.cli.predict import predict
-from tfllm.manifest import read_manifest, write_manifest
+from tfllm.manifest import RUN, read_manifest, write_manifest
 from tfllm.models import add_classifier_head, build_encoder, save_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,6 +154,12 @@ def test_a_table_is_read_from_the_column_training_would_read(model, savedmodel, 
         asked(savedmodel)
     with pytest.raises(InputError, match=r"no column 'body'.*Columns: 'id', 'title'"):
         asked(trained)
+
+
+def test_an_unfinished_training_is_not_asked(tmp_path):
+    (tmp_path / RUN).mkdir()
+    with pytest.raises(InputError, match="a training that is not finished"):
+        run(predict, tmp_path, "good tea")
 
 
 def test_a_file_in_place_of_a_text_is_refused(model, tmp_path):

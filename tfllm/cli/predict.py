@@ -85,6 +85,8 @@ def predict(
     from tfllm.export import Predictor
 
     if url is None:
+        if manifest.is_unfinished(model):
+            manifest.read_manifest(model, "model")  # raises, and says what to do
         predictor = Predictor(model, trust=trust)
     else:
         predictor = RemotePredictor(url, str(model), read_token(token_file) if token_file else None)
