@@ -1,5 +1,6 @@
 """A model that chats, as a SavedModel: text or whole conversations in, the answers of the Python model out."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from tfllm.checks import InputError
 from tfllm.export import export_savedmodel, load_generator, predict_texts
 from tfllm.export.check import read_signatures
 from tfllm.generation import TextGenerator
+from tfllm.inference import build_signatures
 from tfllm.models import add_causal_lm_head, build_decoder, save_model
 from tfllm.tokenizers import load_tokenizer
 from tfllm.tokenizers.chat import default_template
@@ -82,6 +84,24 @@ def test_a_role_that_there_is_not_is_the_clients_mistake(written):
     padded = chat(roles=tf.constant([["user", ""]]), contents=tf.constant([["a", ""]]), **row)
     plain = chat(roles=tf.constant([["user"]]), contents=tf.constant([["a"]]), **row)
     assert np.array_equal(padded["text"], plain["text"])
+
+
+def test_a_system_message_without_a_place_is_refused_in_one_line(model, chat_tokenizer, tmp_path):
+    whole = chat_tokenizer.chat_template
+    chat_tokenizer.chat_template = dataclasses.replace(whole, system=None)
+    try:
+        signatures = build_signatures(model, chat_tokenizer, 24)
+        module = tf.Module()
+        module.kept = [chat_tokenizer, *(weight.value for weight in model.weights)]
+        asked = {name: signatures[name] for name in ("generate", "chat", "score")}
+        asked = {name: one.function.get_concrete_function(**one.inputs) for name, one in asked.items()}
+        tf.saved_model.save(module, str(tmp_path / "chat" / "1"), asked)
+        python, saved = TextGenerator(model, chat_tokenizer, 24), load_generator(tmp_path / "chat", trust=True)
+        for generator in (python, saved):
+            with pytest.raises(InputError, match=r"^Conversation 6 the chat template of this model has no place"):
+                generator.answers(conversations())
+    finally:
+        chat_tokenizer.chat_template = whole
 
 
 def test_it_is_asked_where_keras_cannot_be_imported(written):

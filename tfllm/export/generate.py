@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tensorflow as tf
+
 from tfllm import manifest
 from tfllm.checks import InputError, check_exists
 from tfllm.export.check import KIND
@@ -72,7 +74,11 @@ class SavedGenerator:
         def function(text, **columns):
             return write(roles=text[:, 0], contents=text[:, 1], **columns)
 
-        return without_prompts(in_batches(function, [""] * len(conversations), self._rows(settings), texts))
+        try:
+            return without_prompts(in_batches(function, [""] * len(conversations), self._rows(settings), texts))
+        except tf.errors.InvalidArgumentError:  # as the graph says of a system message it has no place for
+            as_conversations(conversations, takes_system=False)
+            raise
 
     def _rows(self, settings: dict) -> RowSettings:
         """The settings that texts have of their own; InputError for others that are not as they were stored."""
