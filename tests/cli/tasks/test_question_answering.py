@@ -95,7 +95,7 @@ def test_columns_may_have_other_names_and_only_unanswerable_questions_make_a_nul
         ({"max_answer_tokens": 0}, "`max_answer_tokens` must be at least 1"),
         ({"sequence_length": 7}, "`sequence_length` must be at least 8"),
         ({"monitor": "accuracy"}, "`monitor` must be one of f1, exact_match"),
-        ({"validation_share": 1.0}, "`fraction` must leave a context"),
+        ({"validation_share": 1.0}, r"`fraction` \(--validation-share\) must leave a context"),
     ],
 )
 def test_bad_arguments_are_input_errors(squad, tokenizer_directory, tmp_path, arguments, message):
