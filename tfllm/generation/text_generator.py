@@ -205,11 +205,11 @@ def _functions(writer: TextWriter) -> dict[str, Callable]:
         return writer.text_of(*inputs[:2], state.written)
 
     return {
-        "write": tf.function(writer.write, input_signature=[writer.texts, SAMPLING]),
-        "score": tf.function(writer.score, reduce_retracing=True),
-        "begin": tf.function(begin, input_signature=[writer.texts, SAMPLING]),
-        "advance": tf.function(advance, reduce_retracing=True),
-        "text": tf.function(text_of, reduce_retracing=True),
+        "write": tf.function(writer.write, autograph=False, input_signature=[writer.texts, SAMPLING]),
+        "score": tf.function(writer.score, autograph=False, reduce_retracing=True),
+        "begin": tf.function(begin, autograph=False, input_signature=[writer.texts, SAMPLING]),
+        "advance": tf.function(advance, autograph=False, reduce_retracing=True),
+        "text": tf.function(text_of, autograph=False, reduce_retracing=True),
     }
 
 

@@ -49,7 +49,7 @@ def build_signatures(
     writer = TextWriter(model, tokenizer, sequence_length, rules)
     signatures = {
         **writing_signatures(writer, arguments["generation"]),
-        "score": Signature(tf.function(writer.score, reduce_retracing=True), {"text": TEXT}),
+        "score": Signature(tf.function(writer.score, autograph=False, reduce_retracing=True), {"text": TEXT}),
     }
     if tokenizer.chat_template is not None:
         signatures |= _chat_signatures(ChatWriter(model, tokenizer, sequence_length, rules), arguments["generation"])
@@ -67,7 +67,7 @@ def _fill_signature(writer: "TextWriter") -> "Signature":
         return writer.write(tf.stack([text, suffix], axis=1), Sampling(**columns))
 
     inputs = {"text": TEXT, "suffix": TEXT, **SAMPLING._asdict()}
-    return Signature(tf.function(fill, reduce_retracing=True), inputs, _EXAMPLE._asdict())
+    return Signature(tf.function(fill, autograph=False, reduce_retracing=True), inputs, _EXAMPLE._asdict())
 
 
 def _chat_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Signature"]:
@@ -87,9 +87,11 @@ def _chat_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Signa
         return writer.write(user_messages(text), _stored(settings, text))
 
     return {
-        "serving_default": Signature(tf.function(serving_default, reduce_retracing=True), {"text": TEXT}),
+        "serving_default": Signature(
+            tf.function(serving_default, autograph=False, reduce_retracing=True), {"text": TEXT}
+        ),
         "chat": Signature(
-            tf.function(chat, reduce_retracing=True),
+            tf.function(chat, autograph=False, reduce_retracing=True),
             {"roles": turns, "contents": turns, **SAMPLING._asdict()},
             {"roles": ("user", "assistant", "user"), **_EXAMPLE._asdict()},
         ),
@@ -122,8 +124,12 @@ def writing_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Sig
 
     # Traced: a loop that runs operation by operation rounds otherwise than the one that is exported.
     return {
-        "serving_default": Signature(tf.function(serving_default, reduce_retracing=True), {"text": TEXT}),
-        "generate": Signature(tf.function(generate, reduce_retracing=True), inputs, _EXAMPLE._asdict()),
+        "serving_default": Signature(
+            tf.function(serving_default, autograph=False, reduce_retracing=True), {"text": TEXT}
+        ),
+        "generate": Signature(
+            tf.function(generate, autograph=False, reduce_retracing=True), inputs, _EXAMPLE._asdict()
+        ),
     }
 
 

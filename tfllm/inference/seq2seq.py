@@ -36,5 +36,7 @@ def build_signatures(
     writer = Seq2SeqWriter(model, tokenizer, sequence_length, read_settings({}, arguments["generation"])[1])
     return {
         **writing_signatures(writer, arguments["generation"]),
-        "score": Signature(tf.function(writer.score, reduce_retracing=True), {"text": TEXT, "target": TEXT}),
+        "score": Signature(
+            tf.function(writer.score, autograph=False, reduce_retracing=True), {"text": TEXT, "target": TEXT}
+        ),
     }
