@@ -119,6 +119,8 @@ def test_a_foreign_savedmodel_is_told_too(tmp_path):
     (tmp_path / "saved_model.pb").touch()
     with pytest.raises(InputError, match="is a SavedModel, not a tokenizer directory"):
         manifest.read_manifest(tmp_path, "tokenizer")
+    with pytest.raises(InputError, match=r"has no manifest\.json"):
+        manifest.read_manifest(tmp_path, "savedmodel")
 
 
 def test_an_export_for_transformers_in_place_of_a_model_is_told(tmp_path):

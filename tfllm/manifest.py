@@ -167,7 +167,7 @@ def read_manifest(path: str | Path, kind: str) -> dict:
 def _without_manifest(path: Path, kind: str) -> InputError:
     if is_unfinished(path):
         return InputError(f"{path} {_UNFINISHED}")
-    if (path / _GRAPH).is_file() or any(path.glob(f"*/{_GRAPH}")):
+    if kind not in _EXPORTS and ((path / _GRAPH).is_file() or any(path.glob(f"*/{_GRAPH}"))):
         return _of_another_kind(path, "savedmodel", kind)
     return InputError(
         f"{path} has no {FILE_NAME}: it is not a tfllm directory, or the run that wrote it did not finish."

@@ -149,6 +149,11 @@ def test_a_table_is_read_from_the_column_training_would_read(model, savedmodel, 
     written["arguments"]["run"]["text"] = "body"
     write_manifest(trained, written)
     assert asked(trained) == "dull"
+    written["arguments"]["run"]["text"] = "0"  # of a file without a header: another one may have one
+    write_manifest(trained, written)
+    assert asked(trained) == "good tea"
+    written["arguments"]["run"]["text"] = "body"
+    write_manifest(trained, written)
     file.write_bytes(gzip.compress(b"id,title\n7,good tea\n"))
     with pytest.raises(InputError, match=r"which column holds the text\? Name it \(--text\)\. Columns: 'id', 'title'"):
         asked(savedmodel)
@@ -166,6 +171,8 @@ def test_a_file_in_place_of_a_text_is_refused(model, tmp_path):
     (tmp_path / "test.csv").write_text("text\ngood tea\n")
     with pytest.raises(InputError, match=r"test.csv' is a file: give --file .*test.csv to ask"):
         run(predict, model, tmp_path / "test.csv")
+    with pytest.raises(InputError, match=r"one text a line\. --text is for tables"):
+        run(predict, model, "--file", "-", "--text", "review", stdin=b"good tea")
     with pytest.raises(InputError, match="--text names a column of a table: give --file, too"):
         run(predict, model, "good tea", "--text", "review")
 

@@ -119,6 +119,10 @@ def test_a_version_that_a_long_request_holds_keeps_no_other_waiting(base_path, s
         signature = first.model.signatures["serving_default"]
         feeds = {signature.inputs["x"].name: [1.0]}
         assert first.model.run(feeds, [signature.outputs["y"].name])
+        shutil.rmtree(base_path / "numbers" / "3")
+        shutil.rmtree(base_path / "numbers" / "2")
+        models.look()  # the one that is leaving is wanted again
+        assert {version.number: version.state for version in models.status(ModelSpec("numbers"))}[1] == "AVAILABLE"
     models.stop()
     assert {version.state for version in models.status(ModelSpec("numbers"))} == {"END"}
 

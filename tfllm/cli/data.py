@@ -120,7 +120,8 @@ def _lengths(report: dict):
 
 
 def _some(number: int, things: str) -> str:
-    return f"{number:,} {things.removesuffix('s') if number == 1 else things}"
+    thing = "entity" if things == "entities" else things.removesuffix("s")
+    return f"{number:,} {thing if number == 1 else things}"
 
 
 def _labels(report: dict):

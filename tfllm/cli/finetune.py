@@ -60,7 +60,7 @@ def finetune(
         float | None,
         typer.Option(
             help="The highest, after the warm-up. Default: 3e-4 from random weights; with --init, the wider the model "
-            "the lower: 2.5e-4 for size mini, 2.8e-5 for base; with --lora-rank ten times that."
+            "the lower: 2.5e-4 for size mini, 2.8e-5 for base; with --lora-rank ten times that, 2e-3 at most."
         ),
     ] = None,
     weight_decay: options.WeightDecay = 0.01,
@@ -208,7 +208,9 @@ def suited_learning_rate(init: Path | None, lora_rank: int) -> float:
     if init is None:
         return 3e-4
     recipe = manifest.read_manifest(init, "model")["arguments"]["recipe"]
-    rate = 1e-3 * min(1, 128 / (recipe["encoder"] or recipe)["arguments"]["hidden_dim"]) ** 2
+    arguments = (recipe["encoder"] or recipe)["arguments"]
+    width = arguments.get("hidden_dim") or arguments["config"].get("hidden_dim", 768)  # a backbone of KerasHub
+    rate = 1e-3 * min(1, 128 / width) ** 2
     return float(f"{min(10 * rate, 2e-3) if lora_rank else rate:.2g}")
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import sys
 import zlib
 from pathlib import Path
@@ -111,7 +112,10 @@ def _check_no_files(texts: list[str]) -> None:
 
 
 def _trained_columns(predictor: "Predictor", model: Path) -> dict[str, str]:
-    """The columns a model directory was trained with, by what it asks for, where the command named them."""
+    """The columns a model directory was trained with, by what it asks for, where the command named them.
+
+    Not those it numbered: another file may have a header, or other columns. `--text 0` is for that.
+    """
     try:
         run = manifest.read_manifest(model, "model")["arguments"]["run"]
     except InputError:  # a SavedModel, which does not tell
@@ -119,7 +123,7 @@ def _trained_columns(predictor: "Predictor", model: Path) -> dict[str, str]:
     columns = {name: run.get(_TRAINED.get(name, name)) for name in predictor.inputs}
     if predictor.task == "seq2seq":
         columns[predictor.inputs[0]] = run.get("source") or "source"
-    return {name: column for name, column in columns.items() if column}
+    return {name: column for name, column in columns.items() if column and re.search("[^0-9,]", str(column))}
 
 
 def _columns(
@@ -130,6 +134,8 @@ def _columns(
     if file is not None and "".join(file.suffixes).removesuffix(".gz").endswith(_TABLES):
         table = _read_columns(file, names, text, trained)
     else:
+        if text is not None:
+            raise InputError(f"{file} is read as one text a line. --text is for tables: {', '.join(_TABLES)}.")
         lines = read_lines(file) if file else []
         if lines and len(names) > 1:
             raise InputError(f"{file}: this model asks for {' and '.join(names)}: give a .csv, .tsv or .jsonl file.")

@@ -131,6 +131,7 @@ class TextWriter:
 
     def _until_stop(self, text: tf.Tensor, early: tf.Tensor) -> tf.Tensor:
         """The texts up to the first stop string that does not end in their `early` parts, string (B,) each."""
+        early = tf.strings.regex_replace(early, "\ufffd+$", "")  # a character that is not whole yet
         for stop in self._rules.stop:
             size = tf.strings.length(text)
             place = tf.clip_by_value(tf.strings.length(early) - len(stop.encode()) + 1, 0, size)

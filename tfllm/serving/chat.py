@@ -58,7 +58,7 @@ async def complete(service: Service, body: dict, timeout_seconds: float | None =
     Raises:
         InputError: when the request means nothing, or the model does not chat.
     """
-    chunks = _chunks(service, body, timeout_seconds)
+    chunks = _chunks(service, body, streaming.deadline_in(timeout_seconds))
     begun = await anext(chunks)
     if body.get("stream"):
         return StreamingResponse(
@@ -89,7 +89,7 @@ def error_response(error: InputError) -> Response:
     return _response({"error": found}, code, headers)
 
 
-async def _chunks(service: Service, body: dict, timeout: float | None) -> AsyncIterator[streaming.Piece]:
+async def _chunks(service: Service, body: dict, deadline: float | None) -> AsyncIterator[streaming.Piece]:
     name, stream = body.get("model"), body.get("stream", False)
     if not isinstance(name, str):
         raise invalid("`model` must be the name of a model; GET /v1/models lists them.")
@@ -102,21 +102,23 @@ async def _chunks(service: Service, body: dict, timeout: float | None) -> AsyncI
         if signature is None:
             raise invalid(f"The model {name!r} does not chat: it has no signature `chat`.")
         rows = streaming.row_settings(version, settings)
-        asked = await _count_tokens(service, version, texts["contents"][0], timeout)
+        asked = await _count_tokens(service, version, texts["contents"][0], deadline)
         async for piece in streaming.write_pieces(
-            service, version, signature, texts, rows, stops, at_once=not stream, timeout_seconds=timeout
+            service, version, signature, texts, rows, stops, at_once=not stream, deadline=deadline
         ):
             piece.written["prompt_tokens"] = asked
             yield piece
 
 
-async def _count_tokens(service: Service, version: Version, contents: np.ndarray, timeout: float | None) -> int:
-    """The tokens of the messages' texts, without what the chat format puts around them; 0 where they cannot be told."""
+async def _count_tokens(service: Service, version: Version, contents: np.ndarray, deadline: float | None) -> int:
+    """The tokens of the messages' texts, of each at most those the model reads, without what the chat format puts
+    around them; 0 where they cannot be told."""
     signature = version.model.find("tokenize")
     if signature is None:
         return 0
     asked = {"text": np.append(contents, b"")}  # an empty text has the tokens that every text has
-    counts = (await service.predict(version, signature, asked, ("num_tokens",), timeout))["num_tokens"]
+    found = await service.predict(version, signature, asked, ("num_tokens",), streaming.remaining(deadline))
+    counts = found["num_tokens"]
     return int((counts[:-1] - counts[-1]).sum())
 
 

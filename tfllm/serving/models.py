@@ -202,10 +202,11 @@ class Models:
         return labels[spec.label]
 
     def _note(self, name: str, number: int) -> None:
-        """A version that stands on disk: new, or written anew after it failed or was unloaded."""
+        """A version that stands on disk: new, wanted again though it is leaving, or written anew after it failed."""
         known = self._versions[name].get(number)
         directory = self._configs[name].base_path / str(number)
-        if known is None or (known.state == END and (known.error is None or known.written != _written_at(directory))):
+        gone = known is not None and known.state in (UNLOADING, END)
+        if known is None or (gone and (known.error is None or known.written != _written_at(directory))):
             self._versions[name][number] = Version(name, number, directory)
 
     def _bring_up(self, version: Version) -> None:

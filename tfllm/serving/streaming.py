@@ -55,7 +55,7 @@ async def write_pieces(
     stops: tuple[str, ...] = (),
     *,
     at_once: bool = False,
-    timeout_seconds: float | None = None,
+    deadline: float | None = None,
 ) -> AsyncIterator[Piece]:
     """One text, piece by piece.
 
@@ -66,12 +66,11 @@ async def write_pieces(
         settings: one value of each.
         stops: strings that end the text, beside those of the model.
         at_once: one piece only.
-        timeout_seconds: when the whole text must be there, if the client says so.
+        deadline: when the whole text must be there, if the client says so; see `deadline_in`.
     """
-    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     rules = stored_settings(version)[1]
     tokens = settings.max_new_tokens
-    pieces = not at_once and rules.num_beams == 1 and await _keeps_prompt(service, version, texts, tokens)
+    pieces = not at_once and rules.num_beams == 1 and await _keeps_prompt(service, version, texts, tokens, deadline)
     inputs = {
         **texts,
         **{
@@ -84,8 +83,7 @@ async def write_pieces(
     shown = ""
     while True:
         inputs["max_new_tokens"] = np.array([asked], np.int32)
-        remaining = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-        outputs = await service.predict(version, signature, inputs, (), remaining)
+        outputs = await service.predict(version, signature, inputs, (), remaining(deadline))
         written = {name: _plain(array[0]) for name, array in outputs.items()}
         whole, stopped = _until(written["text"], stops)
         if stopped:
@@ -110,6 +108,7 @@ async def generate_events(
         asked: the `inputs` of the body: `text`, and settings by the names of `tfllm.writing.RowSettings`.
         timeout_seconds: when the whole text must be there, if the client says so.
     """
+    deadline = deadline_in(timeout_seconds)
     if not isinstance(asked, dict) or not isinstance(asked.get("text"), str):
         raise invalid("Give `inputs`: an object with `text`, a string, and settings: max_new_tokens, temperature, ...")
     text = asked["text"].encode()
@@ -122,7 +121,7 @@ async def generate_events(
         given = {name: value for name, value in asked.items() if name != "text"}
         settings = row_settings(version, given)
         texts = {"text": np.array([text], object)}
-        async for piece in write_pieces(service, version, signature, texts, settings, timeout_seconds=timeout_seconds):
+        async for piece in write_pieces(service, version, signature, texts, settings, deadline=deadline):
             event = {"text": piece.text}
             if piece.is_last:
                 written = piece.written
@@ -175,13 +174,25 @@ async def after(first: bytes, events: AsyncIterator[bytes]) -> AsyncIterator[byt
         yield b"event: error\n" + event_of({"error": str(error)})
 
 
-async def _keeps_prompt(service: Service, version: Version, texts: Mapping[str, np.ndarray], tokens: int) -> bool:
+def deadline_in(timeout_seconds: float | None) -> float | None:
+    """When so many seconds have passed, as `time.monotonic` tells it; None: never."""
+    return None if timeout_seconds is None else time.monotonic() + timeout_seconds
+
+
+def remaining(deadline: float | None) -> float | None:
+    """The seconds until then."""
+    return None if deadline is None else max(deadline - time.monotonic(), 0.0)
+
+
+async def _keeps_prompt(
+    service: Service, version: Version, texts: Mapping[str, np.ndarray], tokens: int, deadline: float | None
+) -> bool:
     """Whether a prompt is used whole, so that the text's beginning does not depend on `tokens`."""
     length, signature = version.model.facts.get("sequence_length"), version.model.find("tokenize")
     if not isinstance(length, int) or signature is None:
         return False
     parts = np.concatenate([array.ravel() for array in texts.values()])
-    found = await service.predict(version, signature, {"text": parts}, ("num_tokens",))
+    found = await service.predict(version, signature, {"text": parts}, ("num_tokens",), remaining(deadline))
     counts = found["num_tokens"]
     room = min(max(length - tokens, length // 2), length - 1)
     beside = 0 if "text" in texts else _SYSTEM + _MARKERS * len(parts)

@@ -1,5 +1,6 @@
 """Extractive question answering: the part of a context that answers a question."""
 
+from tfllm.cli.startup import log
 from tfllm.cli.tasks.base import Task
 
 _SURROUNDINGS = 120  # characters of the context shown before and after the answer
@@ -13,7 +14,7 @@ class QuestionAnsweringTask(Task):
     def read(self, files, run, head=None):
         from tfllm.data.question_answering import read_questions
 
-        return read_questions(
+        found = read_questions(
             files,
             question=run.get("text"),
             context=run.get("text_pair"),
@@ -21,6 +22,10 @@ class QuestionAnsweringTask(Task):
             encoding=run["encoding"],
             on_bad_rows=run["on_bad_rows"],
         )
+        if found.repairs and run["on_bad_rows"] == "collect":  # of which the reader says nothing then
+            places = "%d answers have no place in their context, a wrong one or several; the first: %s"
+            log.warning(places, len(found.repairs), found.repairs[0])
+        return found
 
     def split(self, rows, share, seed):
         from tfllm.data.question_answering import split_questions
