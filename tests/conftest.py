@@ -15,6 +15,12 @@ from tfllm.data.samples import sample_path
 
 _VOCABULARY = "[PAD] [UNK] [CLS] [SEP] [MASK] the film was good bad ##ly dull , . ! a b c 你 好 世 界 😀"
 ROOT = Path(__file__).resolve().parent.parent
+_LONGEST = ("test_kills", "test_notebooks", "test_readme", "test_strategy", "test_coming_from_transformers")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: at the end one process would work on them while the other has nothing left."""
+    items.sort(key=lambda item: item.path.stem not in _LONGEST)
 
 
 def _shared(name: str) -> Path:

@@ -18,20 +18,20 @@ PROMPTS = ["the film was", "", "你 好", "a b c a b c a b c a b c a b c"]
 
 
 @pytest.fixture(scope="module")
-def tokenizer(prompts_in_three_languages):
+def byte_bpe(prompts_in_three_languages):
     return train_byte_bpe(prompts_in_three_languages, vocabulary_size=500)
 
 
 @pytest.fixture(scope="module")
-def model(tokenizer, randomize):
-    decoder = build_decoder(tokenizer.vocabulary_size, **SIZE, max_sequence_length=32)
+def model(byte_bpe, randomize):
+    decoder = build_decoder(byte_bpe.vocabulary_size, **SIZE, max_sequence_length=32)
     return randomize(add_causal_lm_head(decoder, generation={"max_new_tokens": 12, "stop": ["!"]}))
 
 
 @pytest.fixture(scope="module")
-def written(model, tokenizer, tmp_path_factory):
+def written(model, byte_bpe, tmp_path_factory):
     directory = tmp_path_factory.mktemp("savedmodels") / "writer"
-    export_savedmodel(model, tokenizer, directory, sequence_length=24)
+    export_savedmodel(model, byte_bpe, directory, sequence_length=24)
     return directory
 
 
@@ -41,8 +41,8 @@ def test_every_check_passes(written):
     assert set(read_signatures(written / "1")) == {"serving_default", "generate", "score", "tokenize"}
 
 
-def test_texts_are_those_of_the_python_model(written, model, tokenizer):
-    python, saved = TextGenerator(model, tokenizer, 24), load_generator(written)
+def test_texts_are_those_of_the_python_model(written, model, byte_bpe):
+    python, saved = TextGenerator(model, byte_bpe, 24), load_generator(written)
     assert isinstance(saved, SavedGenerator)
     assert predict_texts(written, PROMPTS) == python.generate(PROMPTS)
     for settings in ({}, {"temperature": 1.0, "top_k": 5, "seed": [1, 2, 3, 4]}, {"max_new_tokens": 3}):
@@ -54,18 +54,18 @@ def test_texts_are_those_of_the_python_model(written, model, tokenizer):
 
 
 def test_greedy_texts_of_200_prompts_in_three_languages_are_those_of_the_python_model(
-    written, model, tokenizer, prompts_in_three_languages
+    written, model, byte_bpe, prompts_in_three_languages
 ):
-    python, saved = TextGenerator(model, tokenizer, 24), load_generator(written)
+    python, saved = TextGenerator(model, byte_bpe, 24), load_generator(written)
     one, other = (generator.generate(prompts_in_three_languages) for generator in (python, saved))
     assert len({row["text"] for row in one}) > 150
     assert [row["text"] for row in other] == [row["text"] for row in one]
 
 
 def test_what_is_drawn_follows_from_prompt_and_seed_whatever_the_batch(
-    written, model, tokenizer, prompts_in_three_languages
+    written, model, byte_bpe, prompts_in_three_languages
 ):
-    python, saved = TextGenerator(model, tokenizer, 24), load_generator(written)
+    python, saved = TextGenerator(model, byte_bpe, 24), load_generator(written)
     asked = list(enumerate(prompts_in_three_languages))
     settings = {"temperature": 0.8, "top_p": 0.95}
 
@@ -108,8 +108,8 @@ def test_a_savedmodel_is_asked_where_keras_cannot_be_imported(written):
     assert done.stdout.strip() in ("stop", "length")
 
 
-def test_a_model_directory_writes_and_what_does_not_write_is_refused(model, tokenizer, exported, tmp_path):
-    save_model(model, tmp_path / "model", tokenizer)
+def test_a_model_directory_writes_and_what_does_not_write_is_refused(model, byte_bpe, exported, tmp_path):
+    save_model(model, tmp_path / "model", byte_bpe)
     assert load_generator(tmp_path / "model").generate(["a"])[0]["prompt"] == "a"
     with pytest.raises(InputError, match="does not write text"):
         load_generator(exported)
