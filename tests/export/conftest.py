@@ -53,6 +53,18 @@ _GERMAN = (
 
 
 @pytest.fixture(scope="session")
+def check_greedy_texts(prompts_in_three_languages):
+    """`check_greedy_texts(python, saved)`: both write the same after 200 prompts, and not the same to all."""
+
+    def check(python, saved):
+        one, other = (generator.generate(prompts_in_three_languages) for generator in (python, saved))
+        assert len({row["text"] for row in one}) > 150
+        assert [row["text"] for row in other] == [row["text"] for row in one]
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def prompts_in_three_languages():
     """200 beginnings of English, Chinese and German texts, of 1 to 33 characters."""
     texts = *(sample_path(f"text_{language}.txt").read_text("utf-8") for language in ("en", "zh")), _GERMAN
