@@ -128,8 +128,12 @@ def _turned(x, positions, base):
 
 @_part
 def attention_weights(m, scores, visible, seed, *, scale, rate):
-    """Softmax over the keys that are visible, with dropout; (B, H, T, S), int (B, T, S) -> (B, H, T, S)."""
-    logits = ops.where(visible[:, None] != 0, m.float32(scores) * scale, -1e30)
+    """Softmax over the keys that are visible, with dropout; (B, H, T, S), int (B, T, S) -> (B, H, T, S).
+
+    In place of `visible` there may be what is added to the scores, float (B, H, T, S).
+    """
+    logits = m.float32(scores) * scale
+    logits = logits + m.float32(visible) if len(visible.shape) == 4 else ops.where(visible[:, None] != 0, logits, -1e30)
     return ops.cast(m.dropout(m.softmax(logits), seed, rate), scores.dtype)
 
 
