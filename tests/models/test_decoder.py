@@ -21,10 +21,13 @@ SIZE = {
     "intermediate_dim": 48,
     "max_sequence_length": 16,
 }
+SCALING = {"factor": 8.0, "low_frequency_factor": 1.0, "high_frequency_factor": 4.0, "original_length": 12}
 KINDS = {
     "llama": {"num_key_value_heads": 2},
     "gpt2": {"positions": "learned", "norm": "layer", "activation": "gelu_tanh", "biases": "all"},
     "post_norm": {"normalize_first": False, "activation": "relu", "biases": "qkv"},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 10, "norm_queries_and_keys": True},
+    "llama31": {"rotary_scaling": SCALING},
     "untied": {"tie_embeddings": False, "head_dim": 10, "num_key_value_heads": 1, "activation": "geglu"},
 }
 MASK = np.array([[1] * 8, [1, 1, 1, 2, 2, 2, 2, 0], [1, 1, 1, 0, 0, 0, 0, 0]], "int32")
@@ -85,6 +88,10 @@ def test_a_size_that_is_not_positive_is_refused_by_name(name):
         ({"biases": "some"}, "`biases` must be one of none, qkv, all"),
         ({"activation": "swish"}, "`activation` must be one of swiglu, geglu, gelu_tanh"),
         ({"head_dim": 5}, "even width. Received: 5"),
+        ({"rotary_scaling": {**SCALING, "factor": 0.5}}, "at least 1"),
+        ({"rotary_scaling": {**SCALING, "low_frequency_factor": 4.0}}, "below the `high_frequency_factor`"),
+        ({"rotary_scaling": {"factor": 8.0}}, "with factor, low_frequency_factor, high_frequency_factor"),
+        ({"rotary_scaling": SCALING, "positions": "learned"}, "is for rotary positions"),
     ],
 )
 def test_what_cannot_be_built_is_refused_with_the_reason(arguments, message):

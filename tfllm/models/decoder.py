@@ -4,7 +4,7 @@ In: dict of int32 (B, T): token_ids, padding_mask (see `tfllm.data.features`). O
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 from keras import ops
@@ -12,7 +12,7 @@ from keras import ops
 from tfllm import checks
 from tfllm.checks import InputError
 from tfllm.models.decoder_block import DecoderBlock, Normalization
-from tfllm.models.decoder_parts import GATED, NORMS, dot
+from tfllm.models.decoder_parts import GATED, NORMS, RotaryScaling, dot
 from tfllm.models.encoder import ACTIVATIONS
 from tfllm.models.recipe import remember
 
@@ -44,11 +44,13 @@ def build_decoder(
     rotary_base: float = 10_000.0,
     norm_epsilon: float = 1e-5,
     prefix: bool = False,
+    rotary_scaling: Mapping[str, float] | None = None,
+    norm_queries_and_keys: bool = False,
 ) -> keras.Model:
     """Build a Transformer decoder: every token sees itself and the earlier tokens of its text.
 
     As it stands it is built as Llama is. The arguments after `dropout` are there for other published checkpoints:
-    GPT-2 has learned positions, "layer", "gelu_tanh" and all biases.
+    GPT-2 has learned positions, "layer", "gelu_tanh" and all biases; Qwen 3 normalises queries and keys.
 
     Args:
         vocabulary_size: V, number of token ids.
@@ -67,6 +69,10 @@ def build_decoder(
         rotary_base: the longest wavelength of rotary positions is about 2 pi times it.
         norm_epsilon: what is added to the variance or mean square in every normalisation.
         prefix: the beginning of a text, as far as a third input says, is seen by all its tokens, earlier ones too.
+        rotary_scaling: stretches rotary positions to texts longer than those of the training, as Llama 3.1 does:
+            `factor`, `low_frequency_factor`, `high_frequency_factor` and `original_length`; see
+            `decoder_parts.RotaryScaling`.
+        norm_queries_and_keys: each head's queries and keys are brought to mean square 1 and scaled, before they turn.
 
     Returns:
         Functional `keras.Model`. Inputs, int32 (B, T): `token_ids`, `padding_mask` (0 on padding, k on the k-th text of
@@ -81,6 +87,7 @@ def build_decoder(
     """
     arguments = dict(locals())
     check_decoder(arguments)
+    scaling = rotary_scaling and RotaryScaling(**rotary_scaling)
     names = ("token_ids", "padding_mask", *(("prefix_mask",) if prefix else ()))
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
     visible = EarlierTokens(max_sequence_length, name="earlier_tokens")(inputs["padding_mask"])  # (B, T, T)
@@ -114,6 +121,8 @@ def build_decoder(
             dropout=dropout,
             normalize_first=normalize_first,
             output_stddev=0.02 / math.sqrt(2 * num_layers),
+            rotary_scaling=scaling,
+            norm_queries_and_keys=norm_queries_and_keys,
             name=f"decoder_block_{number}",
         )(x, visible, places)
     if normalize_first:
@@ -231,3 +240,21 @@ def check_decoder(arguments: dict) -> None:
         checks.check_one_of(name, arguments[name], names)
     if arguments["positions"] == "rotary" and width % 2:
         raise InputError(f"Rotary positions need heads of an even width. Received: {width}.")
+    if arguments.get("rotary_scaling") is not None:
+        check_scaling(arguments["rotary_scaling"], arguments["positions"])
+
+
+def check_scaling(scaling: Mapping[str, float], positions: str) -> None:
+    """Raise InputError unless this `rotary_scaling` means something."""
+    names = RotaryScaling._fields
+    if positions != "rotary" or not isinstance(scaling, Mapping) or set(scaling) != set(names):
+        raise InputError(
+            f"`rotary_scaling` is for rotary positions, with {', '.join(names)}. Received: {scaling!r:.200} for "
+            f"positions={positions!r}."
+        )
+    low, high = scaling["low_frequency_factor"], scaling["high_frequency_factor"]
+    if not (scaling["factor"] >= 1 and 0 < low < high and scaling["original_length"] >= 1):
+        raise InputError(
+            "`rotary_scaling` needs a `factor` and an `original_length` of at least 1, and a `low_frequency_factor` "
+            f"above 0 and below the `high_frequency_factor`. Received: {dict(scaling)}."
+        )

@@ -11,6 +11,7 @@ from keras import ops
 from tfllm.islands import step_seed
 from tfllm.models.decoder_parts import (
     GATED,
+    RotaryScaling,
     activated,
     added,
     attention_weights,
@@ -59,6 +60,8 @@ class DecoderBlock(keras.layers.Layer):
         head_dim: K.
         intermediate_dim: F.
         rotary_base: of rotary positions; None turns nothing by positions.
+        rotary_scaling: of rotary positions; see `RotaryScaling`.
+        norm_queries_and_keys: each head's queries and keys are brought to mean square 1 and scaled, before they turn.
         norm, norm_epsilon: see `Normalization`.
         activation: of the feed-forward part; "swiglu" and "geglu" are gated, with twice as wide a first matrix.
         biases: which dense parts have one: "all", "qkv" or "none".
@@ -71,7 +74,8 @@ class DecoderBlock(keras.layers.Layer):
     With `return_cache` the keys and values, (B, G, S, K) each, come too.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al. 2023, arXiv:2305.13245, for shared keys and values;
-    Shazeer 2020, arXiv:2002.05202, for gated activations; Radford et al. 2019, section 2.3, for `output_stddev`.
+    Shazeer 2020, arXiv:2002.05202, for gated activations; Radford et al. 2019, section 2.3, for `output_stddev`;
+    Henry et al. 2020, arXiv:2010.04245, for normalised queries and keys, here as Qwen 3 has them (arXiv:2505.09388).
     """
 
     recomputes = False  # see `recompute_activations`
@@ -91,6 +95,8 @@ class DecoderBlock(keras.layers.Layer):
         dropout=0.0,
         normalize_first=True,
         output_stddev=0.02,
+        rotary_scaling=None,
+        norm_queries_and_keys=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -98,9 +104,15 @@ class DecoderBlock(keras.layers.Layer):
         self.intermediate_dim, self.activation, self.biases = intermediate_dim, activation, biases
         self.norm, self.norm_epsilon, self.normalize_first = norm, norm_epsilon, normalize_first
         self.rotary_base, self.dropout, self.output_stddev = rotary_base, dropout, output_stddev
+        self.rotary_scaling = rotary_scaling and RotaryScaling(*rotary_scaling)
+        self.norm_queries_and_keys = norm_queries_and_keys
         self.seed_generator = keras.random.SeedGenerator() if dropout else None
         self.attention_norm = Normalization(norm, norm_epsilon, dtype=self.dtype_policy, name="attention_norm")
         self.feedforward_norm = Normalization(norm, norm_epsilon, dtype=self.dtype_policy, name="feedforward_norm")
+        self.query_norm, self.key_norm = (
+            Normalization("rms", norm_epsilon, dtype=self.dtype_policy, name=name) if norm_queries_and_keys else None
+            for name in ("query_norm", "key_norm")
+        )
 
     def build(self, x_shape):
         width = x_shape[-1]
@@ -115,6 +127,9 @@ class DecoderBlock(keras.layers.Layer):
         )
         for norm in (self.attention_norm, self.feedforward_norm):
             norm.build(x_shape)
+        if self.norm_queries_and_keys:
+            self.query_norm.build((None, self.head_dim))
+            self.key_norm.build((None, self.head_dim))
 
     def _dense(self, name, inputs, outputs, use_bias, stddev=0.02):
         layer = keras.layers.Dense(
@@ -174,8 +189,13 @@ class DecoderBlock(keras.layers.Layer):
         """(B, T, D) -> the heads' outputs (B, T, HK), and the keys and values they saw, (B, G, S, K) each."""
         heads, groups = self.num_heads, self.num_key_value_heads
         inner = self.attention_input
-        settings = {"heads": heads, "groups": groups, "rotary_base": self.rotary_base, "compiled": compiled}
-        query, key, value = split_heads(product(x, inner), positions, *bias_of(inner), **settings)
+        settings = {"heads": heads, "groups": groups, "compiled": compiled}
+        settings |= {"rotary_base": self.rotary_base, "rotary_scaling": self.rotary_scaling}
+        scales = ()
+        if self.norm_queries_and_keys:
+            scales = self.query_norm.gamma, self.key_norm.gamma
+            settings["norm_epsilon"] = self.norm_epsilon
+        query, key, value = split_heads(product(x, inner), positions, *bias_of(inner), *scales, **settings)
         if cache is not None:
             key, value = (put_column(old, new, column) for old, new in zip(cache, (key, value), strict=True))
         return self._weighted(query, key, value, visible, seed, compiled), (key, value)
@@ -197,6 +217,7 @@ class DecoderBlock(keras.layers.Layer):
     def get_config(self):
         names = ("num_heads", "num_key_value_heads", "head_dim", "intermediate_dim", "rotary_base", "norm")
         names += ("norm_epsilon", "activation", "biases", "dropout", "normalize_first", "output_stddev")
+        names += ("rotary_scaling", "norm_queries_and_keys")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

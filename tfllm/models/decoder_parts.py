@@ -6,7 +6,9 @@ Shapes: B batch, T tokens, S tokens seen, D hidden_dim, H heads, G heads of keys
 """
 
 import functools
+import math
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -17,7 +19,25 @@ from tfllm import islands
 from tfllm.models.encoder import ACTIVATIONS
 
 NORMS = ("layer", "rms")
-GATED = {"swiglu": keras.activations.silu, "geglu": ACTIVATIONS["gelu_tanh"]}
+GATED = {  # Keras's own silu has a gradient that no SavedModel keeps, of which TensorFlow warns where one is loaded
+    "swiglu": lambda x: x * ops.sigmoid(x),
+    "geglu": ACTIVATIONS["gelu_tanh"],
+}
+
+
+class RotaryScaling(NamedTuple):
+    """Rotary positions of a model that was trained on texts of `original_length` tokens and then went on to longer.
+
+    Waves that turn more than `high_frequency_factor` times in the original length stay as they are; those that turn
+    less than `low_frequency_factor` times become `factor` times as long; between the two there is a smooth way.
+
+    Source: Grattafiori et al. 2024, arXiv:2407.21783, section 3.4.2, and the published code of Llama 3.1.
+    """
+
+    factor: float
+    low_frequency_factor: float
+    high_frequency_factor: float
+    original_length: int
 
 
 def _float32(x):
@@ -82,22 +102,28 @@ def normalized(m, x, gamma, *beta, kind, epsilon):
 
 
 @_part
-def split_heads(m, x, positions, *bias, heads, groups, rotary_base):
-    """(B, T, (H + 2G) K), int (B, T)[, ((H + 2G) K,)] -> query (B, H, T, K), key and value (B, G, T, K).
+def split_heads(m, x, positions, *vectors, heads, groups, rotary_base, rotary_scaling, norm_epsilon=None):
+    """(B, T, (H + 2G) K), int (B, T), vectors -> query (B, H, T, K), key and value (B, G, T, K).
 
-    With a `rotary_base`, queries and keys are turned by their positions.
+    The vectors are a bias, ((H + 2G) K,), if there is one; and with a `norm_epsilon` two scales, (K,), of queries and
+    of keys, which are then brought to mean square 1, head by head. With a `rotary_base` both are turned by their
+    positions.
     """
+    *bias, query_scale, key_scale = (*vectors, None, None) if norm_epsilon is None else vectors
     _, length, width = ops.shape(x)
     y = m.float32(x)
     if bias:
         y = m.plus_vector(y, m.float32(bias[0]))
     parts = heads + 2 * groups
     y = ops.transpose(ops.reshape(y, (-1, length, parts, width // parts)), (0, 2, 1, 3))  # (B, H + 2G, T, K)
+    turning, value = ops.split(y, [heads + groups], axis=1)
+    if norm_epsilon is not None:
+        query, key = ops.split(m.scaled_to_unit(turning, norm_epsilon), [heads], axis=1)
+        query, key = m.times_vector(query, m.float32(query_scale)), m.times_vector(key, m.float32(key_scale))
+        turning = ops.concatenate([query, key], axis=1)
     if rotary_base:
-        turning, value = ops.split(y, [heads + groups], axis=1)
-        query, key = ops.split(_turned(turning, positions, rotary_base), [heads], axis=1)
-    else:
-        query, key, value = ops.split(y, [heads, heads + groups], axis=1)
+        turning = _turned(turning, positions, rotary_base, rotary_scaling)
+    query, key = ops.split(turning, [heads], axis=1)
     return tuple(ops.cast(part, x.dtype) for part in (query, key, value))
 
 
@@ -112,18 +138,32 @@ def into_heads(m, x, *bias, heads, parts):
     return tuple(ops.cast(part, x.dtype) for part in ops.split(y, parts, axis=1))
 
 
-def _turned(x, positions, base):
+def _turned(x, positions, base, scaling):
     """Rotary positions: float32 (B, N, T, K), int (B, T) -> (B, N, T, K).
 
     Source: Su et al. 2021, arXiv:2104.09864, section 3.4.2. Differs: a pair is (i, i + K/2), as published checkpoints
     have it.
     """
-    half = x.shape[-1] // 2
-    rates = np.asarray(base ** -(np.arange(half) / half), "float32")
+    rates = np.asarray(rotary_rates(x.shape[-1], base, scaling), "float32")
     angles = ops.cast(positions, "float32")[:, None, :, None] * rates  # (B, 1, T, K/2)
     cosines, sines = ops.cos(angles), ops.sin(angles)
     first, second = ops.split(x, 2, axis=-1)
     return ops.concatenate([first * cosines - second * sines, second * cosines + first * sines], axis=-1)
+
+
+def rotary_rates(width: int, base: float, scaling: RotaryScaling | None = None) -> np.ndarray:
+    """By how much each pair of a head of `width` numbers turns from one position to the next, in radians: (K/2,).
+
+    Example: width 4, base 100 -> 1, 0.1.
+    """
+    half = width // 2
+    rates = base ** -(np.arange(half) / half)
+    if scaling is None:
+        return rates
+    turns = scaling.original_length * rates / (2 * math.pi)
+    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return rates * (kept + (1 - kept) / scaling.factor)
 
 
 @_part

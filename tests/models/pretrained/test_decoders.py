@@ -24,6 +24,13 @@ LLAMA = {
     "max_position_embeddings": 24,
 }
 SHARED = {**LLAMA, "num_key_value_heads": 2}
+SCALING = {  # of four waves in a head of 8 numbers, with a base of 100, one stays, one changes and two are stretched
+    "rope_type": "llama3",
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 40,
+}
 MODELS = {  # name -> class, and arguments of its configuration
     "gpt2": ("GPT2", GPT2),
     "gpt2_narrow": ("GPT2", {**GPT2, "n_inner": 40, "activation_function": "relu"}),
@@ -31,7 +38,11 @@ MODELS = {  # name -> class, and arguments of its configuration
     "llama_shared": ("Llama", {**SHARED, "tie_word_embeddings": True, "rope_theta": 500.0}),
     "llama_biases": ("Llama", {**SHARED, "attention_bias": True, "mlp_bias": True, "head_dim": 12}),
     "qwen2": ("Qwen2", {**SHARED, "rms_norm_eps": 1e-5}),
+    "qwen3": ("Qwen3", {**SHARED, "head_dim": 12, "rope_theta": 500.0}),
+    "qwen3_tied": ("Qwen3", {**LLAMA, "head_dim": 8, "tie_word_embeddings": True}),
     "mistral": ("Mistral", {**SHARED, "sliding_window": None}),
+    "llama31": ("Llama", {**SHARED, "max_position_embeddings": 96, "rope_theta": 100.0, "rope_scaling": SCALING}),
+    "qwen3_scaled": ("Qwen3", {**SHARED, "head_dim": 8, "max_position_embeddings": 96, "rope_scaling": SCALING}),
 }
 
 
@@ -105,6 +116,25 @@ def test_half_precision_in_shards_is_read(make_theirs, ask_theirs, ask_ours, tor
     np.testing.assert_allclose(ask_ours(checkpoint.model), ask_theirs(again), atol=1e-4)
 
 
+def test_a_qwen_3_that_does_not_say_how_wide_its_heads_are_has_them_128_wide(
+    make_theirs, ask_theirs, ask_ours, tmp_path
+):
+    theirs = make_theirs("qwen3", head_dim=128)
+    theirs.save_pretrained(tmp_path)
+    config(head_dim=None)(tmp_path)
+    np.testing.assert_allclose(ask_ours(load_checkpoint(open_folder(tmp_path)).model), ask_theirs(theirs), atol=1e-4)
+
+
+def test_scaled_positions_are_those_of_the_reference_far_beyond_the_original_length(make_theirs, torch, tmp_path):
+    theirs = make_theirs("llama31")
+    theirs.save_pretrained(tmp_path)
+    ids = np.random.default_rng(6).integers(5, 60, (1, 90)).astype("int32")
+    with torch.no_grad():
+        expected = theirs(torch.tensor(ids).long()).logits.numpy()
+    model = load_checkpoint(open_folder(tmp_path)).model
+    np.testing.assert_allclose(model({"token_ids": ids, "padding_mask": np.ones_like(ids)}), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["gpt2", "llama_shared"])
 def test_a_bare_decoder_gets_the_head_of_its_embedding(make_theirs, ask_theirs, ask_ours, tmp_path, name):
     theirs = make_theirs(name)
@@ -157,11 +187,21 @@ def tensors(change):
 
 
 LAST = "model.layers.1.mlp.down_proj.weight"
+QUERY_NORM = "model.layers.0.self_attn.q_norm.weight"
 BROKEN = {  # name -> (model, what is done to its directory, what the error says)
     "scaled": ("llama", config(rope_parameters={"rope_type": "yarn", "factor": 4.0}), "rotary positions of.*'yarn'"),
     "scaled_older": ("llama", config(rope_scaling={"type": "linear", "factor": 2}), "rotary positions of.*'linear'"),
     "scaling_a_word": ("llama", config(rope_scaling="none"), "`rope_scaling` must be an object"),
     "wavelength": ("llama", config(rope_parameters={"rope_theta": float("1e300")}), "`rope_theta` must be a number"),
+    "scaled_without": ("llama31", config(rope_parameters={**SCALING, "factor": None}), "llama3 need `factor`"),
+    "scaled_less": ("llama31", config(rope_parameters={**SCALING, "factor": 0.5}), "a `factor` and.*of at least 1"),
+    "scaled_back": ("llama31", config(rope_parameters={**SCALING, "high_freq_factor": 1}), "above 0 and below"),
+    "scaled_by_text": ("llama31", config(rope_parameters={**SCALING, "factor": "8"}), "`factor` must be a number"),
+    "qwen3_window": ("qwen3", config(use_sliding_window=True), "`use_sliding_window` must be absent"),
+    "qwen3_biases": ("qwen3", config(attention_bias=True), "`attention_bias` must be absent"),
+    "qwen3_norms": ("qwen3", tensors(lambda found: found.pop(QUERY_NORM)), f"Missing: {QUERY_NORM}"),
+    "qwen3_is_no_llama": ("qwen3", config(model_type="llama", architectures=None), "no place for: .*k_norm"),
+    "experts": ("qwen3", config(model_type="qwen3_moe"), "did you mean 'qwen3'"),
     "window": ("qwen2", config(use_sliding_window=True), "`use_sliding_window` must be absent"),
     "half_biases": ("llama", config(attention_bias=True), "must be both true or both false"),
     "activation": ("llama", config(hidden_act="gelu"), "`hidden_act` must be absent"),

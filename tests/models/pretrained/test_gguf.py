@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfllm.checks import InputError
-from tfllm.models.pretrained import load_gguf, open_gguf
+from tfllm.models.pretrained import describe, load_gguf, open_gguf
 
 gguf = pytest.importorskip("gguf")
 LLAMA = {
@@ -33,6 +33,8 @@ NAMES = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
 }
 MAGIC = b"GGUF"
 
@@ -42,7 +44,7 @@ def pairs_first(value, heads):
     return value.reshape(heads, 2, -1, *value.shape[1:]).swapaxes(1, 2).reshape(value.shape)
 
 
-def write(file, model, kind, quantization=None, turned=None):
+def write(file, model, kind, quantization=None, turned=None, divisors=None):
     """A GGUF file of a model of `transformers`; returns the numbers that are in it, by their names there."""
     config, inside = model.config, {}
     writer = gguf.GGUFWriter(file, kind)
@@ -54,6 +56,11 @@ def write(file, model, kind, quantization=None, turned=None):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    if config.head_dim * config.num_attention_heads != config.hidden_size:
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
+    if divisors is not None:
+        writer.add_tensor("rope_freqs.weight", divisors)
     if turned is not None:
         writer.add_rope_dimension_count(turned)
     for name, tensor in model.state_dict().items():
@@ -84,9 +91,10 @@ def make_theirs(torch):
     """A model of `transformers` with random weights."""
     transformers = importlib.import_module("transformers")
 
-    def make(classes):
+    def make(classes, **more):
         torch.manual_seed(3)
-        config = getattr(transformers, f"{classes}Config")(**LLAMA)
+        more = {"head_dim": 32, **more} if classes == "Qwen3" else more
+        config = getattr(transformers, f"{classes}Config")(**LLAMA, **more)
         model = getattr(transformers, f"{classes}ForCausalLM")(config)
         with torch.no_grad():
             for weight in model.parameters():
@@ -96,7 +104,7 @@ def make_theirs(torch):
     return make
 
 
-@pytest.mark.parametrize(("classes", "kind"), [("Llama", "llama"), ("Qwen2", "qwen2")])
+@pytest.mark.parametrize(("classes", "kind"), [("Llama", "llama"), ("Qwen2", "qwen2"), ("Qwen3", "qwen3")])
 @pytest.mark.parametrize("quantization", [None, "Q8_0", "Q4_1", "F16"])
 def test_the_numbers_are_those_of_the_model(make_theirs, batch, torch, tmp_path, classes, kind, quantization):
     theirs = make_theirs(classes)
@@ -125,6 +133,50 @@ def test_only_whole_heads_are_turned_by_positions(make_theirs, tmp_path):
     write(tmp_path / "half.gguf", theirs, "llama", turned=8)
     with pytest.raises(InputError, match="8 of 16 numbers of a head"):
         load_gguf(open_gguf(tmp_path / "half.gguf"))
+
+
+def divisors_of_llama3(config, factor):
+    """What llama.cpp's converter writes for the scaling of Llama 3.1: by how much each wave is longer."""
+    found = []
+    for place in range(config.head_dim // 2):
+        wave = 2 * np.pi * config.rope_parameters["rope_theta"] ** (2 * place / config.head_dim)
+        if wave < 8192 / 4:
+            found.append(1.0)
+        elif wave > 8192:
+            found.append(factor)
+        else:
+            smooth = (8192 / wave - 1) / 3
+            found.append(1 / ((1 - smooth) / factor + smooth))
+    return np.array(found, np.float32)
+
+
+SCALING = {
+    "rope_type": "llama3",
+    "rope_theta": 500_000.0,
+    "factor": 32.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+def test_the_scaled_positions_of_llama_3_are_read_from_their_divisors(make_theirs, tmp_path):
+    theirs = make_theirs("Llama", rope_parameters=SCALING, head_dim=16)
+    divisors = divisors_of_llama3(theirs.config, 32.0)
+    assert 1 < divisors[5] < 32  # one wave of each kind
+    write(tmp_path / "model.gguf", theirs, "llama", divisors=divisors)
+    described = describe(load_gguf(open_gguf(tmp_path / "model.gguf")).model, 0)
+    names = set(SCALING) - {"rope_theta"}
+    assert described.config["rope_scaling"] == {name: SCALING[name] for name in names}
+    assert described.config["rope_theta"] == 500_000.0
+
+
+@pytest.mark.parametrize("change", [lambda one: one * 1.5, lambda one: one[:-1], lambda one: one * 0 + 1])
+def test_positions_that_are_scaled_otherwise_are_refused(make_theirs, tmp_path, change):
+    theirs = make_theirs("Llama", rope_parameters=SCALING, head_dim=16)
+    write(tmp_path / "model.gguf", theirs, "llama", divisors=change(divisors_of_llama3(theirs.config, 8.0)))
+    with pytest.raises(InputError, match=r"scaled as Llama 3\.1 and 3\.2 do"):
+        load_gguf(open_gguf(tmp_path / "model.gguf"))
 
 
 def text(value):
@@ -168,7 +220,7 @@ HOSTILE = {
     ),
     "architecture": (
         header(values=1) + text(b"general.architecture") + struct.pack("<I", 8) + text(b"mamba"),
-        "tfllm reads GGUF of llama, qwen2. Received: 'mamba'",
+        "tfllm reads GGUF of llama, qwen2, qwen3. Received: 'mamba'",
     ),
     "nothing": (header(), "Received: None"),
 }

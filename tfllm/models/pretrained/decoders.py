@@ -79,9 +79,6 @@ def _sizes(arguments: dict) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]
         "feedforward_input": ((between,) * (2 if arguments["activation"] in GATED else 1), hidden, None),
         "feedforward_output": ((hidden,), between, None),
     }
-    norms = {"attention_norm": hidden, "feedforward_norm": hidden}
-    if arguments.get("norm_queries_and_keys"):
-        norms |= {"query_norm": width, "key_norm": width}
     sizes = {EMBEDDING: ((arguments["vocabulary_size"],), (hidden,))}
     if arguments["positions"] == "learned":
         sizes["position_embedding/embeddings"] = ((arguments["max_sequence_length"],), (hidden,))
@@ -91,8 +88,10 @@ def _sizes(arguments: dict) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]
             sizes[f"{block}/{name}/kernel"] = (outputs, (inputs,))
             if arguments["biases"] == "all" or has_bias:
                 sizes[f"{block}/{name}/bias"] = (outputs, ())
-        for name, size in norms.items():
-            sizes |= _norm(f"{block}/{name}", size, arguments["norm"])
+        for name in ("attention_norm", "feedforward_norm"):
+            sizes |= _norm(f"{block}/{name}", hidden, arguments["norm"])
+        for name in ("query_norm", "key_norm") if arguments.get("norm_queries_and_keys") else ():
+            sizes |= _norm(f"{block}/{name}", width, "rms")
     sizes |= _norm("final_norm", hidden, arguments["norm"])
     if not arguments["tie_embeddings"]:
         sizes[OWN_MATRIX] = ((arguments["vocabulary_size"],), (hidden,))

@@ -47,7 +47,10 @@ _TELLING = (
     *("pooler_activation", "relative_buckets"),
 )
 
-_TELLING_OF_DECODERS = ("positions", "norm", "activation", "biases", "normalize_first", "tie_embeddings")
+_TELLING_OF_DECODERS = (
+    *("positions", "norm", "activation", "biases", "normalize_first", "tie_embeddings"),
+    *("norm_queries_and_keys", "rotary_scaling"),
+)
 
 
 class Description(NamedTuple):

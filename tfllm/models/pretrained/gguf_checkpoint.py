@@ -1,4 +1,4 @@
-"""GGUF files of Llama's and Qwen 2's kind become models of ours, with the numbers dequantised.
+"""GGUF files of Llama's and Qwen's kind become models of ours, with the numbers dequantised.
 
 In: an open file. Out: what `load_checkpoint` gives. The values get the names that `config.json` has for them.
 """
@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from tfllm.checks import InputError
+from tfllm.models.decoder_parts import RotaryScaling, rotary_rates
 from tfllm.models.pretrained.config import Config
 from tfllm.models.pretrained.decoders import fill_decoder
 from tfllm.models.pretrained.gguf_file import Gguf
-from tfllm.models.pretrained.llama import LLAMA, QWEN2
+from tfllm.models.pretrained.llama import LLAMA, QWEN2, QWEN3, SCALED
 from tfllm.models.pretrained.load import Checkpoint
 from tfllm.models.pretrained.tensors import Tensor
 
-_FAMILIES = {family.model_type: family for family in (LLAMA, QWEN2)}
+_FAMILIES = {family.model_type: family for family in (LLAMA, QWEN2, QWEN3)}
+_DIVISORS = "rope_freqs.weight"  # by how much each wave of Llama 3.1's rotary positions is longer than without scaling
+_LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8_192}
 _VALUES = {  # theirs, after the name of the architecture -> those of config.json
     "block_count": "num_hidden_layers",
     "context_length": "max_position_embeddings",
@@ -36,6 +39,8 @@ _NAMES = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
     "attn_v": "self_attn.v_proj",
     "attn_output": "self_attn.o_proj",
     "ffn_norm": "post_attention_layernorm",
@@ -59,6 +64,8 @@ def load_gguf(gguf: Gguf) -> Checkpoint:
     groups = {"q": heads, "k": config.integer("num_key_value_heads", "heads", heads)}
     tensors = {}
     for name, tensor in gguf.tensors.items():
+        if name == _DIVISORS:
+            continue
         turned = re.fullmatch(r"blk\.\d+\.attn_([qk])\.\w+", name) if kind == "llama" else None
         if turned:
             tensor = tensor._replace(read=halves_first(tensor, groups[turned[1]], gguf.file))
@@ -84,7 +91,25 @@ def _config(gguf: Gguf, kind: str) -> dict:
             f"{gguf.file}: tfllm turns whole heads by their positions, unscaled. Received: {turned} of {width} numbers "
             f"of a head, scaled by {factor}."
         )
-    return {name: value for name, value in values.items() if value is not None}
+    values = {name: value for name, value in values.items() if value is not None}
+    if _DIVISORS in gguf.tensors:
+        values["rope_scaling"] = _read_divisors(gguf, width, values.get("rope_theta", 10_000.0))
+    return values
+
+
+def _read_divisors(gguf: Gguf, width: int | None, base: object) -> dict:
+    """The scaling of rotary positions as config.json has it; InputError if it is none of Llama 3.1's and 3.2's."""
+    divisors = gguf.tensors[_DIVISORS].read()
+    factor = float(divisors.max(initial=1.0))
+    known = isinstance(width, int) and divisors.shape == (width // 2,) and isinstance(base, float) and base > 0
+    if known and factor > 1:
+        scaled = rotary_rates(width, base, RotaryScaling(factor, *_LLAMA3.values()))
+        if np.allclose(divisors * scaled, rotary_rates(width, base), rtol=1e-4, atol=0):
+            return {"rope_type": SCALED, "factor": factor, **_LLAMA3}
+    raise InputError(
+        f"{gguf.file}: tfllm reads rotary positions that are scaled as Llama 3.1 and 3.2 do, by {_LLAMA3}. Received "
+        f"{_DIVISORS} of another kind."
+    )
 
 
 def _renamed(name: str) -> str:

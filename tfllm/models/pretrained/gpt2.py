@@ -72,6 +72,7 @@ GPT2 = Family(
         all(arguments[name] == value for name, value in _FIXED.items())
         and arguments["activation"] in OUR_ACTIVATIONS
         and arguments["tie_embeddings"]
+        and not arguments["norm_queries_and_keys"]
         and arguments["num_key_value_heads"] in (None, arguments["num_heads"])
         and (arguments["head_dim"] or 0) * arguments["num_heads"] in (0, arguments["hidden_dim"])
     ),

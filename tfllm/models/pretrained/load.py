@@ -21,7 +21,7 @@ from tfllm.models.pretrained.electra import ELECTRA
 from tfllm.models.pretrained.files import Folder, read_json
 from tfllm.models.pretrained.gpt2 import GPT2
 from tfllm.models.pretrained.heads import Head, read_head
-from tfllm.models.pretrained.llama import LLAMA, MISTRAL, QWEN2
+from tfllm.models.pretrained.llama import LLAMA, MISTRAL, QWEN2, QWEN3
 from tfllm.models.pretrained.mpnet import MPNET
 from tfllm.models.pretrained.roberta import ROBERTA, XLM_ROBERTA
 from tfllm.models.pretrained.sentences import read_modules
@@ -35,7 +35,7 @@ ARCHITECTURES = {
     architecture.model_type: architecture
     for architecture in (BERT, ROBERTA, XLM_ROBERTA, DISTILBERT, ELECTRA, ALBERT, MPNET)
 }
-DECODERS = {family.model_type: family for family in (GPT2, LLAMA, QWEN2, MISTRAL)}
+DECODERS = {family.model_type: family for family in (GPT2, LLAMA, QWEN2, QWEN3, MISTRAL)}
 _UNREAD_POOLER = "a pooler that this head does not read"
 POSITIONS = "position_embedding/embeddings"
 
