@@ -32,6 +32,35 @@ CHATML_WITH_TOOLS = """\
     {{- '<|im_start|>assistant\\n' }}
 {%- endif %}
 """
+QWEN_3 = """\
+{%- if messages[0].role == 'system' %}
+    {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
+{%- endif %}
+{%- set ns = namespace(searching=true, last=messages|length - 1) %}
+{%- for message in messages[::-1] %}
+    {%- if ns.searching and message.role == 'user' and not message.content.startswith('<tool_response>') %}
+        {%- set ns.searching = false %}
+        {%- set ns.last = messages|length - 1 - loop.index0 %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- if message.role == 'user' %}
+        {{- '<|im_start|>user\\n' + message.content + '<|im_end|>\\n' }}
+    {%- elif message.role == 'assistant' %}
+        {%- set thoughts = message.reasoning_content if message.reasoning_content is string else '' %}
+        {%- if loop.index0 > ns.last and (loop.last or thoughts) %}
+            {{- '<|im_start|>assistant\\n<think>\\n' + thoughts + '\\n</think>\\n\\n' + message.content.lstrip('\\n') }}
+        {%- else %}
+            {{- '<|im_start|>assistant\\n' + message.content }}
+        {%- endif %}
+        {{- '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}
+{%- endif %}
+"""
 LLAMA_2 = (
     "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}"
     "{% set system_message = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}"
@@ -107,6 +136,23 @@ def test_a_published_template_gives_the_texts_that_transformers_makes_of_it(name
                     **NAMES,
                 )
                 assert template.render(messages, answer=answer) == expected
+
+
+def test_a_template_with_room_for_thoughts_gives_the_prompts_that_transformers_makes_of_it():
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    template = from_jinja(QWEN_3, NAMES)
+    for roles in CONVERSATIONS:
+        messages = messages_of(roles)
+        if messages[-1]["role"] == "user":
+            [expected], _ = render_jinja_template(
+                conversations=[messages], chat_template=QWEN_3, add_generation_prompt=True, **NAMES
+            )
+            assert template.render(messages) == expected
+    told = template.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], answer=False)
+    assert told == "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
+    with pytest.raises(InputError, match="otherwise"):
+        from_jinja(QWEN_3.replace("message.content.lstrip('\\n')", "message.content | upper"), NAMES)
 
 
 @pytest.mark.parametrize(

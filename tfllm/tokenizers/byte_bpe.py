@@ -20,6 +20,7 @@ from tfllm.tokenizers.neighbours import row_numbers
 from tfllm.tokenizers.offsets import character_boundaries, decode, encode, to_characters
 from tfllm.tokenizers.pre_tokenize import Gpt2Words
 from tfllm.tokenizers.pre_tokenize_llama import LlamaWords
+from tfllm.tokenizers.whole_words import NO_TOKEN, WholeWords
 
 VOCABULARY_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
@@ -27,7 +28,7 @@ WORDS = {  # how text is split into words
     "gpt2": Gpt2Words,
     "gpt2-digits": lambda: Gpt2Words(digits_alone=True),  # SmolLM2
     "llama3": lambda: LlamaWords(digits=3),
-    "qwen2": lambda: LlamaWords(digits=1),
+    "qwen2": lambda: LlamaWords(digits=1),  # and Qwen 2.5 and 3
 }
 _HEADER = "#version: 0.2"
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]  # Latin-1 without blanks and soft hyphen
@@ -49,7 +50,8 @@ class ByteBpeTokenizer(Tokenizer):
         pair_separators: see `Tokenizer`.
         add_prefix_space: begin every text with a space unless it has one, so that its first word is like the others.
         words: whose way to split text into words: a name in WORDS.
-        compose: bring text into Unicode's composed form (NFC) first, as Qwen 2 does.
+        compose: bring text into Unicode's composed form (NFC) first, as Qwen does.
+        whole_words: a word that is a token stays whole, wherever merging its bytes would lead, as Llama 3 has it.
 
     Raises:
         InputError: if a token is empty or repeated, a byte is missing and there is no unk token, a merge is repeated,
@@ -70,6 +72,7 @@ class ByteBpeTokenizer(Tokenizer):
         add_prefix_space: bool = False,
         words: str = "gpt2",
         compose: bool = False,
+        whole_words: bool = False,
     ):
         check_one_of("words", words, WORDS)
         check_vocabulary(vocabulary)
@@ -89,6 +92,9 @@ class ByteBpeTokenizer(Tokenizer):
         self._merge = Merges(self._merges.tolist(), lengths)
         self._byte_ids, self._lengths = tf.constant(byte_ids, tf.int32), tf.constant(lengths, tf.int64)
         self._contents = tf.constant(contents, tf.string)
+        self.whole_words = whole_words
+        ordinary = [token_id for token, token_id in ids.items() if token not in special]
+        self._whole = WholeWords(self._contents, ordinary) if whole_words else None
 
     @property
     def merges(self) -> list[tuple[str, str]]:
@@ -107,10 +113,14 @@ class ByteBpeTokenizer(Tokenizer):
             text = tf_text.normalize_utf8(valid_utf8(text), "NFC")
         words = self._split(decode(self._prefixed(text)))
         different, places = tf.unique(words.flat_values)
-        content = tf.io.decode_raw(tf.strings.reduce_join(different), tf.uint8)
-        ids = tf.gather(self._byte_ids, tf.cast(content, tf.int32))
-        lengths = tf.cast(tf.strings.length(different), tf.int64)
-        tokens = self._merge(tf.RaggedTensor.from_row_lengths(ids, lengths, validate=False))
+        if self._whole is None:
+            tokens = self._merge(self._bytes(different))
+        else:
+            whole = self._whole(different)
+            is_whole = whole != NO_TOKEN
+            others = self._merge(self._bytes(tf.where(is_whole, "", different)))
+            whole = tf.RaggedTensor.from_tensor(whole[:, tf.newaxis], lengths=tf.cast(is_whole, tf.int64))
+            tokens = tf.concat([whole, others], axis=1)
         return words.with_flat_values(tf.gather(tokens, places)).merge_dims(1, 2)  # of (B, (W), (T))
 
     def _tokenize_with_offsets(self, text):
@@ -132,7 +142,19 @@ class ByteBpeTokenizer(Tokenizer):
         return tf.strings.reduce_join(tf.gather(self._contents, token_ids), axis=1)
 
     def _arguments(self):
-        return {"add_prefix_space": self.add_prefix_space, "words": self.words, "compose": self.compose}
+        return {
+            "add_prefix_space": self.add_prefix_space,
+            "words": self.words,
+            "compose": self.compose,
+            "whole_words": self.whole_words,
+        }
+
+    def _bytes(self, words: tf.Tensor) -> tf.RaggedTensor:
+        """Ids of the bytes of each word: int32 (U, (bytes)) of string (U,)."""
+        content = tf.io.decode_raw(tf.strings.reduce_join(words), tf.uint8)
+        ids = tf.gather(self._byte_ids, tf.cast(content, tf.int32))
+        lengths = tf.cast(tf.strings.length(words), tf.int64)
+        return tf.RaggedTensor.from_row_lengths(ids, lengths, validate=False)
 
     def _prefixed(self, text: tf.Tensor) -> tf.Tensor:
         if not self.add_prefix_space:

@@ -42,7 +42,8 @@ class Merges(tf.Module):
 
     def __init__(self, merges: Sequence[tuple[int, int, int]], lengths: Sequence[int]):
         super().__init__()
-        pairs = _ranks(merges, lengths)
+        self._in_order = _are_in_order(merges)
+        pairs = _ranks(merges, lengths) if self._in_order else _only_ranks(merges)
         self._vocabulary_size = len(lengths)
         keys = np.array([first * self._vocabulary_size + second for first, second in pairs], np.int64)
         order = np.argsort(keys)
@@ -52,7 +53,6 @@ class Merges(tf.Module):
         self._ranks = tf.constant(np.concatenate([ranks, np.full((1, 3), _NEVER, np.int32)]))
         self._results = tf.constant([result for *_, result in merges] or [0], tf.int32)
         self._nothing = len(pairs)
-        self._in_order = _are_in_order(merges)
 
     def __call__(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
         """Merge int32 (W, (T)) until no pair has a rank."""
@@ -128,7 +128,7 @@ def _ranks(merges: Sequence[tuple[int, int, int]], lengths: Sequence[int]) -> di
     for token in sorted(parts, key=lengths.__getitem__):
         beginnings[token] = {one for first, _ in parts[token] for one in (first, *beginnings.get(first, ()))}
         ends[token] = {one for _, second in parts[token] for one in (second, *ends.get(second, ()))}
-    pairs = {(first, second): [rank, _NEVER, _NEVER] for rank, (first, second, _) in enumerate(merges)}
+    pairs = _only_ranks(merges)
     for rank, (first, second, _) in enumerate(merges):
         for end in ends.get(first, ()):
             entry = pairs.setdefault((end, second), [_NEVER] * 3)
@@ -137,6 +137,11 @@ def _ranks(merges: Sequence[tuple[int, int, int]], lengths: Sequence[int]) -> di
             entry = pairs.setdefault((first, beginning), [_NEVER] * 3)
             entry[2] = min(entry[2], rank)
     return pairs
+
+
+def _only_ranks(merges: Sequence[tuple[int, int, int]]) -> dict[tuple[int, int], list[int]]:
+    """As `_ranks`, where nothing is known of what stops a pair."""
+    return {(first, second): [rank, _NEVER, _NEVER] for rank, (first, second, _) in enumerate(merges)}
 
 
 def _are_in_order(merges: Sequence[tuple[int, int, int]]) -> bool:

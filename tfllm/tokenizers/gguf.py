@@ -10,6 +10,7 @@ from tfllm.tokenizers.base import Tokenizer
 from tfllm.tokenizers.byte_bpe import ByteBpeTokenizer
 from tfllm.tokenizers.huggingface.files import check_tokens
 from tfllm.tokenizers.huggingface.prompts import add_chat_template
+from tfllm.tokenizers.recover_merges import recover_merges
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
 from tfllm.tokenizers.sentencepiece_model import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, new_bpe_model
 
@@ -52,7 +53,11 @@ def _byte_pairs(values: dict, tokens: list[str], special: dict[str, str], where:
     if not isinstance(words, str) or words not in _WORDS:
         raise InputError(f"{where}: words are split as by {', '.join(_WORDS)}. Received: {words!r:.100}.")
     merges = [tuple(merge.split(" ")) for merge in _list(values, "merges", str, where)]
-    return ByteBpeTokenizer(tokens, merges, special, words=_WORDS[words], compose=words == "qwen2")
+    whole_words = _WORDS[words] == "llama3"
+    merges = recover_merges(merges) if whole_words and all(len(pair) == 2 for pair in merges) else merges
+    return ByteBpeTokenizer(
+        tokens, merges, special, words=_WORDS[words], compose=words == "qwen2", whole_words=whole_words
+    )
 
 
 def _pieces(values: dict, tokens: list[str], special: dict[str, str], where: str) -> SentencePieceTokenizer:

@@ -7,6 +7,7 @@ from tfllm.checks import InputError
 from tfllm.tokenizers.byte_bpe import MERGES_FILE, VOCABULARY_FILE, ByteBpeTokenizer
 from tfllm.tokenizers.huggingface.files import Checkpoint, check_kind, check_tokens, need, shown, tokens_by_id
 from tfllm.tokenizers.huggingface.special import Wrapping, read_added, read_added_file, read_special, read_wrapping
+from tfllm.tokenizers.recover_merges import recover_merges
 
 GPT2_END = "<|endoftext|>"
 _LLAMA3 = "|".join(
@@ -22,7 +23,6 @@ _USUAL = {  # options of the model, and the values with which it is the usual on
     "continuing_subword_prefix": (None, ""),
     "end_of_word_suffix": (None, ""),
     "byte_fallback": (None, False),
-    "ignore_merges": (None, False),
 }
 
 
@@ -38,12 +38,16 @@ def read_document(document: dict, checkpoint: Checkpoint, where: str) -> ByteBpe
         )
     words, level = _read_splitter(document.get("pre_tokenizer"), where)
     ids = need(model, "vocab", dict, where)
-    vocabulary = tokens_by_id({**ids, **read_added(document, ids, where, marks=True)}, where)
+    added = read_added(document, ids, where, marks=True)
+    vocabulary = tokens_by_id({**ids, **added}, where)
     merges = [_pair(merge, where) for merge in need(model, "merges", list, where)]
+    whole_words = model.get("ignore_merges") is not None and need(model, "ignore_merges", bool, where)
+    if whole_words and (bare := [token for token in added if not any(map(str.isalnum, token))]):
+        raise InputError(f"{where}: with `ignore_merges`, text would become the added token {shown(repr(bare[0]))}.")
     prefix = need({"add_prefix_space": False, **level}, "add_prefix_space", bool, where)
     unk = model.get("unk_token") and need(model, "unk_token", str, where)
     wrapping = read_wrapping(document.get("post_processor"), where)
-    options = {"words": words, "compose": document.get("normalizer") is not None}
+    options = {"words": words, "compose": document.get("normalizer") is not None, "whole_words": whole_words}
     tokenizer = _build(checkpoint, vocabulary, merges, prefix, unk, wrapping, where, **options)
     tokenizer.set_prompts(begin=wrapping is not None)
     return tokenizer
@@ -104,6 +108,8 @@ def _build(
     characters = sum(map(len, vocabulary))
     if characters > MOST_CHARACTERS:
         raise InputError(f"{where}: its tokens have {characters:,} characters; at most {MOST_CHARACTERS:,} are read.")
+    if options.get("whole_words"):
+        merges = recover_merges(merges)
     special = read_special(checkpoint, vocabulary, unk, wrapping)
     prefix = checkpoint.option("add_prefix_space", bool, prefix)
     return ByteBpeTokenizer(vocabulary, merges, **special, add_prefix_space=prefix, **options)

@@ -17,6 +17,7 @@ from tfllm.tokenizers.huggingface.byte_pairs import EXPRESSIONS
 from tfllm.tokenizers.huggingface.files import DOCUMENT, SETTINGS, SPECIAL
 from tfllm.tokenizers.sentencepiece import SPACE, SentencePieceTokenizer
 from tfllm.tokenizers.sentencepiece_model import BPE, CONTROL, UNIGRAM, UNUSED, parse_model
+from tfllm.tokenizers.sentencepiece_pair import SentencePiecePairTokenizer
 from tfllm.tokenizers.wordpiece import MAX_BYTES_PER_WORD, WordPieceTokenizer
 
 
@@ -38,6 +39,9 @@ def write_huggingface_tokenizer(
             `tokenizer.json` has no such.
     """
     directory = Path(directory)
+    if isinstance(tokenizer, SentencePiecePairTokenizer):
+        _write_marian(tokenizer, directory)
+        return
     document = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": _added(tokenizer)}
     document |= _parts(tokenizer) | {"post_processor": _beginning(tokenizer) if writes else _wrapping(tokenizer)}
     tokenizer.write_files(directory)
@@ -55,6 +59,14 @@ def write_huggingface_tokenizer(
     if tokenizer.chat_template is not None:
         settings["chat_template"] = to_jinja(tokenizer.chat_template)
     settings["model_input_names"] = inputs if segments and tokenizer.pair_separators == 1 else inputs[::2]
+    _write_json(directory / SETTINGS, settings | names)
+
+
+def _write_marian(tokenizer: SentencePiecePairTokenizer, directory: Path) -> None:
+    tokenizer.write_files(directory)
+    names = {"pad": "pad_token", "unk": "unk_token", "sep": "eos_token"}
+    names = {names[name]: token for name, token in tokenizer.special_tokens.items() if name in names}
+    settings = {"tokenizer_class": "MarianTokenizer", "clean_up_tokenization_spaces": False}
     _write_json(directory / SETTINGS, settings | names)
 
 
@@ -114,6 +126,7 @@ def _byte_pairs(tokenizer: ByteBpeTokenizer) -> dict:
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
+            "ignore_merges": tokenizer.whole_words,
             "vocab": {token: number for number, token in enumerate(tokenizer.vocabulary)},
             "merges": [" ".join(pair) for pair in tokenizer.merges],
         },
@@ -181,12 +194,13 @@ def _wrapping(tokenizer: Tokenizer) -> dict | None:
     """How texts and pairs are wrapped; not at all where one token begins and ends a text, as in GPT-2."""
     names = tokenizer.special_tokens
     cls, sep = names.get("cls"), names.get("sep")
-    if cls is None or sep is None or cls == sep:
+    if sep is None or cls == sep:
         return None
     second = 1 if tokenizer.pair_separators == 1 else 0
-    first_text = [_special(cls, 0), _text("A", 0), _special(sep, 0)]
+    ids = {names[name]: tokenizer.ids_of(name)[0] for name in ("cls", "sep") if name in names}
+    begin = [] if cls is None else [_special(cls, 0)]
+    first_text = [*begin, _text("A", 0), _special(sep, 0)]
     between = [_special(sep, 0)] * (tokenizer.pair_separators - 1)
-    ids = {cls: tokenizer.cls_id, sep: tokenizer.sep_id}
     return {
         "type": "TemplateProcessing",
         "single": first_text,
