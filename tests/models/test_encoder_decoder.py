@@ -33,6 +33,9 @@ KINDS = {
     "shared keys": {"num_key_value_heads": 2},
     "as in 2017": {"positions": "learned", "norm": "layer", "activation": "relu", "biases": "all"}
     | {"normalize_first": False, "tie_embeddings": False},
+    "distances": {"positions": "relative", "relative_buckets": 8, "activation": "relu", "head_dim": 12},
+    "everything else": {"positions": "sinusoidal", "norm": "layer", "activation": "silu", "biases": "all"}
+    | {"normalize_first": False, "normalize_embeddings": True, "scale_embeddings": True, "logits_bias": True},
 }
 SOURCE_MASK = np.array([[1] * 9, [1, 1, 2, 2, 2, 2, 2, 0, 0]], "int32")
 MASK = np.array([[1] * 6, [1, 1, 1, 2, 2, 0]], "int32")
@@ -183,6 +186,7 @@ def test_a_saved_model_comes_back_with_the_same_outputs(model, batch, tokenizer,
         ({"num_layers": 0}, "`num_layers` must be at least 1"),
         ({"num_heads": 3}, "`hidden_dim` must be divisible by `num_heads`"),
         ({"positions": "rotory"}, "did you mean 'rotary'"),
+        ({"relative_buckets": 7}, "`relative_buckets` must be divisible"),
     ],
 )
 def test_what_cannot_be_built_is_refused_with_the_reason(arguments, message):

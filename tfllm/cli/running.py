@@ -251,6 +251,12 @@ def make_encoder_decoder(run: dict, vocabulary_size: int) -> "keras.Model":
     return model
 
 
+def start_of(init: str | Path | None) -> str | list[str]:
+    """The special tokens that the targets of a saved encoder-decoder begin with; of a new one [CLS]."""
+    recipe = manifest.read_manifest(init, "model")["arguments"]["recipe"] if init else {"arguments": {}}
+    return recipe["arguments"].get("start", "cls")
+
+
 def base_builder(directory: str | Path) -> str:
     """The name of the builder that made a saved model, or what is under its head."""
     recipe = manifest.read_manifest(directory, "model")["arguments"]["recipe"]

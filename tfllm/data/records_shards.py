@@ -54,11 +54,12 @@ def tokenize_and_pack(texts: list[str], tokenizer: Tokenizer, length: int) -> tu
     return pack(tokenize_texts(texts, tokenizer), length, tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id)
 
 
-def tokenize_texts(texts: list[str], tokenizer: Tokenizer) -> list[np.ndarray]:
-    """Token ids of each text, without special tokens."""
+def tokenize_texts(texts: list[str], tokenizer: Tokenizer, *, target: bool = False) -> list[np.ndarray]:
+    """Token ids of each text, without special tokens; `target`: of texts that a model is to write."""
+    tokenize = tokenizer.tokenize_target if target else tokenizer.tokenize
     documents = []
     for start in range(0, len(texts), _TEXTS):
-        ids = tokenizer.tokenize(texts[start : start + _TEXTS])
+        ids = tokenize(texts[start : start + _TEXTS])
         documents += np.split(ids.values.numpy(), ids.row_splits.numpy()[1:-1])
     return documents
 

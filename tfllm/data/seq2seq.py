@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from tfllm import checks
 from tfllm.checks import InputError
+from tfllm.data.ahead import made_ahead
 from tfllm.data.embedding import read_pair_table
 from tfllm.data.features import SEQ2SEQ_INPUTS, check_dataset
 from tfllm.data.packing import best_fit_pairs, lay_out
@@ -63,7 +64,7 @@ class Seq2SeqBatches:
         sequence_length, target_length: tokens of a source and of a target at most, special ones included; longer texts
             are cut at their end, and the log says how many.
         batch_size: pairs in a batch on average.
-        start: the special token a target begins with; see `add_seq2seq_head`.
+        start: the special tokens a target begins with; see `add_seq2seq_head`.
         seed: decides the order.
 
     Attributes:
@@ -84,7 +85,7 @@ class Seq2SeqBatches:
         sequence_length: int = 128,
         target_length: int = 128,
         batch_size: int = 32,
-        start: str = "cls",
+        start: str | Sequence[str] = "cls",
         seed: int = 0,
     ):
         checks.check_at_least("batch_size", batch_size, 1)
@@ -145,26 +146,31 @@ class Seq2SeqBatches:
         source, target = (tf.TensorSpec((self._rows, int(length)), tf.int32) for length in self._lengths)
         inputs = dict(zip(SEQ2SEQ_INPUTS, (source, source, target, target), strict=True))
         signature = inputs, target, tf.TensorSpec(target.shape, tf.float32)
-        dataset = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(tf.data.AUTOTUNE)
-        return check_dataset(dataset, SEQ2SEQ_INPUTS, ["next_ids"], ["next_weights"])
+        dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+        return check_dataset(made_ahead(dataset), SEQ2SEQ_INPUTS, ["next_ids"], ["next_weights"])
 
 
 def encode_sources(texts: Sequence[str], tokenizer: Tokenizer, sequence_length: int) -> list[np.ndarray]:
     """`[CLS] text [SEP]` of every text, or as the tokenizer wraps it, int32 (T,)."""
     checks.check_at_least("sequence_length", sequence_length, 3)
     documents = tokenize_texts(texts, tokenizer)
-    _warn_of_cuts("sources", [len(document) + 2 for document in documents], sequence_length)
+    special = 2 if "cls" in tokenizer.special_tokens else 1
+    _warn_of_cuts("sources", [len(document) + special for document in documents], sequence_length)
     wrapped = tokenizer.wrap(tf.ragged.stack([tf.constant(one, tf.int32) for one in documents]), sequence_length)
     return np.split(wrapped.values.numpy(), wrapped.row_splits.numpy()[1:-1])
 
 
-def encode_targets(texts: Sequence[str], tokenizer: Tokenizer, target_length: int, start: str) -> list[np.ndarray]:
+def encode_targets(
+    texts: Sequence[str], tokenizer: Tokenizer, target_length: int, start: str | Sequence[str]
+) -> list[np.ndarray]:
     """`[CLS] text [SEP]` of every text, of which a model reads all but the last and predicts all but the first."""
-    checks.check_at_least("target_length", target_length, 3)
-    documents = tokenize_texts(texts, tokenizer)
-    _warn_of_cuts("targets", [len(document) + 2 for document in documents], target_length)
-    first = getattr(tokenizer, f"{start}_id")
-    return [np.r_[first, document[: target_length - 2], tokenizer.sep_id].astype(np.int32) for document in documents]
+    first = tokenizer.ids_of(start)
+    special = len(first) + 1
+    checks.check_at_least("target_length", target_length, special + 1)
+    documents = tokenize_texts(texts, tokenizer, target=True)
+    _warn_of_cuts("targets", [len(document) + special for document in documents], target_length)
+    kept = [document[: target_length - special] for document in documents]
+    return [np.r_[first, document, tokenizer.sep_id].astype(np.int32) for document in kept]
 
 
 def _row_lengths(sizes: np.ndarray) -> np.ndarray:

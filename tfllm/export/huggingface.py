@@ -24,6 +24,8 @@ _PIPELINES = {  # how the name of a class ends -> `pipeline_tag` of the Hub, and
     "ForMaskedLM": ("fill-mask", "AutoModelForMaskedLM"),
     "LMHeadModel": ("text-generation", "AutoModelForCausalLM"),
     "ForCausalLM": ("text-generation", "AutoModelForCausalLM"),
+    "ForConditionalGeneration": ("text2text-generation", "AutoModelForSeq2SeqLM"),
+    "MTModel": ("translation", "AutoModelForSeq2SeqLM"),
     "ForSequenceClassification": ("text-classification", "AutoModelForSequenceClassification"),
     "ForTokenClassification": ("token-classification", "AutoModelForTokenClassification"),
     "ForQuestionAnswering": ("question-answering", "AutoModelForQuestionAnswering"),
@@ -44,7 +46,7 @@ def export_huggingface(
     Args:
         model: what a tfllm builder returned: an encoder, or one with a head for masked tokens, texts (pooling "cls"),
             tokens, answers or vectors, which must normalise after each part (post-norm); or a model that writes, built
-            as GPT-2 or Llama is.
+            as GPT-2, Llama, T5, BART or Marian is.
         tokenizer: the one the model was trained with.
         directory: where; it must not exist.
         sequence_length: where texts are cut, in tokens. None: as long as the model has positions.
@@ -61,25 +63,41 @@ def export_huggingface(
     length = sequence_length or longest_text(model)
     description = describe(model, tokenizer.pad_id, sentencepiece=tokenizer.kind == "sentencepiece")
     _check_vocabulary(description, tokenizer)
-    config = {**description.config, "bos_token_id": tokenizer.cls_id, "eos_token_id": tokenizer.sep_id}
+    config = {**description.config, **_token_ids(read_recipe(model), tokenizer), "eos_token_id": tokenizer.sep_id}
     with manifest.write_directory(directory, KIND, {"model": read_recipe(model)}) as beside:
         save_file(description.tensors, beside / "model.safetensors", metadata={"format": "pt"})
         _write_json(beside / "config.json", config)
         shutil.copymode(beside / "config.json", beside / "model.safetensors")  # which is its owner's alone
         segments, writes = config.get("type_vocab_size", 1) > 1, read_recipe(model)["builder"] == "add_causal_lm_head"
         write_huggingface_tokenizer(tokenizer, beside, segments=segments, writes=writes)
-        if writes:
-            _write_json(beside / "generation_config.json", _generation(tokenizer))
+        if writes or "decoder_start_token_id" in config:
+            _write_json(beside / "generation_config.json", _generation(read_recipe(model), tokenizer))
         _set_length(beside / "tokenizer_config.json", length)
         _write_sentences(beside, read_recipe(model), config, length)
         (beside / manifest.CARD).write_text(_card(Path(directory).name, description, card), "utf-8")
     return description.left_out
 
 
-def _generation(tokenizer: Tokenizer) -> dict:
+def _token_ids(recipe: dict, tokenizer: Tokenizer) -> dict:
+    """How a text begins, by the names of transformers."""
+    ids = {"bos_token_id": tokenizer.cls_id} if "cls" in tokenizer.special_tokens else {}
+    if recipe["builder"] != "add_seq2seq_head":
+        return ids
+    first, *more = tokenizer.ids_of(recipe["arguments"]["start"])
+    if len(more) > 1:
+        raise InputError(
+            f"transformers begins a text with one or two tokens. Received: {recipe['arguments']['start']}."
+        )
+    forced = {"forced_bos_token_id": more[0]} if more else {}
+    return {**ids, "decoder_start_token_id": first, **forced, "forced_eos_token_id": tokenizer.sep_id}
+
+
+def _generation(recipe: dict, tokenizer: Tokenizer) -> dict:
     """How a text begins and ends where `generate` of transformers writes it."""
+    ids = _token_ids(recipe, tokenizer)
     return {
-        "bos_token_id": tokenizer.cls_id,
+        **ids,
+        **({"bad_words_ids": [[tokenizer.pad_id]]} if "decoder_start_token_id" in ids else {}),
         "eos_token_id": tokenizer.end_ids,
         "pad_token_id": tokenizer.pad_id,
         "do_sample": False,

@@ -39,4 +39,6 @@ class NextLogits:
         if not self._turns:
             return self._embedding(hidden, reverse=True)
         ((matrix,),) = prepared
-        return tf.cast(tf.matmul(tf.cast(hidden, matrix.dtype), matrix), tf.float32)
+        logits = tf.cast(tf.matmul(tf.cast(hidden, matrix.dtype), matrix), tf.float32)
+        bias = getattr(self._embedding, "bias", None)
+        return logits if bias is None else logits + keras.ops.convert_to_tensor(bias)

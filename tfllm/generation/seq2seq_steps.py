@@ -18,13 +18,13 @@ class Seq2SeqSteps:
     and the mask of the source, which no step changes; and what `NextLogits` puts there.
     """
 
-    def __init__(self, model: keras.Model, start_id: int):
-        self._model, self._start_id = read_encoder(model), start_id
+    def __init__(self, model: keras.Model, start_ids: list[int]):
+        self._model, self._start_ids = read_encoder(model), start_ids
         self._logits = NextLogits(self._model.get_layer("token_embedding"))
 
     def written_before(self, sources: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """What counts as written before the new tokens: the one a target begins with."""
-        return tf.fill([tf.shape(sources)[0], 1], self._start_id), tf.ones_like(lengths)
+        """What counts as written before the new tokens: those a target begins with."""
+        return self._starts(sources), tf.fill(tf.shape(lengths), len(self._start_ids))
 
     def repeat(self, cache: list, times: int) -> list:
         """See `DecoderSteps`."""
@@ -37,16 +37,19 @@ class Seq2SeqSteps:
         return [tuple(tf.gather(part, order) for part in pair) for pair in written] + source + prepared
 
     def begin(self, source_ids: tf.Tensor, lengths: tf.Tensor, room: tf.Tensor) -> tuple[tf.Tensor, list]:
-        """Read the sources, and the token that every target begins with; see `DecoderSteps.begin`. C is 1 + `room`."""
-        rows = tf.shape(source_ids)[0]
+        """Read the sources, and what every target begins with; see `DecoderSteps.begin`.
+
+        C is the number of tokens a target begins with, and `room`.
+        """
+        rows, count = tf.shape(source_ids)[0], len(self._start_ids)
         mask = tf.sequence_mask(lengths, tf.shape(source_ids)[1], tf.int32)
         source = encode_source(self._model, source_ids, mask)
-        start = tf.fill([rows, 1], self._start_id)
-        first, visible = tf.zeros_like(start), tf.ones([rows, 1, 1], tf.int32)
-        hidden, cache = decode_after_source(self._model, start, first, visible, source, mask)
+        places = tf.tile(tf.range(count)[tf.newaxis], [rows, 1])
+        visible = tf.tile(tf.linalg.band_part(tf.ones([1, count, count], tf.int32), -1, 0), [rows, 1, 1])
+        hidden, cache = decode_after_source(self._model, self._starts(source_ids), places, visible, source, mask)
         cache = [tuple(tf.pad(part, [[0, 0], [0, 0], [0, room], [0, 0]]) for part in pair) for pair in cache]
         prepared = self._logits.prepared()
-        return self._logits(hidden[:, 0], prepared), [*cache, *source, (mask,), *prepared]
+        return self._logits(hidden[:, -1], prepared), [*cache, *source, (mask,), *prepared]
 
     def step(
         self, token_ids: tf.Tensor, lengths: tf.Tensor, width: tf.Tensor, number: tf.Tensor, cache: list
@@ -54,13 +57,17 @@ class Seq2SeqSteps:
         """Read one new token of each row; see `DecoderSteps.step`."""
         written, source, prepared = self._parts(cache)
         rows, places = tf.shape(token_ids)[0], tf.shape(written[0][0])[2]
-        visible = tf.cast(tf.range(places) <= number + 1, tf.int32)
+        column = number + len(self._start_ids)
+        visible = tf.cast(tf.range(places) <= column, tf.int32)
         visible = tf.tile(visible[tf.newaxis, tf.newaxis], [rows, 1, 1])  # (B, 1, C)
-        positions = tf.fill([rows, 1], number + 1)
+        positions = tf.fill([rows, 1], column)
         hidden, written = decode_after_source(
-            self._model, token_ids[:, tf.newaxis], positions, visible, source[:-1], source[-1][0], written, number + 1
+            self._model, token_ids[:, tf.newaxis], positions, visible, source[:-1], source[-1][0], written, column
         )
         return self._logits(hidden[:, 0], prepared), [*written, *source, *prepared]
+
+    def _starts(self, sources: tf.Tensor) -> tf.Tensor:
+        return tf.tile([self._start_ids], [tf.shape(sources)[0], 1])
 
     def _parts(self, cache: list) -> tuple[list, list, list]:
         """What was written, the source with its mask, and what makes logits."""

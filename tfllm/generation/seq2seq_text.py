@@ -21,8 +21,8 @@ class Seq2SeqWriter(TextWriter):
     """
 
     def _make_steps(self) -> Seq2SeqSteps:
-        self._start_id = getattr(self._tokenizer, f"{read_recipe(self._model)['arguments']['start']}_id")
-        return Seq2SeqSteps(self._model, self._start_id)
+        self._start_ids = self._tokenizer.ids_of(read_recipe(self._model)["arguments"]["start"])
+        return Seq2SeqSteps(self._model, self._start_ids)
 
     def encode(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Sources int32 (B, S), their lengths and how many tokens each may be followed by, int32 (B,)."""
@@ -33,8 +33,11 @@ class Seq2SeqWriter(TextWriter):
         return (
             tf.ensure_shape(sources, [None, None]),
             lengths,
-            tf.clip_by_value(max_new_tokens, 0, longest_text(self._model) - 1),
+            tf.clip_by_value(max_new_tokens, 0, self._most_written()),
         )
+
+    def _most_written(self) -> int:
+        return longest_text(self._model) - len(self._start_ids)
 
     def _text_behind(self, prompts: tf.Tensor, lengths: tf.Tensor, new: tf.RaggedTensor) -> tf.Tensor:
         return self._tokenizer.detokenize(new)
@@ -48,9 +51,9 @@ class Seq2SeqWriter(TextWriter):
             token_log_probs float32 (B, T): of each token by the text and the earlier ones, 0 behind the last.
         """
         sources, lengths, _ = self.encode(text, tf.zeros_like(text, tf.int32))
-        ids = self._tokenizer.tokenize(target)[:, : longest_text(self._model) - 1]
+        ids = self._tokenizer.tokenize_target(target)[:, : self._most_written()]
         source_mask = tf.sequence_mask(lengths, tf.shape(sources)[1], tf.int32)
-        return self._score(ids, self._start_id, {"source_ids": sources, "source_mask": source_mask})
+        return self._score(ids, self._start_ids, {"source_ids": sources, "source_mask": source_mask})
 
 
 def make_writer(

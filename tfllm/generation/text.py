@@ -148,21 +148,22 @@ class TextWriter:
             many tokens that is of, at most one less than the model sees: a longer text is cut; token_log_probs float32
             (B, T): of each token by the earlier ones, 0 behind the last.
         """
-        return self._score(self._tokenizer.tokenize(text)[:, : self._length - 1], self._tokenizer.cls_id, {})
+        return self._score(self._tokenizer.tokenize(text)[:, : self._length - 1], [self._tokenizer.cls_id], {})
 
-    def _score(self, ids: tf.RaggedTensor, start_id: int, source: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What `score` gives, of tokens int32 (B, (T)) after `start_id`, with the other inputs of the model."""
+    def _score(self, ids: tf.RaggedTensor, start_ids: list[int], source: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What `score` gives, of tokens int32 (B, (T)) after `start_ids`, with the other inputs of the model."""
         count = tf.cast(ids.row_lengths(), tf.int32)
         width = tf.maximum(tf.reduce_max(count), 1)  # without any row the maximum is the lowest integer
-        rows = tf.shape(count)[0]
+        rows, before = tf.shape(count)[0], len(start_ids) - 1  # of the last of them a token is predicted
         next_ids = ids.to_tensor(self._tokenizer.pad_id, shape=tf.stack([rows, width]))
-        token_ids = tf.concat([tf.fill([rows, 1], start_id), next_ids[:, :-1]], axis=1)
-        real = tf.sequence_mask(tf.maximum(count, 1), width, tf.int32)
+        token_ids = tf.concat([tf.tile([start_ids], [rows, 1]), next_ids[:, :-1]], axis=1)
+        real = tf.sequence_mask(tf.maximum(count, 1) + before, width + before, tf.int32)
         inputs = {"token_ids": token_ids, "padding_mask": real, **source}
         if "prefix_mask" in self._model.input:
             inputs["prefix_mask"] = tf.zeros_like(real)
         inputs = {name: tf.ensure_shape(tensor, [None, None]) for name, tensor in inputs.items()}
-        log_probs = self._log_probs(read_encoder(self._model)(inputs, training=False), next_ids)
+        hidden = read_encoder(self._model)(inputs, training=False)[:, before:]
+        log_probs = self._log_probs(hidden, next_ids)
         log_probs = tf.where(tf.sequence_mask(count, width), log_probs, 0.0)
         return {"log_prob": tf.reduce_sum(log_probs, axis=1), "num_tokens": count, "token_log_probs": log_probs}
 

@@ -50,8 +50,8 @@ def build_encoder(
         dropout: share of activations and attention weights dropped in training, 0 to 1.
         normalize_first: False normalises after each residual (post-norm, as BERT), True before it (pre-norm), with
             one more normalisation at the end.
-        activation: of the intermediate layer: "gelu_tanh" (GELU by its tanh approximation), "gelu" (exact), "relu" or
-            "tanh".
+        activation: of the intermediate layer: "gelu_tanh" (GELU by its tanh approximation), "gelu" (exact), "relu",
+            "tanh" or "silu".
         layer_norm_epsilon: what is added to the variance in every layer normalisation.
         embedding_dim: width of the embeddings; a projection then widens them to `hidden_dim`. None: no projection.
         share_layers: every layer has the same weights.
@@ -171,4 +171,5 @@ ACTIVATIONS = {
     "gelu": keras.activations.gelu,
     "relu": keras.activations.relu,
     "tanh": keras.activations.tanh,
+    "silu": keras.activations.silu,
 }

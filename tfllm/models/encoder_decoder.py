@@ -10,10 +10,13 @@ import keras
 from keras import ops
 
 from tfllm import checks
-from tfllm.models.decoder import Cache, TokenEmbedding, check_decoder
+from tfllm.models.decoder import POSITIONS, Cache, check_decoder
 from tfllm.models.decoder_block import DecoderBlock, Normalization
+from tfllm.models.encoder_decoder_parts import embedded, embedding_layers, with_distances
 from tfllm.models.recipe import remember
 from tfllm.models.source_attention import SourceDecoderBlock, SourceKeys
+
+MORE_POSITIONS = ("sinusoidal", "relative")
 
 
 def build_encoder_decoder(
@@ -36,8 +39,16 @@ def build_encoder_decoder(
     head_dim: int | None = None,
     rotary_base: float = 10_000.0,
     norm_epsilon: float = 1e-5,
+    relative_buckets: int = 32,
+    scale_embeddings: bool = False,
+    normalize_embeddings: bool = False,
+    logits_bias: bool = False,
 ) -> keras.Model:
     """Build a Transformer with an encoder and a decoder, which share one vocabulary and its embedding.
+
+    The arguments after `dropout` are there for published checkpoints: T5 has relative positions, "relu" and scaled
+    embeddings; BART learned positions, "layer", "gelu", all biases, embeddings that are normalised, and normalises
+    afterwards; Marian as BART, but sinusoidal positions, "silu" and scaled embeddings.
 
     Args:
         vocabulary_size: V, number of token ids, of source and target together.
@@ -45,8 +56,15 @@ def build_encoder_decoder(
         num_decoder_layers: layers of the decoder. None: as many as the encoder has.
         max_sequence_length: the longest source and the longest target, in tokens.
         dropout: share of attention weights, of embeddings and of what is added to the residual dropped in training.
-        num_key_value_heads, positions, norm, activation, normalize_first, tie_embeddings, biases, head_dim,
-            rotary_base, norm_epsilon: see `build_decoder`; they hold for both parts.
+        num_key_value_heads, norm, activation, normalize_first, tie_embeddings, biases, head_dim, rotary_base,
+            norm_epsilon: see `build_decoder`; they hold for both parts.
+        positions: as for `build_decoder`; or "sinusoidal", which adds fixed sines and cosines to the embeddings; or
+            "relative", which adds to each attention score among tokens of source or target a learned number for their
+            distance, the same in every block.
+        relative_buckets: how many distances relative positions tell apart, an even number.
+        scale_embeddings: the embeddings of tokens are multiplied by the root of `hidden_dim`, where they are read.
+        normalize_embeddings: they are normalised, with their positions, before the first block.
+        logits_bias: each token's logit has a learned number added.
 
     Returns:
         Functional `keras.Model`. Inputs, int32: `source_ids`, `source_mask` (B, S), `token_ids`, `padding_mask` (B, T).
@@ -57,12 +75,12 @@ def build_encoder_decoder(
         InputError: for a size that is not positive, heads that do not divide, or an unknown name.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762. Differs: normalised before each part, as Xiong et al. 2020,
-    arXiv:2002.04745, unless `normalize_first` is False; and the defaults of `build_decoder`.
+    arXiv:2002.04745, unless `normalize_first` is False; and the defaults of `build_decoder`. For relative positions
+    Raffel et al. 2020, arXiv:1910.10683, section 2.1.
     """
     arguments = dict(locals())
-    check_decoder({name: value for name, value in arguments.items() if name != "num_decoder_layers"})
     decoder_layers = num_layers if num_decoder_layers is None else num_decoder_layers
-    checks.check_at_least("num_decoder_layers", decoder_layers, 1)
+    _check(arguments, decoder_layers)
     heads, width = num_key_value_heads or num_heads, head_dim or hidden_dim // num_heads
     block = {
         "num_heads": num_heads,
@@ -79,27 +97,12 @@ def build_encoder_decoder(
     }
     shapes = {"source_ids": "source", "source_mask": "source", "token_ids": "target", "padding_mask": "target"}
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in shapes}
-    embed = TokenEmbedding(
-        vocabulary_size,
-        hidden_dim,
-        tie_weights=tie_embeddings,
-        embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
-        name="token_embedding",
-    )
-
-    def embedded(ids, places, prefix):
-        x = embed(ids)
-        if positions == "learned":
-            initializer = keras.initializers.RandomNormal(stddev=0.02)
-            x += keras.layers.Embedding(
-                max_sequence_length, hidden_dim, embeddings_initializer=initializer, name=f"{prefix}position_embedding"
-            )(ops.minimum(places, max_sequence_length - 1))
-        return keras.layers.Dropout(dropout, name=f"{prefix}embedding_dropout")(x) if dropout else x
-
+    layers = embedding_layers(arguments)
     same_text = TextsTogether(name="same_text")
     visible = same_text(inputs["source_mask"], inputs["source_mask"])  # (B, S, S)
     places = _places(ops.tril(visible))
-    x = embedded(inputs["source_ids"], places, "source_")
+    x = embedded(layers, inputs["source_ids"], places, "source_")
+    visible = with_distances(layers, visible, "source_")
     for number in range(num_layers):
         stddev = 0.02 / math.sqrt(2 * num_layers)
         x = DecoderBlock(**block, output_stddev=stddev, name=f"encoder_block_{number}")(x, visible, places)
@@ -108,7 +111,8 @@ def build_encoder_decoder(
     source_visible = same_text(inputs["padding_mask"], inputs["source_mask"])  # (B, T, S)
     visible = ops.tril(same_text(inputs["padding_mask"], inputs["padding_mask"]))  # (B, T, T)
     places = _places(visible)
-    x = embedded(inputs["token_ids"], places, "")
+    x = embedded(layers, inputs["token_ids"], places, "")
+    visible = with_distances(layers, visible, "")
     for number in range(decoder_layers):
         stddev = 0.02 / math.sqrt(3 * decoder_layers)
         pair = SourceKeys(heads, width, biases != "none", name=f"source_keys_{number}")(encoded)
@@ -135,7 +139,8 @@ def encode_source(
     layers = {layer.name: layer for layer in model.layers}
     visible = layers["same_text"](source_mask, source_mask)
     places = _places(ops.tril(visible))
-    x = _embedded(layers, source_ids, places, "source_")
+    x = embedded(layers, source_ids, places, "source_")
+    visible = with_distances(layers, visible, "source_")
     for layer in model.layers:
         if layer.name.startswith("encoder_block_"):
             x = layer(x, visible, places)
@@ -160,7 +165,8 @@ def decode_after_source(
         source_mask: int32 (B, S); 1 on tokens, 0 on padding.
     """
     layers = {layer.name: layer for layer in model.layers}
-    x = _embedded(layers, token_ids, positions, "")
+    x = embedded(layers, token_ids, positions, "")
+    visible = with_distances(layers, visible, "", 0 if column is None else column)
     source_visible = ops.repeat(source_mask[:, None], ops.shape(token_ids)[1], axis=1)  # (B, T, S)
     new = []
     blocks = [layer for layer in model.layers if isinstance(layer, SourceDecoderBlock)]
@@ -185,10 +191,15 @@ class TextsTogether(keras.layers.Layer):
         return keras.KerasTensor((*padding_mask.shape, source_mask.shape[-1]), dtype="int32")
 
 
-def _embedded(layers: dict, ids: keras.KerasTensor, places: keras.KerasTensor, prefix: str) -> keras.KerasTensor:
-    x = layers["token_embedding"](ids)
-    name = f"{prefix}position_embedding"
-    return x + layers[name](places) if name in layers else x
+def _check(arguments: dict, decoder_layers: int) -> None:
+    """Raise InputError unless these arguments make an encoder-decoder."""
+    checks.check_one_of("positions", arguments["positions"], (*POSITIONS, *MORE_POSITIONS))
+    usual = "learned" if arguments["positions"] in MORE_POSITIONS else arguments["positions"]
+    shared = {name: value for name, value in arguments.items() if name != "num_decoder_layers"}
+    check_decoder({**shared, "positions": usual})
+    checks.check_at_least("num_decoder_layers", decoder_layers, 1)
+    checks.check_at_least("relative_buckets", arguments["relative_buckets"], 4)
+    checks.check_divisible("relative_buckets", arguments["relative_buckets"], "2", 2, "for before and after")
 
 
 def _places(earlier: keras.KerasTensor) -> keras.KerasTensor:

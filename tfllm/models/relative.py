@@ -1,6 +1,6 @@
 """Attention that knows how far apart two tokens are: MPNet's bias on the scores, and the layer that takes it.
 
-Shapes: B batch, T tokens, D hidden_dim, H heads, K head width, N buckets of distances.
+Shapes: B batch, T tokens, S tokens seen, D hidden_dim, H heads, K head width, N buckets of distances.
 """
 
 import keras
@@ -25,37 +25,43 @@ class RelativePositionBias(keras.layers.Layer):
     Args:
         num_buckets: N, even.
         num_heads: H.
+        both_directions: False: all buckets are for what stands before a token, which sees nothing after it.
 
-    Call: same_text int32 (B, T, T) -> float32 (B, H, T, T); -1e30 between tokens of different texts.
+    Call: (visible int32 (B, T, S), 1 where a token sees another; first int, the place of the first of the T tokens
+    among the S) -> float32 (B, H, T, S); -1e30 where it does not.
     Source: Raffel et al. 2020, arXiv:1910.10683, section 2.1; Song et al. 2020, arXiv:2004.09297.
     """
 
-    def __init__(self, num_buckets, num_heads, **kwargs):
+    def __init__(self, num_buckets, num_heads, both_directions=True, **kwargs):
         super().__init__(**kwargs)
-        self.num_buckets, self.num_heads = num_buckets, num_heads
-        self._bucket_of = bucket_of_distance(num_buckets // 2)
+        self.num_buckets, self.num_heads, self.both_directions = num_buckets, num_heads, both_directions
+        self._bucket_of = bucket_of_distance(num_buckets // 2 if both_directions else num_buckets)
 
-    def build(self, same_text_shape):
+    def build(self, visible_shape):
         self.embeddings = self.add_weight(
             name="embeddings",
             shape=(self.num_buckets, self.num_heads),
             initializer=keras.initializers.TruncatedNormal(stddev=0.02),
         )
 
-    def call(self, same_text):
-        places = ops.arange(ops.shape(same_text)[1])
-        distances = places[None, :] - places[:, None]  # (T, T), from the query to the key
-        buckets = ops.take(self._bucket_of, ops.minimum(ops.abs(distances), FARTHEST))
-        buckets += ops.where(distances > 0, self.num_buckets // 2, 0)
-        bias = ops.transpose(ops.take(ops.cast(self.embeddings, "float32"), buckets, axis=0), (2, 0, 1))  # (H, T, T)
-        return ops.where(ops.equal(same_text, 1)[:, None], bias[None], _FORBIDDEN)
+    def call(self, visible, first=0):
+        _, tokens, seen = ops.shape(visible)
+        distances = ops.arange(seen)[None, :] - ops.arange(tokens)[:, None] - first  # (T, S), from query to key
+        if self.both_directions:
+            buckets = ops.take(self._bucket_of, ops.minimum(ops.abs(distances), FARTHEST))
+            buckets += ops.where(distances > 0, self.num_buckets // 2, 0)
+        else:
+            buckets = ops.take(self._bucket_of, ops.clip(-distances, 0, FARTHEST))
+        bias = ops.transpose(ops.take(ops.cast(self.embeddings, "float32"), buckets, axis=0), (2, 0, 1))  # (H, T, S)
+        return ops.where(ops.equal(visible, 1)[:, None], bias[None], _FORBIDDEN)
 
-    def compute_output_spec(self, same_text):
-        batch, tokens, _ = same_text.shape
-        return keras.KerasTensor((batch, self.num_heads, tokens, tokens), dtype="float32")
+    def compute_output_spec(self, visible, first=0):
+        batch, tokens, seen = visible.shape
+        return keras.KerasTensor((batch, self.num_heads, tokens, seen), dtype="float32")
 
     def get_config(self):
-        return {**super().get_config(), "num_buckets": self.num_buckets, "num_heads": self.num_heads}
+        names = ("num_buckets", "num_heads", "both_directions")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def bucket_of_distance(num_buckets: int) -> np.ndarray:

@@ -46,7 +46,7 @@ class Tokenizer(tf.Module, abc.ABC):
     resources are saved with it.
 
     Attributes:
-        kind: "wordpiece", "sentencepiece" or "byte-bpe".
+        kind: "wordpiece", "sentencepiece", "sentencepiece-pair" or "byte-bpe".
         vocabulary: the tokens; the position is the id.
         special_tokens: name -> token of the special tokens it has: pad, and any of unk, cls, sep, mask. Text never
             becomes one of them except unk: a typed "[SEP]" is ordinary text. [PAD] stands for its pad token below,
@@ -149,6 +149,10 @@ class Tokenizer(tf.Module, abc.ABC):
             raise InputError(f"A token that ends texts must be in the vocabulary. Received: {min(unknown)!r}.")
         self.begins_prompts, self._more_ends = begin, np.array(ends, object)
 
+    def ids_of(self, names: str | Iterable[str]) -> list[int]:
+        """Ids of special tokens by their names: "cls", or ["sep", "cls"]."""
+        return [self._special_id(name) for name in ([names] if isinstance(names, str) else names)]
+
     def _special_id(self, name: str) -> int:
         if name not in self._special_ids:
             raise InputError(f"This needs a tokenizer with a {name} token. Received: one with {self.special_tokens}.")
@@ -165,6 +169,10 @@ class Tokenizer(tf.Module, abc.ABC):
             RaggedTensor int32 (B, (T)).
         """
         return self._tokenize(_as_batch(text))
+
+    def tokenize_target(self, text) -> tf.RaggedTensor:
+        """As `tokenize`, of texts that a model writes after it has read others; most tokenizers make no difference."""
+        return self._tokenize_target(_as_batch(text))
 
     def tokenize_with_offsets(self, text) -> Tokens:
         """Token ids of each text, and the bytes and characters of the text each token covers.
@@ -185,12 +193,16 @@ class Tokenizer(tf.Module, abc.ABC):
     def wrap(self, token_ids: tf.RaggedTensor, sequence_length: int) -> tf.RaggedTensor:
         """`[CLS] ids [SEP]` of each row, the ids cut so that it is no longer than `sequence_length`.
 
+        A tokenizer without a cls token puts nothing before a text, as T5's.
+
         Args:
             token_ids: int32 (B, (T)), what `tokenize` returned.
             sequence_length: at least 3.
         """
         column = tf.fill([token_ids.nrows(), 1], 0)
-        return tf.concat([column + self.cls_id, token_ids[:, : sequence_length - 2], column + self.sep_id], axis=1)
+        begin = [column + self.cls_id] if "cls" in self._special_ids else []
+        kept = token_ids[:, : sequence_length - 1 - len(begin)]
+        return tf.concat([*begin, kept, column + self.sep_id], axis=1)
 
     def wrap_pair(
         self, first_ids: tf.RaggedTensor, second_ids: tf.RaggedTensor, sequence_length: int
@@ -281,6 +293,10 @@ class Tokenizer(tf.Module, abc.ABC):
     @abc.abstractmethod
     def _tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
         """int32 (B, (T)) of string (B,), any bytes."""
+
+    def _tokenize_target(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """As `_tokenize`."""
+        return self._tokenize(text)
 
     @abc.abstractmethod
     def _tokenize_with_offsets(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:

@@ -8,9 +8,10 @@ from tfllm.tokenizers.base import Tokenizer
 from tfllm.tokenizers.byte_bpe import ByteBpeTokenizer, read_byte_bpe
 from tfllm.tokenizers.chat import ChatTemplate
 from tfllm.tokenizers.sentencepiece import MODEL_FILE, SentencePieceTokenizer
+from tfllm.tokenizers.sentencepiece_pair import SentencePiecePairTokenizer, read_sentencepiece_pair
 from tfllm.tokenizers.wordpiece import VOCABULARY_FILE, WordPieceTokenizer, read_vocabulary
 
-KINDS = ("wordpiece", "sentencepiece", "byte-bpe")
+KINDS = ("wordpiece", "sentencepiece", "sentencepiece-pair", "byte-bpe")
 
 
 def load_tokenizer(directory: str | Path) -> Tokenizer:
@@ -34,6 +35,8 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
             tokenizer = WordPieceTokenizer(read_vocabulary(directory / VOCABULARY_FILE), **arguments)
         elif kind == "sentencepiece":
             tokenizer = SentencePieceTokenizer((directory / MODEL_FILE).read_bytes(), **arguments)
+        elif kind == "sentencepiece-pair":
+            tokenizer = SentencePiecePairTokenizer(*read_sentencepiece_pair(directory), **arguments)
         else:
             tokenizer = ByteBpeTokenizer(*read_byte_bpe(directory), **arguments)
         if prompts is not None:

@@ -51,17 +51,16 @@ class SentencePieceTokenizer(Tokenizer):
         strip_accents: bool = False,
         join_quotes: bool = False,
     ):
-        vocabulary = _read_pieces(model)
+        vocabulary = read_pieces(model)
         special = set((special_tokens or BERT_SPECIAL_TOKENS).values())
-        word_starts = [piece in special or _begins_word(piece) for piece in vocabulary]
+        word_starts = [piece in special or begins_word(piece) for piece in vocabulary]
         super().__init__(vocabulary, word_starts, special_tokens, pair_separators)
         self.model = model
         self.lowercase, self.strip_accents, self.join_quotes = lowercase, strip_accents, join_quotes
         self._normalizer = None
         if lowercase or strip_accents or join_quotes:
             self._normalizer = AlbertNormalizer(lowercase, strip_accents, join_quotes)
-        self._pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
-        self._pieces._model_resource = _LastingResource(model, None)
+        self._pieces = pieces_op(model)
 
     def write_files(self, directory: Path) -> None:
         (directory / MODEL_FILE).write_bytes(self.model)
@@ -103,7 +102,15 @@ class _LastingResource(tf_text_sentencepiece._SentencepieceModelResource):
         return create(model=self._model, shared_name=name)
 
 
-def _read_pieces(model: bytes) -> list[str]:
+def pieces_op(model: bytes) -> tf_text.SentencepieceTokenizer:
+    """The TensorFlow operations of a serialized model."""
+    pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
+    pieces._model_resource = _LastingResource(model, None)
+    return pieces
+
+
+def read_pieces(model: bytes) -> list[str]:
+    """The pieces of a serialized model, in the order of its ids; InputError if it is none."""
     try:
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
@@ -111,5 +118,6 @@ def _read_pieces(model: bytes) -> list[str]:
     return [processor.id_to_piece(token_id) for token_id in range(processor.vocab_size())]
 
 
-def _begins_word(piece: str) -> bool:
+def begins_word(piece: str) -> bool:
+    """Whether a piece begins a word: with the mark of a space, or a Chinese character."""
     return piece.startswith(SPACE) or is_cjk(piece[0])

@@ -38,7 +38,9 @@ class Seq2SeqTask(TableTask):
                 raise InputError(f"--{name.replace('_', '-')} says nothing to --task seq2seq: leave it out.")
         if run["layer_decay"] != 1:
             raise InputError("--layer-decay says nothing to --task seq2seq: leave it out.")
-        return {"generation": {"max_new_tokens": _target_length(run) - 1}}
+        from tfllm.cli.running import start_of
+
+        return {"generation": {"max_new_tokens": _target_length(run) - 1}, "start": start_of(run["init"])}
 
     def build(self, encoder, head):
         from tfllm.models import add_seq2seq_head

@@ -25,10 +25,11 @@ ACTIVATIONS = {  # theirs -> ours; every "gelu" but the first is the tanh approx
     "gelu_fast": "gelu_tanh",
     "relu": "relu",
     "tanh": "tanh",
+    "swish": "silu",
+    "silu": "silu",
 }
 _NOT_READ = {  # what makes another model of an architecture, and the values with which it is the usual one
     "is_decoder": (False, None),
-    "is_encoder_decoder": (False, None),
     "add_cross_attention": (False, None),
     "position_embedding_type": ("absolute", None),
     "quantization_config": (None,),
@@ -85,9 +86,9 @@ class Config(NamedTuple):
             raise self._error(name, "a string")
         return value
 
-    def check_usual(self) -> None:
+    def check_usual(self, *, encoder_decoder: bool = False) -> None:
         """Raise InputError if the model is a variant that is not read: a decoder, quantised, with code of its own."""
-        self.check_values(_NOT_READ)
+        self.check_values({**_NOT_READ, "is_encoder_decoder": (encoder_decoder, None)})
 
     def check_values(self, usual: dict[str, tuple]) -> None:
         """Raise InputError for a value that is not one of the usual ones, by its name; None stands for no value."""

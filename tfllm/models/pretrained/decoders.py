@@ -20,7 +20,7 @@ from tfllm.models.saving import rebuild
 
 EMBEDDING, OWN_MATRIX = "token_embedding/embeddings", "token_embedding/reverse_embeddings"
 HEAD = "lm_head.weight"
-_LEAVES = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "embeddings": "weight"}
+LEAVES = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "embeddings": "weight"}
 
 
 class Family(NamedTuple):
@@ -60,7 +60,7 @@ def sources(family: Family, arguments: dict, prefix: str) -> dict[str, Source]:
         layer, _, leaf = path.rpartition("/")
         number = re.search(r"\d+", layer)
         modules = family.names[re.sub(r"\d+", "{}", layer)]
-        names = [f"{prefix}{module.format(number and number[0])}.{_LEAVES[leaf]}" for module in modules]
+        names = [f"{prefix}{module.format(number and number[0])}.{LEAVES[leaf]}" for module in modules]
         split = outputs if len(modules) == len(outputs) else (sum(outputs),)
         turned = family.inputs_first and leaf == "kernel"
         shapes = [(*inputs, size) if turned else (size, *inputs) for size in split]
@@ -119,7 +119,7 @@ def fill_decoder(config: Config, family: Family, tensors: Mapping[str, Tensor]) 
     wanted = sources(family, arguments, prefix)
     if arguments["tie_embeddings"]:
         tensors = _without_copy(config, tensors, wanted[EMBEDDING].names[0])
-    _check(config, wanted, tensors)
+    check_tensors(config, wanted, tensors)
     recipe = {"builder": "build_decoder", "arguments": arguments, "encoder": None}
     model, _ = rebuild({"builder": "add_causal_lm_head", "arguments": {}, "encoder": recipe})
     for weight in model.weights:
@@ -170,7 +170,8 @@ def _without_copy(config: Config, tensors: dict[str, Tensor], first: str) -> dic
     return tensors
 
 
-def _check(config: Config, wanted: dict[str, Source], tensors: Mapping[str, Tensor]) -> None:
+def check_tensors(config: Config, wanted: dict[str, Source], tensors: Mapping[str, Tensor]) -> None:
+    """Raise InputError if a tensor is missing, left over, or of another shape than that of its `Source`."""
     shapes = {name: shape for one in wanted.values() for name, shape in zip(*one, strict=True)}
     missing, left = [name for name in shapes if name not in tensors], sorted(set(tensors) - set(shapes))
     if missing or left:

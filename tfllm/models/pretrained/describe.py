@@ -14,10 +14,13 @@ import numpy as np
 from tfllm.checks import InputError
 from tfllm.models.decoder import build_decoder
 from tfllm.models.encoder import build_encoder
+from tfllm.models.encoder_decoder import build_encoder_decoder
 from tfllm.models.pretrained.architecture import Architecture
-from tfllm.models.pretrained.decoders import sources
+from tfllm.models.pretrained.decoders import EMBEDDING, HEAD, sources
 from tfllm.models.pretrained.decoders import to_checkpoint as to_tensors
-from tfllm.models.pretrained.load import ARCHITECTURES, DECODERS, POSITIONS
+from tfllm.models.pretrained.encoder_decoders import sources as sources_of_pairs
+from tfllm.models.pretrained.encoder_decoders import to_checkpoint as to_tensors_of_pairs
+from tfllm.models.pretrained.load import ARCHITECTURES, DECODERS, ENCODER_DECODERS, POSITIONS
 from tfllm.models.pretrained.weights import tensor_names, to_checkpoint
 from tfllm.models.recipe import read_recipe
 from tfllm.tags import make_tags
@@ -47,6 +50,10 @@ _TELLING = (
     *("pooler_activation", "relative_buckets"),
 )
 
+_TELLING_OF_PAIRS = (
+    *("positions", "norm", "activation", "biases", "normalize_first", "tie_embeddings", "scale_embeddings"),
+    *("normalize_embeddings", "logits_bias"),
+)
 _TELLING_OF_DECODERS = (
     *("positions", "norm", "activation", "biases", "normalize_first", "tie_embeddings"),
     *("norm_queries_and_keys", "rotary_scaling"),
@@ -81,6 +88,8 @@ def describe(model: keras.Model, pad_id: int, *, sentencepiece: bool = False) ->
         )
     if recipe["builder"] == "add_causal_lm_head":
         return _describe_decoder(model, recipe, pad_id)
+    if recipe["builder"] == "add_seq2seq_head":
+        return _describe_encoder_decoder(model, recipe, pad_id)
     kind, arguments = _kind(recipe), _encoder_arguments(recipe)
     architecture = _choose(arguments, kind, sentencepiece)
     first_position = architecture.first_position(pad_id)
@@ -114,6 +123,30 @@ def _describe_decoder(model: keras.Model, recipe: dict, pad_id: int) -> Descript
         "pad_token_id": pad_id,
         "dtype": "float32",
     }
+    return Description(family.classes[0], config, tensors, {})
+
+
+def _describe_encoder_decoder(model: keras.Model, recipe: dict, pad_id: int) -> Description:
+    arguments = _with_defaults(build_encoder_decoder, recipe["encoder"]["arguments"])
+    arguments["num_decoder_layers"] = arguments["num_decoder_layers"] or arguments["num_layers"]
+    family = next((family for family in ENCODER_DECODERS.values() if family.is_made_by(arguments)), None)
+    if family is None:
+        telling = {name: arguments[name] for name in _TELLING_OF_PAIRS}
+        raise InputError(f"transformers has no encoder-decoder with this combination: {telling}.")
+    config = {
+        "architectures": [family.classes[0]],
+        "model_type": family.model_type,
+        "is_encoder_decoder": True,
+        **family.write(arguments),
+        "pad_token_id": pad_id,
+        "dtype": "float32",
+    }
+    tensors, wanted = {}, sources_of_pairs(family, arguments, family.prefix)
+    for weight in model.weights:
+        value = keras.ops.convert_to_numpy(weight.value).astype(np.float32)
+        tensors |= to_tensors_of_pairs(family, arguments, weight.path, value, wanted[weight.path])
+    if not config["tie_word_embeddings"]:
+        tensors.setdefault(HEAD, tensors[wanted[EMBEDDING].names[0]].copy())
     return Description(family.classes[0], config, tensors, {})
 
 

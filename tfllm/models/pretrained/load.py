@@ -13,11 +13,13 @@ import numpy as np
 from tfllm.checks import InputError, did_you_mean
 from tfllm.models.pretrained.albert import ALBERT
 from tfllm.models.pretrained.architecture import Architecture
+from tfllm.models.pretrained.bart import BART, MARIAN
 from tfllm.models.pretrained.bert import BERT
 from tfllm.models.pretrained.config import Config
 from tfllm.models.pretrained.decoders import Family, fill_decoder
 from tfllm.models.pretrained.distilbert import DISTILBERT
 from tfllm.models.pretrained.electra import ELECTRA
+from tfllm.models.pretrained.encoder_decoders import Seq2SeqFamily, fill_encoder_decoder
 from tfllm.models.pretrained.files import Folder, read_json
 from tfllm.models.pretrained.gpt2 import GPT2
 from tfllm.models.pretrained.heads import Head, read_head
@@ -25,6 +27,7 @@ from tfllm.models.pretrained.llama import LLAMA, MISTRAL, QWEN2, QWEN3
 from tfllm.models.pretrained.mpnet import MPNET
 from tfllm.models.pretrained.roberta import ROBERTA, XLM_ROBERTA
 from tfllm.models.pretrained.sentences import read_modules
+from tfllm.models.pretrained.t5 import T5
 from tfllm.models.pretrained.tensorflow_names import H5, open_h5, renamed
 from tfllm.models.pretrained.tensors import INDEX, SINGLE, Tensor, open_tensors
 from tfllm.models.pretrained.weights import encoder_shapes, tensor_names, to_keras
@@ -36,6 +39,7 @@ ARCHITECTURES = {
     for architecture in (BERT, ROBERTA, XLM_ROBERTA, DISTILBERT, ELECTRA, ALBERT, MPNET)
 }
 DECODERS = {family.model_type: family for family in (GPT2, LLAMA, QWEN2, QWEN3, MISTRAL)}
+ENCODER_DECODERS = {family.model_type: family for family in (T5, BART, MARIAN)}
 _UNREAD_POOLER = "a pooler that this head does not read"
 POSITIONS = "position_embedding/embeddings"
 
@@ -50,7 +54,7 @@ class Checkpoint(NamedTuple):
     @property
     def writes(self) -> bool:
         """Whether it is a model that writes text."""
-        return read_recipe(self.model)["builder"] == "add_causal_lm_head"
+        return read_recipe(self.model)["builder"] in ("add_causal_lm_head", "add_seq2seq_head")
 
 
 def load_checkpoint(folder: Folder, *, trust: bool = False) -> Checkpoint:
@@ -67,11 +71,12 @@ def load_checkpoint(folder: Folder, *, trust: bool = False) -> Checkpoint:
     if sentences is not None:
         folder = sentences.encoder
     config = Config(folder.need("config.json"), read_json(folder.need("config.json")))
-    config.check_usual()
     found = _read_class(config)
+    config.check_usual(encoder_decoder=isinstance(found, Seq2SeqFamily))
     tensors = _open(folder, trust)
-    if isinstance(found, Family):
-        model, left_out = fill_decoder(config, found, tensors)
+    if isinstance(found, Family | Seq2SeqFamily):
+        fill_all = fill_decoder if isinstance(found, Family) else fill_encoder_decoder
+        model, left_out = fill_all(config, found, tensors)
         return Checkpoint(model, found.classes[0], left_out)
     architecture, kind = found
     if sentences is None:
@@ -124,16 +129,16 @@ def fill(
     return Checkpoint(model, architecture.classes + kind, left_out)
 
 
-def _read_class(config: Config) -> tuple[Architecture, str] | Family:
-    """The architecture and how the name of the class ends; or the family of a decoder."""
-    model_type, families = config.word("model_type"), {**ARCHITECTURES, **DECODERS}
+def _read_class(config: Config) -> tuple[Architecture, str] | Family | Seq2SeqFamily:
+    """The architecture and how the name of the class ends; or the family of a model that writes."""
+    model_type, families = config.word("model_type"), {**ARCHITECTURES, **DECODERS, **ENCODER_DECODERS}
     if model_type not in families:
         raise InputError(
             f"{config.file}: tfllm reads {', '.join(families)}, not {model_type!r:.100}"
             f"{did_you_mean(model_type[:100], families)}."
         )
     family = families[model_type]
-    if isinstance(family, Family):
+    if isinstance(family, Family | Seq2SeqFamily):
         first, known = family.classes[0], dict.fromkeys(family.classes)
     else:
         first, known = family.classes + "Model", {family.classes + kind: kind for kind in family.heads}
@@ -143,7 +148,7 @@ def _read_class(config: Config) -> tuple[Architecture, str] | Family:
         raise InputError(
             f"{config.file}: `architectures` must be one of {', '.join(known)}. Received: {classes!r:.100}."
         )
-    return family if isinstance(family, Family) else (family, known[classes[0]])
+    return (family, known[classes[0]]) if isinstance(family, Architecture) else family
 
 
 def _read_encoder(

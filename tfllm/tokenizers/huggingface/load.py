@@ -10,17 +10,18 @@ from pathlib import Path
 
 from tfllm.checks import InputError
 from tfllm.tokenizers.base import Tokenizer
-from tfllm.tokenizers.huggingface import byte_pairs, llama_pieces, pieces, word_pieces
+from tfllm.tokenizers.huggingface import byte_pairs, llama_pieces, marian, pieces, word_pieces
 from tfllm.tokenizers.huggingface.files import DOCUMENT, SETTINGS, SPECIAL, Checkpoint, Files, need, shown
 from tfllm.tokenizers.huggingface.prompts import add_prompts
 
 _MODELS = {"WordPiece": word_pieces, "BPE": byte_pairs, "Unigram": pieces}  # of tokenizer.json
 # Other files, how they are read, and the classes that read them so.
 _FILES = {
+    "source.spm": (marian.read_files, ("Marian",)),  # beside a vocab.json of its own
     "vocab.txt": (word_pieces.read_files, ("Bert", "DistilBert", "Electra", "MPNet", "MobileBert")),
     "vocab.json": (byte_pairs.read_files, ("Roberta", "GPT2", "Longformer", "Bart")),
     "sentencepiece.bpe.model": (pieces.read_xlm_roberta, ("XLMRoberta",)),
-    "spiece.model": (pieces.read_albert, ("Albert",)),
+    "spiece.model": (pieces.read_spiece, ("Albert", "T5")),
     llama_pieces.FILE: (llama_pieces.read_files, ("Llama",)),
 }
 

@@ -25,6 +25,7 @@ from tfllm.tokenizers.sentencepiece_model import (
     set_pieces,
 )
 
+SENTINELS, _MOST_SENTINELS = 100, 10_000
 _UNLIKELY = -100.0  # added to the score of a piece that shall not be used
 _FAIRSEQ = [("<s>", 0.0, CONTROL), ("<pad>", 0.0, CONTROL), ("</s>", 0.0, CONTROL), ("<unk>", 0.0, UNKNOWN)]
 _SPACES = [{"Regex": " {2,}"}, {"Regex": " +"}]  # runs of spaces
@@ -70,8 +71,31 @@ def read_xlm_roberta(checkpoint: Checkpoint) -> SentencePieceTokenizer:
     return SentencePieceTokenizer(model.SerializeToString(), **special)
 
 
-def read_albert(checkpoint: Checkpoint) -> SentencePieceTokenizer:
-    """The tokenizer of ALBERT's `spiece.model`."""
+def read_spiece(checkpoint: Checkpoint) -> SentencePieceTokenizer:
+    """The tokenizer of a `spiece.model`: T5's, if a file says so, or ALBERT's."""
+    named = checkpoint.option("tokenizer_class", str, "")
+    model_type = (checkpoint.files.read_json("config.json") or {}).get("model_type")
+    is_t5 = named.startswith("T5") or (not named and model_type == "t5")
+    return _read_t5(checkpoint) if is_t5 else _read_albert(checkpoint)
+
+
+def _read_t5(checkpoint: Checkpoint) -> SentencePieceTokenizer:
+    """T5's, whose sentinels stand behind the pieces of the file, the first of them last."""
+    model, where = _read_model(checkpoint, "spiece.model")
+    count = checkpoint.option("extra_ids", int, SENTINELS)
+    if not 0 <= count <= _MOST_SENTINELS:
+        raise InputError(f"{where}: `extra_ids` must be a number from 0 to {_MOST_SENTINELS:,}. Received: {count}.")
+    for number in reversed(range(count)):
+        model.pieces.add(piece=f"<extra_id_{number}>", score=0.0, type=CONTROL)
+    vocabulary = [piece.piece for piece in model.pieces]
+    if len({*vocabulary}) < len(vocabulary):
+        raise InputError(f"{where}: it names the sentinels that T5's tokenizer adds to it (`extra_ids`).")
+    special = read_special(checkpoint, vocabulary, "<unk>", Wrapping(None, "</s>", 1))
+    return SentencePieceTokenizer(model.SerializeToString(), **special)
+
+
+def _read_albert(checkpoint: Checkpoint) -> SentencePieceTokenizer:
+    """ALBERT's."""
     model, _ = _read_model(checkpoint, "spiece.model")
     special = read_special(checkpoint, [piece.piece for piece in model.pieces], "<unk>", None)
     for piece in model.pieces:

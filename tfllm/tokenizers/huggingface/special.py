@@ -27,7 +27,7 @@ _MORE = "additional_special_tokens"
 class Wrapping(NamedTuple):
     """The tokens before and after a text, and how many of the latter stand between two texts."""
 
-    cls: str
+    cls: str | None  # None: nothing comes before a text
     sep: str | None  # None: nothing comes after a text
     pair_separators: int
 
@@ -44,6 +44,8 @@ def read_special(checkpoint: Checkpoint, tokens: list[str], unk: str | None, wra
     where, vocabulary, found = str(checkpoint.files.path / SETTINGS), set(tokens), {}
     known = {"unk": unk, "cls": wrapping and wrapping.cls, "sep": wrapping and wrapping.sep}
     for name, (keys, usual) in _NAMES.items():
+        if name == "cls" and wrapping and wrapping.cls is None:
+            continue
         named = [_token(values.get(key), key, where) for key in keys for values in checkpoint.named]
         candidates = [token for token in (known.get(name), *named, *usual) if token in vocabulary]
         if candidates:
@@ -87,6 +89,9 @@ def _read_template(processor: dict, where: str) -> Wrapping | None:
     begins = len(single) == 2 and single[0][0] == "SpecialToken" and single[1] == ("Sequence", "A")
     if begins and pair in ([*single, ("Sequence", "B")], [*single, single[0], ("Sequence", "B")]):
         return Wrapping(single[0][1], None, 1)  # as Llama has it
+    ends = len(single) == 2 and single[0] == ("Sequence", "A") and single[1][0] == "SpecialToken"
+    if ends and pair == [*single, ("Sequence", "B"), single[1]]:
+        return Wrapping(None, single[1][1], 1)  # as T5 has it
     if len(single) == 3 and single[1] == ("Sequence", "A"):
         cls, _, sep = single
         for count in (1, 2):
