@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfllm
-from tfllm.data import PackedBatches
+from tfllm.data import classification_batches
 from tfllm.losses import ClassificationLoss
 from tfllm.models import packed_classifier
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer, read_vocabulary
@@ -37,9 +37,8 @@ def finetuning(asked):
 
     def turn() -> dict:
         nonlocal trained
-        batches = PackedBatches(
-            texts, labels, tokenizer, label_names=names, sequence_length=LENGTH, batch_size=32, seed=next(seeds)
-        )
+        made_of = {"label_names": names, "sequence_length": LENGTH, "batch_size": 32, "seed": next(seeds)}
+        batches = classification_batches(texts, labels, tokenizer, **made_of)
         if trained is None:
             trained = packed_classifier(model, batches.texts_per_row)
             trained.compile(

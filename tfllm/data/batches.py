@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from tfllm import checks
 from tfllm.checks import InputError
+from tfllm.data.ahead import made_ahead
 from tfllm.data.features import ENCODER_INPUTS
 from tfllm.data.packing import best_fit
 
@@ -118,7 +119,7 @@ class _Batches:
             tf.TensorSpec(values, self._targets.values.dtype),
             tf.TensorSpec(weights, tf.float32),
         )
-        return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(tf.data.AUTOTUNE)
+        return made_ahead(tf.data.Dataset.from_generator(batches, output_signature=signature))
 
 
 class PackedBatches(_Batches):

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfllm import checks
 from tfllm.checks import InputError
+from tfllm.data.ahead import made_ahead
 from tfllm.data.features import ENCODER_INPUTS, FEATURES, MASKED_LM_INPUTS, check_dataset
 from tfllm.data.masking import masked_lm_masker
 from tfllm.data.next_sentence import sentence_pairs
@@ -160,8 +161,8 @@ def _masked(dataset: tf.data.Dataset, start_batch: int, mask: Callable) -> tf.da
     paired = "label_ids" in dataset.element_spec
     dataset = dataset.enumerate(start_batch).map(mask, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if paired:
-        return dataset.map(_with_next_sentence).prefetch(tf.data.AUTOTUNE)
-    return check_dataset(dataset.prefetch(tf.data.AUTOTUNE), MASKED_LM_INPUTS, ["mask_ids"], ["mask_weights"])
+        return made_ahead(dataset.map(_with_next_sentence))
+    return check_dataset(made_ahead(dataset), MASKED_LM_INPUTS, ["mask_ids"], ["mask_weights"])
 
 
 def find_records(corpus: str | Path | Sequence[str | Path]) -> Records | None:

@@ -21,7 +21,7 @@ _hostile = importlib.util.module_from_spec(_specification)
 _specification.loader.exec_module(_hostile)
 HOSTILE = _hostile.HOSTILE
 
-MOST_SECONDS = 2.0
+MOST_SECONDS = 2.0  # of the processor: others may use it too
 MOST_BYTES = 512_000_000
 _opened: list[str] = []
 _listening = False
@@ -67,12 +67,12 @@ def test_it_is_refused(whole, tmp_path, name):
     before = sorted(path for path in tmp_path.rglob("*") if not path.is_relative_to(folder))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     _opened.clear()
-    _listening, start = True, time.perf_counter()
+    _listening, start = True, time.thread_time()
     try:
         with pytest.raises(InputError) as error:
             load_checkpoint(open_folder(folder))
     finally:
-        _listening, seconds = False, time.perf_counter() - start
+        _listening, seconds = False, time.thread_time() - start
     assert re.search(message, str(error.value), re.DOTALL), str(error.value)
     assert len(str(error.value)) < 3_000
     assert seconds < MOST_SECONDS
