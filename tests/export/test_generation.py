@@ -1,10 +1,12 @@
 """A model that writes, as a SavedModel: string to string, without XLA, with the texts of the Python model."""
 
+import logging
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfllm.checks import InputError
 from tfllm.export import SavedGenerator, check_savedmodel, export_savedmodel, load_generator, predict_texts
@@ -51,6 +53,23 @@ def test_texts_are_those_of_the_python_model(written, model, byte_bpe):
             assert [row[name] for row in one] == [row[name] for row in other]
         assert [row["log_prob"] for row in other] == pytest.approx([row["log_prob"] for row in one], abs=1e-5)
     assert saved.score(PROMPTS)[0]["log_prob"] == pytest.approx(python.score(PROMPTS)[0]["log_prob"], abs=1e-5)
+
+
+def test_nothing_is_said_of_gradients_where_it_is_loaded(written):
+    lines, handler = [], logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())
+    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.WARNING)
+    try:
+        tf.saved_model.load(str(written / "1"))
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+    assert lines == []
 
 
 def test_greedy_texts_of_200_prompts_in_three_languages_are_those_of_the_python_model(

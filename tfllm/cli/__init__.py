@@ -17,6 +17,7 @@ from tfllm.cli.export import export
 from tfllm.cli.finetune import finetune
 from tfllm.cli.generate import generate
 from tfllm.cli.import_ import import_checkpoint
+from tfllm.cli.panels import PanelCommand
 from tfllm.cli.predict import predict
 from tfllm.cli.pretrain import pretrain
 from tfllm.cli.quickstart import quickstart
@@ -31,7 +32,9 @@ app.command()(quickstart)
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(data.app, name="data")
 app.add_typer(records.app, name="records")
-for command in (pretrain, finetune, predict, generate, export, check, serve):
+for command in (pretrain, finetune):
+    app.command(cls=PanelCommand)(command)
+for command in (predict, generate, export, check, serve):
     app.command()(command)
 app.command(cls=EvaluateCommand)(evaluate)
 app.command("import")(import_checkpoint)

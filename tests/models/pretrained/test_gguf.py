@@ -56,7 +56,7 @@ def write(file, model, kind, quantization=None, turned=None, divisors=None):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    if config.head_dim * config.num_attention_heads != config.hidden_size:
+    if kind == "qwen3":
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
     if divisors is not None:
@@ -94,7 +94,7 @@ def make_theirs(torch):
     def make(classes, **more):
         torch.manual_seed(3)
         more = {"head_dim": 32, **more} if classes == "Qwen3" else more
-        config = getattr(transformers, f"{classes}Config")(**LLAMA, **more)
+        config = getattr(transformers, f"{classes}Config")(**{**LLAMA, **more})
         model = getattr(transformers, f"{classes}ForCausalLM")(config)
         with torch.no_grad():
             for weight in model.parameters():
@@ -161,9 +161,9 @@ SCALING = {
 
 
 def test_the_scaled_positions_of_llama_3_are_read_from_their_divisors(make_theirs, tmp_path):
-    theirs = make_theirs("Llama", rope_parameters=SCALING, head_dim=16)
+    theirs = make_theirs("Llama", rope_parameters=SCALING, head_dim=16, max_position_embeddings=16_384)
     divisors = divisors_of_llama3(theirs.config, 32.0)
-    assert 1 < divisors[5] < 32  # one wave of each kind
+    assert divisors[3] == 1 < divisors[4] < divisors[5] == 32  # waves of each kind
     write(tmp_path / "model.gguf", theirs, "llama", divisors=divisors)
     described = describe(load_gguf(open_gguf(tmp_path / "model.gguf")).model, 0)
     names = set(SCALING) - {"rope_theta"}
@@ -173,7 +173,7 @@ def test_the_scaled_positions_of_llama_3_are_read_from_their_divisors(make_their
 
 @pytest.mark.parametrize("change", [lambda one: one * 1.5, lambda one: one[:-1], lambda one: one * 0 + 1])
 def test_positions_that_are_scaled_otherwise_are_refused(make_theirs, tmp_path, change):
-    theirs = make_theirs("Llama", rope_parameters=SCALING, head_dim=16)
+    theirs = make_theirs("Llama", rope_parameters=SCALING, head_dim=16, max_position_embeddings=16_384)
     write(tmp_path / "model.gguf", theirs, "llama", divisors=change(divisors_of_llama3(theirs.config, 8.0)))
     with pytest.raises(InputError, match=r"scaled as Llama 3\.1 and 3\.2 do"):
         load_gguf(open_gguf(tmp_path / "model.gguf"))
