@@ -35,7 +35,7 @@ def model(tiny_tokenizer, tmp_path_factory):
     )
     directory = tmp_path_factory.mktemp("models") / "reviews"
     classifier = add_classifier_head(encoder, ["[bad]", "[good]"])  # rich would take [bad] for markup
-    save_model(classifier, directory, tiny_tokenizer, run={"sequence_length": 12})
+    save_model(classifier, directory, tiny_tokenizer, run={"sequence_length": 12, "text": "body"})
     return directory
 
 
@@ -133,32 +133,47 @@ def test_json_lines_are_one_for_each_line_of_the_file_and_the_same_for_model_and
         run(predict, model, "--file", packed)
 
 
-def test_a_table_is_read_from_the_column_training_would_read(model, savedmodel, tmp_path):
+def test_a_table_is_read_from_the_column_of_the_training_or_the_one_it_would_read(model, savedmodel, tmp_path):
     file = tmp_path / "test.csv.gz"
     file.write_bytes(gzip.compress(b"id,review,label,body\n7,good tea,[good],dull\n"))
 
     def asked(of, *arguments):
         return json.loads(run(predict, of, "--file", file, "--json", *arguments))["text"]
 
-    assert asked(model) == asked(savedmodel) == "good tea"
-    assert asked(savedmodel, "--text", "body") == "dull"
+    assert asked(model) == asked(savedmodel) == "dull"
+    assert asked(savedmodel, "--text", "review") == "good tea"
     with pytest.raises(InputError, match=r"no column 'bdy' \(did you mean 'body'\?\)\. Columns: 'id', 'review'"):
         asked(savedmodel, "--text", "bdy")
-    trained = Path(shutil.copytree(model, tmp_path / "model"))
-    written = read_manifest(trained, "model")
-    written["arguments"]["run"]["text"] = "body"
-    write_manifest(trained, written)
-    assert asked(trained) == "dull"
+    untold = Path(shutil.copytree(model, tmp_path / "model"))
+    written = read_manifest(untold, "model")
     written["arguments"]["run"]["text"] = "0"  # of a file without a header: another one may have one
-    write_manifest(trained, written)
-    assert asked(trained) == "good tea"
-    written["arguments"]["run"]["text"] = "body"
-    write_manifest(trained, written)
+    write_manifest(untold, written)
+    assert asked(untold) == "good tea"
+    written["arguments"]["run"]["text"] = None
+    write_manifest(untold, written)
+    assert asked(untold) == "good tea"
     file.write_bytes(gzip.compress(b"id,title\n7,good tea\n"))
     with pytest.raises(InputError, match=r"which column holds the text\? Name it \(--text\)\. Columns: 'id', 'title'"):
-        asked(savedmodel)
+        asked(untold)
     with pytest.raises(InputError, match=r"no column 'body'.*Columns: 'id', 'title'"):
-        asked(trained)
+        asked(savedmodel)
+
+
+def test_files_are_read_in_the_encoding_named(model, tmp_path):
+    table, lines = tmp_path / "test.csv", tmp_path / "test.txt"
+    table.write_text("编号,body\n7,好茶\n", "gb18030")
+    lines.write_text("好茶\n世界\n", "utf-16")
+
+    def asked(*arguments):
+        printed = run(predict, model, "--json", *arguments).removesuffix("\n").split("\n")
+        return [json.loads(line)["text"] for line in printed]
+
+    assert asked("--file", table, "--encoding", "gb18030") == ["好茶"]
+    assert asked("--file", lines, "--encoding", "utf-16") == ["好茶", "世界"]
+    with pytest.raises(InputError, match="`encoding` 'latin-77' is unknown"):
+        asked("--file", lines, "--encoding", "latin-77")
+    with pytest.raises(InputError, match="--encoding is that of a file: give --file, too"):
+        asked("好茶", "--encoding", "gb18030")
 
 
 def test_an_unfinished_training_is_not_asked(tmp_path):

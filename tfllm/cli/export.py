@@ -67,6 +67,7 @@ def _export_huggingface(model: Path, out: Path) -> None:
 def _export_savedmodel(model: Path, out: Path, weights: str) -> None:
     from tfllm.export import export_savedmodel
     from tfllm.export.check import read_signatures
+    from tfllm.export.columns import named_columns
     from tfllm.manifest import read_manifest
     from tfllm.models import load_model
     from tfllm.tokenizers import load_tokenizer
@@ -74,7 +75,12 @@ def _export_savedmodel(model: Path, out: Path, weights: str) -> None:
     console = Console(highlight=False)
     run = read_manifest(model, "model")["arguments"]["run"]
     version = export_savedmodel(
-        load_model(model), load_tokenizer(model), out, sequence_length=run.get("sequence_length"), weights=weights
+        load_model(model),
+        load_tokenizer(model),
+        out,
+        sequence_length=run.get("sequence_length"),
+        weights=weights,
+        columns=named_columns(run),
     )
     size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
     signatures = read_signatures(version)

@@ -3,11 +3,10 @@
 import gzip
 import json
 import os
-import re
 import sys
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -16,12 +15,12 @@ from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.cli.startup import load_tensorflow
 from tfllm.cli.tasks import find_show
+from tfllm.cli.tasks.base import split_names
 
 if TYPE_CHECKING:
-    from tfllm.export import Predictor
+    from tfllm.data.rows import Row
 
 _TABLES = (".csv", ".tsv", ".jsonl")
-_TRAINED = {"question": "text", "context": "text_pair"}  # what a model asks for -> the option that named its column
 
 
 def predict(
@@ -50,6 +49,7 @@ def predict(
             metavar="COLUMN",
         ),
     ] = None,
+    encoding: Annotated[str, typer.Option(help="--file: utf-8, latin-1, gb18030, utf-16, ...")] = "utf-8",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     trust: Annotated[bool, typer.Option("--trust", help="Run a SavedModel that tfllm cannot vouch for.")] = False,
     url: Annotated[
@@ -70,6 +70,8 @@ def predict(
     _check_no_files(texts)
     if text is not None and file is None:
         raise InputError("--text names a column of a table: give --file, too.")
+    if encoding != "utf-8" and file is None:
+        raise InputError("--encoding is that of a file: give --file, too.")
     if file is not None and str(file) != "-" and not file.is_file():
         raise InputError(f"{file}: no such file.")
     if not texts and file is None:
@@ -91,8 +93,8 @@ def predict(
         predictor = Predictor(model, trust=trust)
     else:
         predictor = RemotePredictor(url, str(model), read_token(token_file) if token_file else None)
-    trained = _trained_columns(predictor, model) if url is None else {}
-    results = predictor.predict(**_columns(predictor, texts, file, text, trained))
+    trained = predictor.columns if url is None else {}  # a server does not tell
+    results = predictor.predict(**_columns(predictor.inputs, texts, _Table(file, encoding, text, trained)))
     console = Console(highlight=False)
     if as_json:
         for result in results:
@@ -111,79 +113,92 @@ def _check_no_files(texts: list[str]) -> None:
         )
 
 
-def _trained_columns(predictor: "Predictor", model: Path) -> dict[str, str]:
-    """The columns a model directory was trained with, by what it asks for, where the command named them.
+class _Table(NamedTuple):
+    """A file and how it is read: its encoding, the column of --text, and those of the training."""
 
-    Not those it numbered: another file may have a header, or other columns. `--text 0` is for that.
-    """
-    try:
-        run = manifest.read_manifest(model, "model")["arguments"]["run"]
-    except InputError:  # a SavedModel, which does not tell
-        run = {}
-    columns = {name: run.get(_TRAINED.get(name, name)) for name in predictor.inputs}
-    if predictor.task == "seq2seq":
-        columns[predictor.inputs[0]] = run.get("source") or "source"
-    return {name: column for name, column in columns.items() if column and re.search("[^0-9,]", str(column))}
+    file: Path | None
+    encoding: str
+    text: str | None
+    trained: dict[str, str]
 
 
-def _columns(
-    predictor: "Predictor", texts: list[str], file: Path | None, text: str | None, trained: dict[str, str]
-) -> dict[str, list]:
+def _columns(names: list[str], texts: list[str], table: _Table) -> dict[str, list]:
     """What the model is asked, by the names it asks for."""
-    names = predictor.inputs
+    file = table.file
     if file is not None and "".join(file.suffixes).removesuffix(".gz").endswith(_TABLES):
-        table = _read_columns(file, names, text, trained)
+        columns = _read_columns(table, names)
     else:
-        if text is not None:
+        if table.text is not None:
             raise InputError(f"{file} is read as one text a line. --text is for tables: {', '.join(_TABLES)}.")
-        lines = read_lines(file) if file else []
+        lines = read_lines(file, table.encoding) if file else []
         if lines and len(names) > 1:
             raise InputError(f"{file}: this model asks for {' and '.join(names)}: give a .csv, .tsv or .jsonl file.")
-        table = {name: list(lines) for name in names}
+        columns = {name: list(lines) for name in names}
     if len(texts) % len(names):
         raise InputError(f"This model asks for {' and '.join(names)}: give them in turn. Received: {len(texts)} texts.")
-    return {name: [*texts[place :: len(names)], *table[name]] for place, name in enumerate(names)}
+    return {name: [*texts[place :: len(names)], *columns[name]] for place, name in enumerate(names)}
 
 
-def _read_columns(file: Path, names: list[str], text: str | None, trained: dict[str, str]) -> dict[str, list]:
-    from tfllm.data.rows import BadRow, json_type, read_rows
+def _read_columns(table: _Table, names: list[str]) -> dict[str, list]:
+    from tfllm.data.rows import BadRow, check_encoding, read_rows
     from tfllm.data.sources import check_column, has_header
 
-    wanted = trained if text is None else {**trained, names[0]: text}
+    check_encoding(table.encoding)
+    wanted = {name: [column] for name, column in table.trained.items()}
+    wanted |= {"choices": split_names(table.trained["choices"])} if "choices" in wanted else {}
+    wanted |= {names[0]: [table.text]} if table.text is not None else {}
     columns, found = {name: [] for name in names}, None
-    for row in read_rows(file, header=has_header(list(wanted.values()))):
+    header = has_header([column for some in wanted.values() for column in some])
+    for row in read_rows(table.file, table.encoding, header=header):
         if isinstance(row, BadRow):
             raise InputError(str(row))
         there = list(row.cells)
         if found is None:
-            found = {name: _find_column(name, wanted.get(name), there, file) for name in names}
-            if text is not None:
-                found[names[0]] = text
-        for name, column in found.items():
-            check_column(column, there, str(file))
-            value = row.cells[column]
-            if value is None or isinstance(value, bool | dict):
-                raise InputError(f"{row.place}: {column}: must be a text, not a {json_type(value)}.")
-            columns[name].append(value if isinstance(value, str | list) else str(value))
+            found = {name: _find_columns(name, wanted.get(name), there, table.file) for name in names}
+            found |= {names[0]: [table.text]} if table.text is not None else {}
+        for name, some in found.items():
+            for column in some:
+                check_column(column, there, str(table.file))
+            columns[name].append(_cell(row, some))
     return columns
 
 
-def _find_column(name: str, wanted: str | None, there: list[str], file: Path) -> str:
-    """The column for what the model asks for: the one wanted, or of that name, or what training would choose."""
+def _cell(row: "Row", columns: list[str]) -> str | list[str]:
+    """What stands in a column, or in one for each choice."""
+    from tfllm.data.multiple_choice import cell_choices
+    from tfllm.data.rows import json_type
+
+    if len(columns) > 1:
+        choices, reason = cell_choices(row.cells, columns)
+        if reason:
+            raise InputError(f"{row.place}: {', '.join(columns)}: {reason}.")
+        return choices
+    value = row.cells[columns[0]]
+    if value is None or isinstance(value, bool | dict):
+        raise InputError(f"{row.place}: {columns[0]}: must be a text, not a {json_type(value)}.")
+    return value if isinstance(value, str | list) else str(value)
+
+
+def _find_columns(name: str, wanted: list[str] | None, there: list[str], file: Path) -> list[str]:
+    """Where what the model asks for stands: in the columns wanted, or that name, or where training would look."""
     from tfllm.data.sources import choose_text_column
 
-    found = next((column for column in (wanted, name) if column in there), None)
+    found = next((columns for columns in (wanted, [name]) if columns and set(columns) <= set(there)), None)
     if found is None and name == "text" and wanted is None:
-        return choose_text_column([column for column in there if column.casefold() != "label"], str(file))
-    return found or wanted or name
+        return [choose_text_column([column for column in there if column.casefold() != "label"], str(file))]
+    return found or wanted or [name]
 
 
-def read_lines(file: Path) -> list[str]:
+def read_lines(file: Path, encoding: str = "utf-8") -> list[str]:
     """The lines of a file, gzipped if its name ends in .gz, or of standard input for "-"."""
+    if encoding != "utf-8":
+        from tfllm.data.rows import check_encoding
+
+        check_encoding(encoding)
     if str(file) != "-" and not file.is_file():
         raise InputError(f"{file}: no such file.")
     content = sys.stdin.buffer.read() if str(file) == "-" else _read_bytes(file)
-    lines = content.decode("utf-8-sig", "replace").split("\n")
+    lines = content.decode("utf-8-sig" if encoding == "utf-8" else encoding, "replace").split("\n")
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 
 

@@ -124,7 +124,7 @@ def _append(found: Choices, row: Row, columns: _Columns) -> BadRow | None:
     question, reason = cell_text(row.cells, columns.question)
     if reason:
         return BadRow(row.place, columns.question, reason)
-    choices, reason = _cell_choices(row.cells, columns.choices)
+    choices, reason = cell_choices(row.cells, columns.choices)
     if reason:
         return BadRow(row.place, ", ".join(columns.choices), reason)
     answer, reason = _cell_answer(row.cells.get(columns.answer), choices)
@@ -137,7 +137,7 @@ def _append(found: Choices, row: Row, columns: _Columns) -> BadRow | None:
     return None
 
 
-def _cell_choices(cells: dict[str, object], columns: list[str]) -> tuple[list[str], str]:
+def cell_choices(cells: dict[str, object], columns: list[str]) -> tuple[list[str], str]:
     """The choices of a row, and what is wrong with them ('' when they are good)."""
     values = [cells.get(column) for column in columns]
     if len(columns) == 1:

@@ -14,6 +14,7 @@ from tfllm import manifest
 from tfllm.checks import InputError, check_exists
 from tfllm.export.check import FACTS_FILE, KIND
 from tfllm.export.clean_process import load_text_ops
+from tfllm.export.columns import columns_of
 from tfllm.export.ops import check_ops
 from tfllm.export.versions import find_version
 from tfllm.inference.tasks import module_of, task_of
@@ -37,6 +38,7 @@ class Predictor:
     Attributes:
         task: "classification", "tagging", ...: the name of the file in `tfllm.inference` that describes the answers.
         inputs: the names of the texts it asks for: text, text_pair, question, context, ...
+        columns: those it was trained with, by input, where the training named them.
 
     Raises:
         InputError: when there is no model, or it is damaged or not trusted.
@@ -46,10 +48,11 @@ class Predictor:
         directory = Path(directory)
         check_exists(directory)
         if is_model(directory):
-            self.task, self._function, self._specs = _from_model(directory)
+            self.task, self._function, self._specs, run = _from_model(directory)
         else:
-            self.task, self._function, self._specs = _from_savedmodel(find_version(directory), trust)
+            self.task, self._function, self._specs, run = _from_savedmodel(find_version(directory), trust)
         self.inputs = list(self._specs)
+        self.columns = columns_of(run, self.task, self.inputs)
 
     def predict(self, **inputs: Sequence[str]) -> list[dict]:
         """Ask.
@@ -113,7 +116,11 @@ def _string_lists(name: str, column: Sequence) -> list[list[str]]:
     return lists
 
 
-def _from_model(directory: Path) -> tuple[str, Callable[..., dict[str, tf.Tensor]], dict[str, tf.TensorSpec]]:
+_Found = tuple[str, Callable[..., dict[str, tf.Tensor]], dict[str, tf.TensorSpec], dict]
+
+
+def _from_model(directory: Path) -> _Found:
+    """Task, what answers, what it asks for, and the arguments of the training."""
     from tfllm.inference.signatures import build_signatures, choose_length
     from tfllm.models import load_model
     from tfllm.tokenizers import load_tokenizer
@@ -124,12 +131,11 @@ def _from_model(directory: Path) -> tuple[str, Callable[..., dict[str, tf.Tensor
     signature = build_signatures(model, load_tokenizer(directory), length)["serving_default"]
     function = tf.function(lambda **inputs: signature.function(**inputs), reduce_retracing=True)
     concrete = function.get_concrete_function(**signature.inputs)
-    return task_of(arguments["recipe"]["builder"]), lambda **inputs: concrete(**inputs), signature.inputs
+    task, run = task_of(arguments["recipe"]["builder"]), arguments["run"]
+    return task, lambda **inputs: concrete(**inputs), signature.inputs, run
 
 
-def _from_savedmodel(
-    savedmodel: Path, trust: bool
-) -> tuple[str, Callable[..., dict[str, tf.Tensor]], dict[str, tf.TensorSpec]]:
+def _from_savedmodel(savedmodel: Path, trust: bool) -> _Found:
     loaded, facts = open_savedmodel(savedmodel, trust=trust)
     task = facts.get("task", "classification")
     function = loaded.signatures.get("serving_default")
@@ -138,7 +144,12 @@ def _from_savedmodel(
     specs = function.structured_input_signature[1]
     order = facts.get("inputs", ())
     specs = {name: specs[name] for name in (order if set(order) == set(specs) else specs)}
-    return task, lambda **inputs: loaded.signatures["serving_default"](**inputs), specs  # holds `loaded`: its variables
+    run = facts.get("columns", {})
+
+    def ask(**inputs):
+        return loaded.signatures["serving_default"](**inputs)  # holds `loaded`: its variables
+
+    return task, ask, specs, run
 
 
 def open_savedmodel(savedmodel: Path, *, trust: bool = False) -> tuple[tf.Module, dict]:

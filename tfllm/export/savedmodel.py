@@ -6,7 +6,7 @@ saved_model.pb and variables/, assets.extra/ with tf_serving_warmup_requests, tf
 
 import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +59,7 @@ def export_savedmodel(
     sequence_length: int | None = None,
     sample_texts: Sequence[str] = (),
     weights: str = "float32",
+    columns: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the next version of a SavedModel, whole and checked, or nothing.
 
@@ -78,6 +79,7 @@ def export_savedmodel(
         weights: "float32"; "bfloat16", in which an encoder's layers multiply: faster where the server's processor
             multiplies it (AMX, avx512_bf16), slower elsewhere, and scores are rounded to about two digits; "int8",
             which takes a quarter of the room, answers nearly the same, and is not faster.
+        columns: those of the training data, by option: {"text": "review"}; `tfllm predict --file` reads them.
 
     Returns:
         The version's directory.
@@ -100,7 +102,8 @@ def export_savedmodel(
         # One text a request: a server whose batches are smaller must be able to replay the warm-up file.
         warm_up = [request for text in (samples[0], longest) for request in _requests(served.expected, [text])]
         write_warm_up(beside, version.parent.name, warm_up)
-        manifest.write_json(beside / FACTS_FILE, _facts(served, sequence_length, weights, beside))
+        facts = _facts(served, sequence_length, weights, beside)
+        manifest.write_json(beside / FACTS_FILE, {**facts, "columns": dict(columns or {})})
         proofs = check_contents(beside)
         batches = _batches([*samples, longest], writes="score" in served.expected)
         requests = [request for texts in batches for request in _requests(served.expected, texts)]
