@@ -315,6 +315,20 @@ def test_predict_says_what_is_no_json(rest, body, message):
     check_error(ask(rest, "predict", body), 400, message)
 
 
+def test_of_a_name_that_stands_twice_the_values_count_that_tf_serving_takes(rest):
+    for body, method, answer in (
+        ('{"inputs": {"x": [2.0], "x": [4.0]}}', "predict", {"outputs": [4.0]}),
+        ('{"inputs": [2.0], "inputs": [4.0]}', "predict", {"outputs": [4.0]}),
+        ('{"signature_name": "divide", "signature_name": 3, "inputs": [2.0]}', "predict", {"outputs": [0.5]}),
+        ('{"signature_name": "regress", "examples": [{"x": 2.0, "x": 4.0}]}', "regress", {"results": [5.0]}),
+    ):
+        response = rest.post(f"/v1/models/numbers:{method}", content=body)
+        assert (response.status_code, response.json()) == (200, answer)
+    response = rest.post("/v1/models/numbers:predict", content='{"instances": [{"x": 1.0}, {"x": 2.0, "x": 4.0}]}')
+    assert response.status_code == 400
+    assert response.json()["error"] == "Failed to process element: 1 of 'instances' list. It names 'x' twice."
+
+
 def test_a_dtype_json_cannot_give_is_unimplemented(rest):
     check_error(ask(rest, "predict", column([1.0], "echo_float16")), 501, "Conversion of JSON Value: 1.0 to type: half")
 

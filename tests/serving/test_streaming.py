@@ -1,10 +1,16 @@
 """Texts piece by piece, and OpenAI's chat API."""
 
 import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from tfllm.serving import Client, ServingError
+from tfllm.writing import RowSettings
 
 
 def events(response) -> list:
@@ -68,6 +74,44 @@ def test_settings_that_mean_nothing_are_said(rest, inputs, message):
     response = rest.post("/v1/models/words:stream", content=content)
     assert response.status_code == 400, response.text
     assert message in response.json()["error"]
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_settings_that_are_no_numbers_are_said_by_predict_too(rest, name, value):
+    settings = {"max_new_tokens": "3", "temperature": "0.5", "top_k": "0", "top_p": "1.0", "seed": "1", name: value}
+    row = ", ".join(f'"{key}": {number}' for key, number in settings.items())
+    body = f'{{"signature_name": "generate", "instances": [{{"text": "a", {row}}}]}}'
+    response = rest.post("/v1/models/words:predict", content=body)
+    assert response.status_code == 400, response.text
+    said = value.lower().replace("infinity", "inf")
+    assert response.json() == {"error": f"`{name}` must be a finite number. Received: {said}."}
+
+
+def test_a_name_that_stands_twice_is_said(rest):
+    text = '{"inputs": {"text": "a", "seed": 1, "text": "b"}}'
+    turns = '{"model": "words", "messages": [{"role": "user", "content": "a", "role": "user"}]}'
+    for path, body, name in (
+        ("/v1/models/words:stream", text, "text"),
+        ("/v1/chat/completions", turns, "role"),
+    ):
+        response = rest.post(path, content=body)
+        assert response.status_code == 400, response.text
+        assert f'names "{name}" twice' in response.text.replace('\\"', '"')
+
+
+def test_the_curl_line_of_the_documentation_streams(server):
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    text = (Path(__file__).resolve().parents[2] / "docs" / "serving.md").read_text("utf-8")
+    (line,) = (line for line in text.splitlines() if line.startswith("curl ") and ":stream" in line)
+    line = line.replace("http://localhost:8501", server.url).replace("/models/stories:", "/models/words:")
+    done = subprocess.run([*shlex.split(line), "-s"], capture_output=True, text=True, check=True)
+    found = [json.loads(one.removeprefix("data: ")) for one in done.stdout.split("\n\n") if one.startswith("data: {")]
+    assert len(found) > 1 and found[-1]["done"] and found[-1]["whole"] == "".join(one["text"] for one in found)
+    assert done.stdout.endswith("data: [DONE]\n\n")
+    told = re.findall(r"^\| `(\w+)` \|", text.split("### A text as it is written")[1].split("\n## ")[0], re.MULTILINE)
+    assert told == ["text", *RowSettings._fields]
 
 
 def test_the_clients_deadline_holds_for_a_stream_and_a_chat(rest):

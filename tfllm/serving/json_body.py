@@ -30,8 +30,26 @@ _PARSE_ERRORS = {
 _SHOWN = 200  # characters of what arrived, in a message
 
 
-def read_json(body: bytes, limits: Limits) -> dict:
+class Repeated(dict):
+    """An object that names something twice, with the first value of each name, which RapidJSON finds.
+
+    Attributes:
+        name: the first that stands twice.
+        last: the last value of each name.
+    """
+
+    def __init__(self, pairs: list[tuple[str, object]]):
+        super().__init__(reversed(pairs))
+        self.last, seen = dict(pairs), set()
+        self.name = next(name for name, _ in pairs if name in seen or seen.add(name))
+
+
+def read_json(body: bytes, limits: Limits, *, distinct: bool = False) -> dict:
     """The object of a request's body.
+
+    Args:
+        body, limits: of the request.
+        distinct: a name that stands twice in an object is an error; otherwise the object is a `Repeated`.
 
     Raises:
         ServingError: INVALID_ARGUMENT for anything that is no JSON object in UTF-8, is nested too deep, or holds a
@@ -46,7 +64,8 @@ def read_json(body: bytes, limits: Limits) -> dict:
         raise invalid(f"JSON Parse error: nested {depth} deep; this server allows {limits.json_depth}")
     try:
         text = body.decode("utf-8-sig")
-        value = json.loads(text, parse_float=_float, parse_int=_integer)
+        members = _distinct if distinct else _members
+        value = json.loads(text, parse_float=_float, parse_int=_integer, object_pairs_hook=members)
         if _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
@@ -103,6 +122,18 @@ def _beginning(value: object, depth: int = 4) -> object:
     if isinstance(value, dict):
         return {name[:_SHOWN]: _beginning(one, depth - 1) for name, one in list(value.items())[:8]}
     return value
+
+
+def _members(pairs: list[tuple[str, object]]) -> dict:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Repeated(pairs)
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict:
+    found = _members(pairs)
+    if isinstance(found, Repeated):
+        raise invalid(f"An object of the request names {shown(found.name)} twice.")
+    return found
 
 
 def _depth(body: bytes, limit: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.serving.errors import ServingError, invalid
-from tfllm.serving.json_body import shown
+from tfllm.serving.json_body import Repeated, shown
 from tfllm.serving.json_tensors import check_rows, check_text, decode_base64, is_base64, json_type, short_floats
 from tfllm.serving.limits import Limits
 
@@ -57,7 +57,7 @@ def _read_example(value: object, limits: Limits) -> bytes:
     if not isinstance(value, dict):
         raise invalid(f"Example must be JSON object but got JSON {json_type(value)}")
     example = tf.train.Example()
-    for name, content in value.items():
+    for name, content in (value.last if isinstance(value, Repeated) else value).items():
         feature = example.features.feature[name]
         for one in content if isinstance(content, list) else [content]:
             _add(one, name, feature, limits)

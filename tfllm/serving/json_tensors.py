@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
 from tfllm.serving.errors import ServingError, invalid
-from tfllm.serving.json_body import shown
+from tfllm.serving.json_body import Repeated, shown
 from tfllm.serving.limits import Limits
 
 ROW, COLUMNAR = "row", "columnar"
@@ -143,6 +143,8 @@ def _read_rows(instances: list, tensors: Mapping, limits: Limits) -> dict[str, n
         if (isinstance(instance, dict) and not is_base64(instance)) != named:
             found = "Expecting object but got list at item" if named else "Expecting value/list but got object at item"
             raise invalid(f"{found} {number} of input list")
+        if isinstance(instance, Repeated):  # TF Serving takes the second value for another row's
+            raise invalid(f"Failed to process element: {number} of 'instances' list. It names {instance.name!r} twice.")
         for name, item in instance.items() if named else ((names[0], instance),):
             try:
                 if name not in columns:

@@ -5,6 +5,7 @@ Source: tensorflow_serving/model_servers/http_rest_api_handler.cc and http_rest_
 """
 
 import asyncio
+import functools
 import json
 import logging
 import re
@@ -86,7 +87,7 @@ class Rest:
 
         async def run() -> Response:
             timeout, body = _timeout(request), await self._body(request)
-            asked.update(await apart(len(body), read_json, body, self._service.limits))
+            asked.update(await apart(len(body), read_distinct, body, self._service.limits))
             return await _while_there(request, chat.complete(self._service, asked, timeout))
 
         return await self._counted(lambda: asked.get("model"), "Chat", run(), chat.error_response)
@@ -184,7 +185,7 @@ class Rest:
             return _json(write_values(await self._service.regress(version, name, examples, timeout)))
 
     async def _stream(self, spec: ModelSpec, body: bytes, timeout: float | None) -> Response:
-        asked = await apart(len(body), read_json, body, self._service.limits)
+        asked = await apart(len(body), read_distinct, body, self._service.limits)
         events = streaming.generate_events(self._service, spec, _signature_name(asked), asked.get("inputs"), timeout)
         first = await anext(events)  # an error before the first piece is an ordinary answer
         return StreamingResponse(streaming.after(first, events), media_type="text/event-stream", headers=NO_BUFFER)
@@ -229,6 +230,7 @@ class Rest:
         return await asyncio.to_thread(inflate, body, limits) if encoding == "gzip" else body
 
 
+read_distinct = functools.partial(read_json, distinct=True)
 NO_BUFFER = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies must not hold a stream back
 
 

@@ -16,6 +16,7 @@ from tfllm.serving.errors import ServingError, invalid
 from tfllm.serving.limits import Limits
 from tfllm.serving.metrics import Metrics
 from tfllm.serving.models import Models, Version
+from tfllm.writing import RowSettings
 
 _LARGE = 64 * 1024  # bytes that are not read or written in the event loop's own thread
 
@@ -40,6 +41,7 @@ class Service:
     ) -> dict[str, np.ndarray]:
         """The outputs of a signature, by name; all, or those that are wanted."""
         call = calls.predict_call(signature, inputs, outputs)
+        _check_settings(signature, inputs)
         return calls.predict_outputs(signature, outputs, await self._run(version, call, timeout_seconds))
 
     async def classify(
@@ -97,6 +99,15 @@ async def apart(size: int, function: Callable, *arguments):
     if size < _LARGE:
         return function(*arguments)
     return await asyncio.to_thread(function, *arguments)
+
+
+def _check_settings(signature: calls.SignatureDef, inputs: Mapping[str, np.ndarray]) -> None:
+    """Raise ServingError for settings to write with that are no numbers, which a graph would take for some."""
+    if set(RowSettings._fields) <= set(signature.inputs):
+        for name in ("temperature", "top_p"):
+            if not np.isfinite(inputs[name]).all():
+                received = inputs[name][~np.isfinite(inputs[name])][0]
+                raise invalid(f"`{name}` must be a finite number. Received: {received}.")
 
 
 def _example_signature(version: Version, name: str) -> calls.SignatureDef:
