@@ -102,9 +102,9 @@ class _LastingResource(tf_text_sentencepiece._SentencepieceModelResource):
         return create(model=self._model, shared_name=name)
 
 
-def pieces_op(model: bytes) -> tf_text.SentencepieceTokenizer:
-    """The TensorFlow operations of a serialized model."""
-    pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
+def pieces_op(model: bytes, out_type: tf.DType = tf.int32) -> tf_text.SentencepieceTokenizer:
+    """The TensorFlow operations of a serialized model, which give ids or, with tf.string, pieces."""
+    pieces = tf_text.SentencepieceTokenizer(model, out_type=out_type)
     pieces._model_resource = _LastingResource(model, None)
     return pieces
 

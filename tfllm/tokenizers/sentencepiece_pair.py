@@ -24,7 +24,7 @@ class SentencePiecePairTokenizer(Tokenizer):
     """Pieces of the text, one model for texts to be read and one for texts to be written; ids are of one vocabulary.
 
     A text may begin with the language it is to be translated into, ">>fra<<": that is one token, if the vocabulary has
-    it. A piece that the vocabulary lacks is the unk token.
+    it. A piece that the vocabulary lacks is the unk token; characters that a model does not know are a piece, too.
 
     Args:
         source_model, target_model: serialized SentencePiece models.
@@ -48,22 +48,19 @@ class SentencePiecePairTokenizer(Tokenizer):
         pair_separators: int = 1,
     ):
         check_vocabulary(vocabulary)
+        for model in (source_model, target_model):
+            read_pieces(model)  # is it one?
         special = set(special_tokens.values())
         word_starts = [token in special or begins_word(token) for token in vocabulary]
         super().__init__(vocabulary, word_starts, special_tokens, pair_separators)
         self.source_model, self.target_model = source_model, target_model
-        ids = {token: number for number, token in enumerate(vocabulary) if token not in special}
         models = {"source": source_model, "target": target_model}
-        self._ids = {  # of the pieces of each model
-            name: tf.constant([ids.get(piece, self.unk_id) for piece in read_pieces(model)], tf.int32)
-            for name, model in models.items()
-        }
-        self._pieces = {name: pieces_op(model) for name, model in models.items()}
-        codes = [token for token in vocabulary if token.startswith(">>") and token.endswith("<<")]
-        self._codes, self._code_ids = (
-            tf.constant(codes, tf.string),
-            tf.constant([ids[code] for code in codes], tf.int32),
-        )
+        self._pieces = {name: pieces_op(model, tf.string) for name, model in models.items()}
+        ids = [number for number, token in enumerate(vocabulary) if token not in special]
+        hashes = _hashes(tf.constant([vocabulary[number] for number in ids], tf.string)).numpy()
+        order = np.argsort(hashes)
+        self._hashes, self._hashed_ids = tf.constant(hashes[order]), tf.constant(np.array(ids, np.int32)[order])
+        self._tokens = tf.constant(vocabulary, tf.string)
         self._contents = tf.constant(np.array([token.replace(SPACE, " ") for token in vocabulary], object), tf.string)
 
     def write_files(self, directory: Path) -> None:
@@ -88,11 +85,8 @@ class SentencePiecePairTokenizer(Tokenizer):
         rest = tf.strings.regex_replace(text, _CODE, "", replace_global=False)
         size = tf.cast(tf.strings.length(text) - tf.strings.length(rest), tf.int64)  # of the code, (B,)
         code = tf.strings.substr(text, tf.zeros_like(size), size)
-        ids, starts, ends = self._pieces[name].tokenize_with_offsets(rest)
-        ids = ids.with_flat_values(tf.gather(self._ids[name], ids.flat_values))
-        known = code[:, tf.newaxis] == self._codes
-        code_id = tf.reduce_sum(tf.where(known, self._code_ids, 0), axis=1)
-        code_id = tf.where(tf.reduce_any(known, axis=1), code_id, self.unk_id)
+        pieces, starts, ends = self._pieces[name].tokenize_with_offsets(rest)
+        ids, code_id = pieces.with_flat_values(self._find(pieces.flat_values)), self._find(code)
         has = tf.cast(size > 0, ids.row_splits.dtype)
 
         def with_code(of_code, of_rest):
@@ -103,11 +97,21 @@ class SentencePiecePairTokenizer(Tokenizer):
         starts, ends = (place + size[:, tf.newaxis] for place in (starts, ends))
         return with_code(code_id, ids), with_code(tf.zeros_like(size), starts), with_code(size, ends)
 
+    def _find(self, tokens: tf.Tensor) -> tf.Tensor:
+        """The id of each token, int32, of string, both of the same length; unk for one that the vocabulary lacks."""
+        places = tf.searchsorted(self._hashes, _hashes(tokens))
+        ids = tf.gather(self._hashed_ids, tf.minimum(places, tf.size(self._hashes) - 1))
+        return tf.where(tf.gather(self._tokens, ids) == tokens, ids, self.unk_id)
+
     def _detokenize(self, token_ids):
         return tf.strings.strip(tf.strings.reduce_join(tf.gather(self._contents, token_ids), axis=1))
 
     def _arguments(self):
         return {}
+
+
+def _hashes(tokens: tf.Tensor) -> tf.Tensor:
+    return tf.strings.to_hash_bucket_fast(tokens, 2**63 - 1)
 
 
 def read_sentencepiece_pair(directory: Path) -> tuple[bytes, bytes, list[str]]:

@@ -36,7 +36,12 @@ def train(texts, size, **ids):
     """The bytes of a unigram model."""
     content = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts), model_writer=content, vocab_size=size, hard_vocab_limit=False, **ids
+        sentence_iterator=iter(texts),
+        model_writer=content,
+        vocab_size=size,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **ids,
     )
     return content.getvalue()
 
@@ -160,6 +165,7 @@ def marian(transformers, marian_directory):
     return transformers.MarianTokenizer.from_pretrained(str(marian_directory))
 
 
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 def test_marian_reads_with_one_model_and_writes_with_the_other(marian, marian_directory, lines):
     ours = load_huggingface_tokenizer(marian_directory)
     texts = [*as_text(TEXTS), *CODED[len(TEXTS) :], *lines]
@@ -182,6 +188,7 @@ def test_offsets_of_marian_cover_the_text_behind_its_language(marian_directory):
     assert (starts[0][0], ends[0][0], ends[0][-1], ends[1][-1]) == (0, 7, len(text), 4)
 
 
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 def test_marian_is_saved_and_goes_back(transformers, marian, marian_directory, tmp_path):
     ours = load_huggingface_tokenizer(marian_directory)
     ours.save(tmp_path / "tokenizer")
