@@ -105,3 +105,13 @@ def test_bfloat16_of_what_has_no_lean_form_is_refused(tokenizer, tmp_path):
     with pytest.raises(InputError, match="bfloat16"):
         export_savedmodel(writer, tokenizer, tmp_path / "writer", sequence_length=16, weights="bfloat16")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_small_matrices_of_bfloat16_are_constants_and_large_ones_variables(make_encoder, monkeypatch):
+    def matrices(encoder):
+        return sum(weight.dtype == "bfloat16" for weight in lean(encoder, "bfloat16").weights)
+
+    encoder = make_encoder(num_layers=2)
+    assert matrices(encoder) == 0
+    monkeypatch.setattr("tfllm.export.lean._MOST_IN_GRAPH", 1000)
+    assert matrices(encoder) == 8

@@ -16,6 +16,7 @@ from tfllm.models.encoder import ACTIVATIONS
 from tfllm.models.recipe import encoder_arguments, remember
 
 _FORBIDDEN = -1e9
+_MOST_IN_GRAPH = 2**26  # bytes; a loaded graph takes about ten times its constants' room
 # Those that answer with numbers, or with the best of a few. Where the best of many is searched (spans, words), or equal
 # choices are compared, another order of additions may find another one, and answers must be those of the Keras model.
 _HEADS = {
@@ -71,6 +72,8 @@ class LeanEncoder(keras.layers.Layer):
 
     The tokens of all rows stand behind each other, (N, D), in every product; only attention sees them in rows. Query,
     key and value are one product. Padding comes out as 0, where an encoder of Keras gives numbers that mean nothing.
+    Matrices of bfloat16 are constants of the graph, up to 64 MB of them: oneDNN lays those out for its products once,
+    but the values of variables with every request, which takes longer than the products of a short text.
 
     Args:
         encoder: from `build_encoder`. Its embeddings and norms are shared, its matrices copied.
@@ -88,6 +91,7 @@ class LeanEncoder(keras.layers.Layer):
             if name != "segment" or self._arguments["num_segments"]
         }
         self._embeddings_norm = encoder.get_layer("embeddings_layer_norm")
+        self._in_graph = dtype == "bfloat16" and _matrix_bytes(self._arguments, dtype) <= _MOST_IN_GRAPH
         names = {layer.name for layer in encoder.layers}
         self._projection, self._bias, self._last_norm = (
             encoder.get_layer(name) if name in names else None
@@ -123,29 +127,30 @@ class LeanEncoder(keras.layers.Layer):
         )
 
     def _product(self, kernel, bias, dtype: str) -> tuple:
-        """Weights of this layer with these values."""
-        made = []
-        for value, kind in ((kernel, dtype), (bias, "float32")):
-            weight = self.add_weight(shape=tuple(value.shape), dtype=kind, initializer="zeros", autocast=False)
-            weight.assign(tf.cast(tf.convert_to_tensor(value), kind))
-            made.append(weight)
-        return tuple(made)
+        kernel, bias = tf.cast(tf.convert_to_tensor(kernel), dtype), self._weight(tf.convert_to_tensor(bias))
+        return (kernel if self._in_graph else self._weight(kernel)), bias
+
+    def _weight(self, value):
+        """A weight of this layer with this value."""
+        weight = self.add_weight(shape=tuple(value.shape), dtype=value.dtype.name, initializer="zeros", autocast=False)
+        weight.assign(value)
+        return weight
 
     def call(self, inputs):
         mask = inputs["padding_mask"]
         batch, length = tf.unstack(tf.shape(mask))
         real = tf.reshape(tf.logical_or(mask > 0, tf.range(length) == 0), (-1,))  # a row is never empty
-        places = tf.reshape(tf.where(real), (-1,))  # (N,), of (B * T)
+        places = tf.cast(tf.reshape(tf.where(real), (-1,)), tf.int32)  # (N,), of (B * T)
         numbers = tf.maximum(tf.cumsum(tf.cast(real, tf.int32)) - 1, 0)  # (B * T,), of (N); padding repeats a token
         same_text = tf.cast(mask[:, :, tf.newaxis] == mask[:, tf.newaxis, :], tf.int32)  # (B, T, T)
         forbidden = (
             self._bias(same_text) if self._bias else _FORBIDDEN * tf.cast(1 - same_text, tf.float32)[:, tf.newaxis]
         )
-        width, heads = self._arguments["hidden_dim"], self._arguments["num_heads"]
-        shape = (batch, length, 3, heads, width // heads)
+        width = self._arguments["hidden_dim"]
         x = self._embed(inputs, same_text, places)
+        to_heads, to_tokens = self._routes(tf.reshape(numbers, (batch, length)), places)
         for block in self._blocks:
-            x = self._transform(x, block, forbidden, shape, numbers, places)
+            x = self._transform(x, block, forbidden, to_heads, to_tokens)
         if self._last_norm:
             x = self._last_norm(x)
         x = tf.gather(x, numbers) * tf.cast(real, x.dtype)[:, tf.newaxis]
@@ -167,11 +172,27 @@ class LeanEncoder(keras.layers.Layer):
         x = self._embeddings_norm(parts)
         return self._projection(x) if self._projection else x
 
-    def _transform(self, x, block: Block, forbidden, shape, numbers, places):
+    def _routes(self, numbers, places):
+        """Where attention finds the parts of the tokens: gathering by these takes the place of transpositions.
+
+        Args:
+            numbers: int32 (B, T), of N.
+            places: int32 (N,), of B * T.
+
+        Returns:
+            int32 (3, B, H, T), of N * 3 * H: query, key and value of a head; int32 (N, H), of B * H * T: what it adds.
+        """
+        heads, length = self._arguments["num_heads"], tf.shape(numbers)[1]
+        part = tf.reshape(tf.range(3 * heads), (3, 1, heads, 1))
+        head = tf.range(heads) * length
+        row, column = places // length, places % length
+        return numbers[:, tf.newaxis] * (3 * heads) + part, (row * (heads * length) + column)[:, tf.newaxis] + head
+
+    def _transform(self, x, block: Block, forbidden, to_heads, to_tokens):
         """One layer, (N, D) -> (N, D)."""
         before = self._arguments["normalize_first"]
         y = block.attention_norm(x) if before else x
-        y = self._attend(_times(y, *block.qkv), forbidden, shape, numbers, places)
+        y = self._attend(_times(y, *block.qkv), forbidden, to_heads, to_tokens)
         x = _add(x, _times(y, *block.output))
         y = x = x if before else block.attention_norm(x)
         if before:
@@ -180,18 +201,23 @@ class LeanEncoder(keras.layers.Layer):
         x = _add(x, y)
         return x if before else block.feedforward_norm(x)
 
-    def _attend(self, qkv, forbidden, shape, numbers, places):
+    def _attend(self, qkv, forbidden, to_heads, to_tokens):
         """(N, 3D) -> (N, D)."""
-        rows = tf.reshape(tf.gather(qkv, numbers), shape)  # (B, T, 3, H, K)
-        query, key, value = tf.unstack(tf.transpose(rows, (2, 0, 3, 1, 4)), num=3)  # (B, H, T, K)
-        scale = (self._arguments["hidden_dim"] // self._arguments["num_heads"]) ** -0.5
-        scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32) * scale + forbidden  # (B, H, T, T)
+        width = self._arguments["hidden_dim"]
+        head_width = width // self._arguments["num_heads"]
+        query, key, value = tf.unstack(tf.gather(tf.reshape(qkv, (-1, head_width)), to_heads))  # (B, H, T, K)
+        scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32) * head_width**-0.5 + forbidden
         outputs = tf.matmul(tf.cast(tf.nn.softmax(scores), value.dtype), value)
-        outputs = tf.reshape(tf.transpose(outputs, (0, 2, 1, 3)), (-1, self._arguments["hidden_dim"]))
-        return tf.gather(outputs, places)
+        return tf.reshape(tf.gather(tf.reshape(outputs, (-1, head_width)), to_tokens), (-1, width))
 
     def compute_output_spec(self, inputs):
         return keras.KerasTensor((*inputs["padding_mask"].shape, self._arguments["hidden_dim"]), dtype="float32")
+
+
+def _matrix_bytes(arguments: dict, dtype: str) -> int:
+    width, inner = arguments["hidden_dim"], arguments["intermediate_dim"]
+    layers = 1 if arguments["share_layers"] else arguments["num_layers"]
+    return layers * (4 * width**2 + 2 * width * inner) * tf.as_dtype(dtype).size
 
 
 def _times(x, kernel, bias):
