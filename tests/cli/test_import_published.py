@@ -1,15 +1,14 @@
-"""Qwen 3 and Llama 3 as they are published, in small: text in, the text that transformers writes out, served too."""
+"""Qwen 3 and Llama 3 as they are published, in small: text in, the text that transformers writes out."""
 
-import importlib
+import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from tfllm.cli.import_ import import_checkpoint
-from tfllm.export import export_savedmodel, load_generator
 from tfllm.generation import TextGenerator
-from tfllm.models import load_model
 from tfllm.tokenizers import load_tokenizer
 from tfllm.tokenizers.huggingface.byte_pairs import EXPRESSIONS
 
@@ -22,7 +21,7 @@ TEXTS = [
 PROMPTS = ["The kettle", "", "北京 e\u0301 123456  ", "def f(x):\n\n    return", "👨‍👩‍👧!"]
 SIZE = {
     "hidden_size": 32,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "intermediate_size": 48,
@@ -82,13 +81,19 @@ def make_tokenizer(words, special):
     return rust
 
 
-def test_what_is_imported_writes_what_transformers_writes_in_python_and_in_the_saved_model(published, tmp_path):
+@pytest.fixture(scope="module")
+def imported(published, tmp_path_factory):
+    """It as a model directory of ours."""
+    out = tmp_path_factory.mktemp("imported") / "model"
+    import_checkpoint(str(published[0]), out)
+    return out
+
+
+def test_what_is_imported_writes_what_transformers_writes(published, imported):
     import torch
 
-    directory, theirs, rust = published
-    import_checkpoint(str(directory), tmp_path / "imported")
-    model, tokenizer = load_model(tmp_path / "imported"), load_tokenizer(tmp_path / "imported")
-    ours, expected = TextGenerator(model, tokenizer, 48), []
+    _, theirs, rust = published
+    ours, tokenizer, expected = TextGenerator.load(imported), load_tokenizer(imported), []
     barred = {tokenizer.cls_id, tokenizer.pad_id, *range(rust.get_vocab_size(), theirs.config.vocab_size)}
     barred -= {tokenizer.sep_id}
     for prompt in PROMPTS:
@@ -99,6 +104,23 @@ def test_what_is_imported_writes_what_transformers_writes_in_python_and_in_the_s
         expected.append(tokenizer.detokenize([written.tolist()]).numpy()[0].decode())
     assert [row["text"] for row in ours.generate(PROMPTS, max_new_tokens=12)] == expected
     assert len({*expected}) == len(PROMPTS)
-    export_savedmodel(model, tokenizer, tmp_path / "served", sequence_length=48)
-    served = load_generator(tmp_path / "served").generate(PROMPTS, max_new_tokens=12)
-    assert [row["text"] for row in served] == expected
+
+
+@pytest.mark.parametrize("published", ["qwen3"], indirect=True)
+def test_a_gguf_file_of_it_writes_the_same(published, imported, tmp_path):
+    pytest.importorskip("gguf")
+    directory, theirs, rust = published
+    file = Path(__file__).parents[1] / "models" / "pretrained" / "test_gguf.py"
+    specification = importlib.util.spec_from_file_location("test_gguf", file)
+    test_gguf = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(test_gguf)
+    tokens = [rust.id_to_token(number) or f"[PAD{number}]" for number in range(theirs.config.vocab_size)]
+    first, end = (rust.token_to_id(mark) for mark in KINDS["qwen3"][3])
+    merges = json.loads((directory / "tokenizer.json").read_text("utf-8"))["model"]["merges"]
+    values = {"model": "gpt2", "pre": "qwen2", "tokens": tokens, "merges": [" ".join(pair) for pair in merges]}
+    values |= {"token_type": [5 if token.startswith("[PAD") else 1 for token in tokens]}
+    values |= {"bos_token_id": first, "eos_token_id": end}
+    test_gguf.write(tmp_path / "model.gguf", theirs, "qwen3", tokenizer=values)
+    import_checkpoint(str(tmp_path / "model.gguf"), tmp_path / "from_file")
+    ours, others = (TextGenerator.load(directory) for directory in (tmp_path / "from_file", imported))
+    assert ours.generate(PROMPTS, max_new_tokens=12) == others.generate(PROMPTS, max_new_tokens=12)

@@ -13,20 +13,32 @@ from tfllm.export import SavedGenerator, check_savedmodel, export_savedmodel, lo
 from tfllm.export.check import read_signatures
 from tfllm.generation import TextGenerator
 from tfllm.models import add_causal_lm_head, build_decoder, save_model
-from tfllm.tokenizers import train_byte_bpe
+from tfllm.tokenizers import ByteBpeTokenizer, train_byte_bpe
 
 SIZE = {"num_layers": 2, "num_heads": 4, "num_key_value_heads": 2, "hidden_dim": 32, "intermediate_dim": 48}
+LATER = {  # what Qwen 3 and Llama 3.1 have besides
+    "norm_queries_and_keys": True,
+    "rotary_scaling": {
+        "factor": 4.0,
+        "low_frequency_factor": 1.0,
+        "high_frequency_factor": 4.0,
+        "original_length": 16,
+    },
+}
 PROMPTS = ["the film was", "", "你 好", "a b c a b c a b c a b c a b c"]
 
 
 @pytest.fixture(scope="module")
 def byte_bpe(prompts_in_three_languages):
-    return train_byte_bpe(prompts_in_three_languages, vocabulary_size=500)
+    """Words split as Qwen 3 does, whole ones kept as Llama 3 does."""
+    trained = train_byte_bpe(prompts_in_three_languages, vocabulary_size=500)
+    words = {"words": "qwen2", "compose": True, "whole_words": True}
+    return ByteBpeTokenizer(trained.vocabulary, trained.merges, trained.special_tokens, **words)
 
 
 @pytest.fixture(scope="module")
 def model(byte_bpe, randomize):
-    decoder = build_decoder(byte_bpe.vocabulary_size, **SIZE, max_sequence_length=32)
+    decoder = build_decoder(byte_bpe.vocabulary_size, **SIZE, **LATER, max_sequence_length=32)
     return randomize(add_causal_lm_head(decoder, generation={"max_new_tokens": 12, "stop": ["!"]}))
 
 

@@ -31,7 +31,7 @@ def load_gguf_tokenizer(values: dict[str, Any], where: str) -> Tokenizer:
         InputError: for one that is not known here, or whose parts do not fit together.
     """
     kind = values.get(f"{_PREFIX}model")
-    tokens = _list(values, "tokens", str, where)
+    tokens = _without_filling(values, _list(values, "tokens", str, where))
     check_tokens(tokens, where)
     special = _special(values, tokens, where)
     if kind == "gpt2":
@@ -58,6 +58,14 @@ def _byte_pairs(values: dict, tokens: list[str], special: dict[str, str], where:
     return ByteBpeTokenizer(
         tokens, merges, special, words=_WORDS[words], compose=words == "qwen2", whole_words=whole_words
     )
+
+
+def _without_filling(values: dict, tokens: list[str]) -> list[str]:
+    """The tokens up to the last that is in use: behind it a model may have embeddings that stand for nothing."""
+    kinds = values.get(f"{_PREFIX}token_type")
+    if values.get(f"{_PREFIX}model") != "gpt2" or not isinstance(kinds, list) or len(kinds) != len(tokens):
+        return tokens
+    return tokens[: max((place + 1 for place, kind in enumerate(kinds) if kind != UNUSED), default=0)]
 
 
 def _pieces(values: dict, tokens: list[str], special: dict[str, str], where: str) -> SentencePieceTokenizer:

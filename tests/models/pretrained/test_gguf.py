@@ -44,8 +44,11 @@ def pairs_first(value, heads):
     return value.reshape(heads, 2, -1, *value.shape[1:]).swapaxes(1, 2).reshape(value.shape)
 
 
-def write(file, model, kind, quantization=None, turned=None, divisors=None):
-    """A GGUF file of a model of `transformers`; returns the numbers that are in it, by their names there."""
+def write(file, model, kind, quantization=None, turned=None, divisors=None, tokenizer=None):
+    """A GGUF file of a model of `transformers`; returns the numbers that are in it, by their names there.
+
+    `tokenizer`: values by name, without what all their names begin with.
+    """
     config, inside = model.config, {}
     writer = gguf.GGUFWriter(file, kind)
     writer.add_block_count(config.num_hidden_layers)
@@ -59,6 +62,9 @@ def write(file, model, kind, quantization=None, turned=None, divisors=None):
     if kind == "qwen3":
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
+    for name, value in (tokenizer or {}).items():
+        add = {str: writer.add_string, list: writer.add_array, int: writer.add_uint32}[type(value)]
+        add(f"tokenizer.ggml.{name}", value)
     if divisors is not None:
         writer.add_tensor("rope_freqs.weight", divisors)
     if turned is not None:
