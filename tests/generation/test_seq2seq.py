@@ -5,7 +5,7 @@ import pytest
 
 from tfllm.checks import InputError
 from tfllm.generation import TextGenerator
-from tfllm.models import add_seq2seq_head, build_encoder_decoder
+from tfllm.models import add_seq2seq_head, build_encoder_decoder, read_encoder
 
 CLS, SEP, WORDS = 2, 3, range(5, 11)
 SIZE = {"num_layers": 1, "num_decoder_layers": 2, "num_heads": 4, "hidden_dim": 32, "intermediate_dim": 48}
@@ -55,6 +55,20 @@ def test_greedy_text_is_that_of_full_passes(generator, log_probs, letters):
         assert row["text"] == letters.detokenize([ids[1:]]).numpy()[0].decode()
         assert row["num_tokens"] == len(ids) - 1
         assert row["log_prob"] == pytest.approx(total, abs=1e-4)
+
+
+def test_a_target_may_begin_with_several_tokens(model, letters, log_probs):
+    generator = TextGenerator(add_seq2seq_head(read_encoder(model), start=["sep", "cls"]), letters)
+    (row,) = generator.generate(["a b"], max_new_tokens=5, min_new_tokens=5)
+    ids = letters.tokenize(row["text"]).to_list()[0]
+    rows = log_probs("a b", [SEP, CLS, *ids])[1:-1]
+    assert [max(WORDS, key=lambda token, last=last: last[token]) for last in rows] == ids
+    (scored,) = generator.score(["a b"], [row["text"]])
+    expected = [last[token] for last, token in zip(rows, ids, strict=True)]
+    np.testing.assert_allclose(scored["token_log_probs"], expected, atol=1e-5)
+    assert row["log_prob"] == pytest.approx(sum(expected), abs=1e-4)
+    (longest,) = generator.generate(["a b"], max_new_tokens=99, min_new_tokens=99)
+    assert longest["num_tokens"] == 32 - 2
 
 
 @pytest.mark.parametrize("rules", [{}, {"num_beams": 3}, {"no_repeat_ngram": 2}])
