@@ -90,7 +90,9 @@ def test_a_size_that_is_not_positive_is_refused_by_name(name):
         ({"head_dim": 5}, "even width. Received: 5"),
         ({"rotary_scaling": {**SCALING, "factor": 0.5}}, "at least 1"),
         ({"rotary_scaling": {**SCALING, "low_frequency_factor": 4.0}}, "below the `high_frequency_factor`"),
-        ({"rotary_scaling": {"factor": 8.0}}, "with factor, low_frequency_factor, high_frequency_factor"),
+        ({"rotary_scaling": {"factor": 8.0}}, "numbers for factor, low_frequency_factor, high_frequency_factor"),
+        ({"rotary_scaling": {**SCALING, "factor": "8"}}, "numbers for factor"),
+        ({"rotary_scaling": 8.0}, "numbers for factor"),
         ({"rotary_scaling": SCALING, "positions": "learned"}, "is for rotary positions"),
     ],
 )

@@ -247,10 +247,11 @@ def check_decoder(arguments: dict) -> None:
 def check_scaling(scaling: Mapping[str, float], positions: str) -> None:
     """Raise InputError unless this `rotary_scaling` means something."""
     names = RotaryScaling._fields
-    if positions != "rotary" or not isinstance(scaling, Mapping) or set(scaling) != set(names):
+    numbers = isinstance(scaling, Mapping) and all(isinstance(one, int | float) for one in scaling.values())
+    if positions != "rotary" or not numbers or set(scaling) != set(names):
         raise InputError(
-            f"`rotary_scaling` is for rotary positions, with {', '.join(names)}. Received: {scaling!r:.200} for "
-            f"positions={positions!r}."
+            f"`rotary_scaling` is for rotary positions, with numbers for {', '.join(names)}. Received: "
+            f"{scaling!r:.200} for positions={positions!r}."
         )
     low, high = scaling["low_frequency_factor"], scaling["high_frequency_factor"]
     if not (scaling["factor"] >= 1 and 0 < low < high and scaling["original_length"] >= 1):

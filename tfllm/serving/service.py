@@ -105,8 +105,9 @@ def _check_settings(signature: calls.SignatureDef, inputs: Mapping[str, np.ndarr
     """Raise ServingError for settings to write with that are no numbers, which a graph would take for some."""
     if set(RowSettings._fields) <= set(signature.inputs):
         for name in ("temperature", "top_p"):
-            if not np.isfinite(inputs[name]).all():
-                received = inputs[name][~np.isfinite(inputs[name])][0]
+            values = inputs.get(name, np.zeros(1))
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                received = values[~np.isfinite(values)][0]
                 raise invalid(f"`{name}` must be a finite number. Received: {received}.")
 
 

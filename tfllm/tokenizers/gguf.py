@@ -54,7 +54,7 @@ def _byte_pairs(values: dict, tokens: list[str], special: dict[str, str], where:
         raise InputError(f"{where}: words are split as by {', '.join(_WORDS)}. Received: {words!r:.100}.")
     merges = [tuple(merge.split(" ")) for merge in _list(values, "merges", str, where)]
     whole_words = _WORDS[words] == "llama3"
-    merges = recover_merges(merges) if whole_words and all(len(pair) == 2 for pair in merges) else merges
+    merges = recover_merges(merges, tokens) if whole_words and all(len(pair) == 2 for pair in merges) else merges
     return ByteBpeTokenizer(
         tokens, merges, special, words=_WORDS[words], compose=words == "qwen2", whole_words=whole_words
     )

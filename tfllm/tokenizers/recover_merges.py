@@ -18,19 +18,21 @@ _NEVER = float("inf")
 Pair = tuple[str, str]
 
 
-def recover_merges(merges: list[Pair]) -> list[Pair]:
+def recover_merges(merges: list[Pair], vocabulary: list[str]) -> list[Pair]:
     """The merges that matter of a list of all pairs, in the same order; the list itself where it is of another kind.
 
     Args:
         merges: pairs of tokens, each with one character for each byte; those that make one token stand together.
+        vocabulary: all tokens.
 
     Example: a b, b c, a bc, ab c -> a b, b c, ab c: "abc" becomes "ab" and "c" first.
     """
     pairs: dict[str, list[Pair]] = {}
     for first, second in merges:
         pairs.setdefault(first + second, []).append((first, second))
-    results = ["".join(pair) for pair in merges]
-    if sum(one != other for one, other in pairwise(["", *results])) != len(pairs):
+    results, known = ["".join(pair) for pair in merges], set(vocabulary)
+    together = sum(one != other for one, other in pairwise(["", *results])) == len(pairs)
+    if not together or not known.issuperset({*results, *(token for pair in merges for token in pair)}):
         return merges
     ranks: dict[Pair, int] = {}
     never = []  # tokens that only whole words become

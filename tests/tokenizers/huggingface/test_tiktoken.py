@@ -213,7 +213,7 @@ def test_gpt_2s_published_merges_are_found_again_in_the_list_of_all_pairs(shared
     ids = json.loads((shared_models / "gpt2" / "encoder.json").read_text("utf-8"))
     tokens = sorted(ids, key=ids.get)[:20_000]
     published = (shared_models / "gpt2" / "vocab.bpe").read_text("utf-8").split("\n")[1:-1]
-    found = recover_merges(every_pair(tokens))
+    found = recover_merges(every_pair(tokens), tokens)
     assert found == [tuple(line.split(" ")) for line in published[: 20_000 - 256]]
 
 
@@ -227,7 +227,7 @@ def test_recovered_merges_give_what_all_pairs_give_in_any_vocabulary():
             made = "".join(generator.choices("abc", k=4)) if generator.random() < 0.05 else made
             tokens += [made] * (made not in tokens)
         pairs = every_pair(tokens)
-        found, ids = recover_merges(pairs), {token: number for number, token in enumerate(tokens)}
+        found, ids = recover_merges(pairs, tokens), {token: number for number, token in enumerate(tokens)}
         kinds.add(found == pairs)
         theirs, ours = (Tokenizer(models.BPE(ids, merges)).encode_batch(texts) for merges in (pairs, found))
         assert [one.ids for one in ours] == [one.ids for one in theirs]
@@ -236,8 +236,10 @@ def test_recovered_merges_give_what_all_pairs_give_in_any_vocabulary():
 
 def test_a_list_of_another_kind_stays_as_it_is():
     merges = [("a", "b"), ("c", "d"), ("a", "bc"), ("b", "c"), ("ab", "c")]
-    assert recover_merges(merges) == merges
-    assert recover_merges([]) == []
+    assert recover_merges(merges, [*"abcd", "ab", "bc", "cd", "abc"]) == merges
+    assert recover_merges([], [*"abcd"]) == []
+    unknown = [("a", "b"), ("ab", "z")]
+    assert recover_merges(unknown, [*"abc", "ab", "abz"]) == unknown  # which no tokenizer takes
 
 
 @pytest.mark.parametrize(

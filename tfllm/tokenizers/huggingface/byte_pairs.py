@@ -109,7 +109,7 @@ def _build(
     if characters > MOST_CHARACTERS:
         raise InputError(f"{where}: its tokens have {characters:,} characters; at most {MOST_CHARACTERS:,} are read.")
     if options.get("whole_words"):
-        merges = recover_merges(merges)
+        merges = recover_merges(merges, vocabulary)
     special = read_special(checkpoint, vocabulary, unk, wrapping)
     prefix = checkpoint.option("add_prefix_space", bool, prefix)
     return ByteBpeTokenizer(vocabulary, merges, **special, add_prefix_space=prefix, **options)
