@@ -125,7 +125,7 @@ HOSTILE = {
     ),
     "other_processor": (word_pieces(post_processor={"type": "Magic"}), "does not know the post-processor 'Magic'"),
     "other_template": (
-        word_pieces(post_processor=template("A [SEP]", "A [SEP] B [SEP]")),
+        word_pieces(post_processor=template("A [SEP]", "A B [SEP]")),
         r"wraps pairs as.*A \[SEP\] B \[SEP\]",
     ),
     "template_a_word": (word_pieces(post_processor={"type": "TemplateProcessing", "single": "A"}), "`single` must be"),
