@@ -120,3 +120,19 @@ def test_any_batch_can_be_the_first_and_every_epoch_is_damaged_otherwise(tiny_to
 def test_noise_that_means_nothing_is_refused(tiny_tokenizer, noise):
     with pytest.raises(InputError, match=r"`noise` must be one of|Noise needs a rate"):
         denoising_dataset(sample_path("text_en.txt"), tiny_tokenizer, noise=noise)
+
+
+def test_sources_and_targets_begin_as_the_model_reads_them(tiny_tokenizer):
+    words = [word for word in tiny_tokenizer.vocabulary if word != "[CLS]"]
+    special = {"pad": "[PAD]", "unk": "[UNK]", "sep": "[SEP]", "mask": "[MASK]"}
+    t5 = WordPieceTokenizer(words, special_tokens=special)
+    texts = ["one of many words", "and a few more of them"] * 4
+    for noise in (Noise(), Noise("infill")):
+        rows = pack_damaged(texts, t5, 64, np.random.default_rng(0), noise, ["pad", "sep"])
+        pieces = int(rows["padding_mask"].max(1).sum())
+        firsts = np.diff(rows["padding_mask"], axis=1, prepend=0) > 0
+        assert firsts.sum() == pieces == 8
+        assert (rows["token_ids"][firsts] == t5.pad_id).all()
+        assert (rows["token_ids"][np.roll(firsts, 1, axis=1)] == t5.sep_id).all()
+        lasts = np.diff(rows["source_mask"], axis=1, append=0) != 0
+        assert (rows["source_ids"][lasts & (rows["source_mask"] > 0)] == t5.sep_id).all()

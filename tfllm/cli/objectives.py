@@ -144,7 +144,10 @@ class Denoising(Objective):
 
         kind = "infill" if self._run["objective"] == "infill" else "spans"
         noise = Noise(kind, self._run["mask_rate"], self._run["span_length"])
-        return denoising_dataset(self._data, tokenizer, noise=noise, part=part, **self._batching, **options)
+        start = running.start_of(self._run["init"])
+        return denoising_dataset(
+            self._data, tokenizer, noise=noise, start=start, part=part, **self._batching, **options
+        )
 
     def build(self, tokenizer):
         from tfllm.data import sentinel_ids
@@ -153,7 +156,8 @@ class Denoising(Objective):
         size = tokenizer.vocabulary_size
         if self._run["objective"] == "denoise":
             size = max(size, int(sentinel_ids(tokenizer).max()) + 1)
-        return add_seq2seq_head(running.make_encoder_decoder(self._run, size))
+        start = running.start_of(self._run["init"])
+        return add_seq2seq_head(running.make_encoder_decoder(self._run, size), start=start)
 
     @property
     def train(self):

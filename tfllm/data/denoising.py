@@ -48,6 +48,7 @@ def denoising_dataset(
     tokenizer: Tokenizer,
     *,
     noise: Noise = Noise(),  # noqa: B008
+    start: str | Sequence[str] = "cls",
     sequence_length: int | None = None,
     batch_size: int = 32,
     text_column: str | None = None,
@@ -68,6 +69,7 @@ def denoising_dataset(
         corpus, tokenizer, sequence_length, batch_size, text_column, document, encoding, on_bad_rows, part, held_out,
             repeat, seed, start_batch: see `causal_lm_dataset`; `sequence_length` is S, that of the damaged texts.
         noise: how texts are damaged.
+        start: the special tokens a target begins with; see `add_seq2seq_head`.
 
     Returns:
         Dataset of (inputs, next_ids, next_weights): inputs a dict of `source_ids`, `source_mask` (B, S), `token_ids`,
@@ -89,7 +91,7 @@ def denoising_dataset(
     widths = dict(zip(SEQ2SEQ_INPUTS, np.repeat(_widths(length, noise), 2).tolist(), strict=True))
 
     def pack(texts, tokenizer, length, random):
-        return pack_damaged(texts, tokenizer, length, random, noise)
+        return pack_damaged(texts, tokenizer, length, random, noise, start)
 
     rows = read_rows(
         corpus,
@@ -118,20 +120,26 @@ def denoising_dataset(
 
 
 def pack_damaged(
-    texts: list[str], tokenizer: Tokenizer, length: int, random: np.random.Generator, noise: Noise
+    texts: list[str],
+    tokenizer: Tokenizer,
+    length: int,
+    random: np.random.Generator,
+    noise: Noise,
+    start: str | Sequence[str] = "cls",
 ) -> dict[str, np.ndarray]:
     """Rows of SEQ2SEQ_INPUTS, int32 (rows, S) and (rows, T), of texts damaged as `denoising_dataset` says."""
     sentinels = sentinel_ids(tokenizer) if noise.kind == "spans" else np.array([tokenizer.mask_id])
-    # [CLS] and [SEP] stand around a source.
+    # [CLS] and [SEP] stand around a source; some tokenizers have no [CLS].
+    before, first = tokenizer.ids_of(["cls"] * ("cls" in tokenizer.special_tokens)), tokenizer.ids_of(start)
     most = _longest_piece(length, noise) if noise.kind == "spans" else length - 2
     pairs = []
     for document in tokenize_texts(texts, tokenizer):
-        for start in range(0, len(document), most):
-            piece = document[start : start + most]
+        for place in range(0, len(document), most):
+            piece = document[place : place + most]
             if len(piece) > 1:
                 damage = damage_spans if noise.kind == "spans" else infill
                 source, target = damage(piece, sentinels, noise, random)
-                pairs.append((np.r_[tokenizer.cls_id, source, tokenizer.sep_id], np.r_[tokenizer.cls_id, target]))
+                pairs.append((np.r_[before, source, tokenizer.sep_id].astype(np.int32), np.r_[first, target]))
     sizes = np.array([[len(part) for part in pair] for pair in pairs]).reshape(-1, 2)
     widths = _widths(length, noise)
     rows = best_fit_pairs(sizes, np.array(widths))
