@@ -19,6 +19,7 @@ _FIXED = {
     "normalize_embeddings": True,
     "tie_embeddings": True,
 }
+_UNUSED = {r"(model\.)?(en|de)coder\.version": "the version of a file format"}
 _USUAL = {"tie_word_embeddings": (True, None), "is_decoder": (False, None)}
 
 
@@ -107,6 +108,7 @@ BART = Seq2SeqFamily(
     start=("sep", "cls"),
     copies=("encoder.embed_tokens", "decoder.embed_tokens"),
     first_position=2,
+    unused=_UNUSED,
 )
 
 
@@ -128,5 +130,5 @@ MARIAN = BART._replace(
     is_made_by=lambda arguments: _is_made_by(arguments, _MARIAN),
     start=("pad",),
     first_position=0,
-    unused={r"(model\.)?(en|de)coder\.embed_positions\.weight": "sines and cosines, which are computed"},
+    unused=_UNUSED | {r"(model\.)?(en|de)coder\.embed_positions\.weight": "sines and cosines, which are computed"},
 )

@@ -13,7 +13,7 @@ _FILES = [
     *("config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
-    *("generation_config.json", "chat_template.jinja"),
+    *("source.spm", "target.spm", "generation_config.json", "chat_template.jinja"),
 ]
 _SENTENCES = ["modules.json", "sentence_bert_config.json", "1_Pooling/config.json"]
 _SENTENCES += [f"0_Transformer/{name}" for name in (*_FILES, "sentence_bert_config.json")]
