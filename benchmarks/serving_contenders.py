@@ -18,7 +18,11 @@ LENGTH, LABELS = 128, ["negative", "positive"]
 
 
 def main():
-    asked = contest.request()
+    label_texts(contest.request())
+
+
+def label_texts(asked):
+    """A turn labels some texts."""
     keras.utils.set_random_seed(0)
     works = {
         "tfllm": tfllm_savedmodel,

@@ -9,6 +9,7 @@ import functools
 import tensorflow as tf
 
 _MIXERS = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D)  # odd numbers with well-spread bits
+_SLICES = 8  # a power of two
 
 
 def island(function):
@@ -128,9 +129,17 @@ def _row_sum(x):
 
 
 def _column_sum(x):
-    """The sum over all axes but the last, as a product too."""
-    rows = tf.reshape(x, (-1, tf.shape(x)[-1]))
-    return tf.matmul(tf.ones((1, tf.shape(rows)[0])), rows)[0]
+    """The sum over all axes but the last: eight slices are added first, which XLA fuses with what made them.
+
+    As one reduction, or as a product, XLA walks down each column alone, which takes five to ten times as long.
+    """
+    width = tf.shape(x)[-1]
+    rows = tf.reshape(x, (-1, width))
+    rows = tf.pad(rows, [[0, -tf.shape(rows)[0] % _SLICES], [0, 0]])
+    parts = tf.unstack(tf.reshape(rows, (_SLICES, -1, width)), num=_SLICES)
+    while len(parts) > 1:
+        parts = [one + other for one, other in zip(parts[::2], parts[1::2], strict=True)]
+    return tf.reduce_sum(parts[0], axis=0)
 
 
 def _mixed(bits):

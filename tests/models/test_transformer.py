@@ -159,3 +159,20 @@ assert np.abs(one - other).max() > 0.1  # the same rows, another dropout
 
 def test_two_replicas_train_and_drop_differently():
     subprocess.run([sys.executable, "-c", REPLICAS], check=True)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8, 21])
+def test_gradients_of_vectors_are_sums_over_rows_however_many_there_are(rows):
+    @islands.island
+    def scaled(x, factor, addend):
+        return islands.plus_vector(islands.times_vector(x, factor), addend)
+
+    random = np.random.default_rng(0)
+    x, upstream = (tf.constant(random.normal(size=(1, rows, 5)).astype("float32")) for _ in range(2))
+    factor, addend = tf.ones(5), tf.zeros(5)
+    with tf.GradientTape() as tape:
+        tape.watch([factor, addend])
+        y = scaled(x, factor, addend)
+    by_factor, by_addend = tape.gradient(y, [factor, addend], upstream)
+    np.testing.assert_allclose(by_factor, tf.reduce_sum(x * upstream, (0, 1)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(by_addend, tf.reduce_sum(upstream, (0, 1)), rtol=1e-5, atol=1e-6)
