@@ -240,9 +240,10 @@ assert np.isfinite(loss)
 
 def test_jax_gives_the_same_numbers_and_trains(make_decoder, batch, tmp_path):
     pytest.importorskip("jax")
-    model = add_causal_lm_head(make_decoder(**KINDS["llama"]))
+    kind = {**KINDS["qwen3"], **KINDS["llama31"]}
+    model = add_causal_lm_head(make_decoder(**kind))
     weights = {f"w{number}": weight for number, weight in enumerate(model.get_weights())}
     np.savez(tmp_path / "saved.npz", **weights, **batch, logits=predict(model, batch))
-    command = [sys.executable, "-c", ON_JAX, repr({**SIZE, **KINDS["llama"]}), str(tmp_path / "saved.npz")]
+    command = [sys.executable, "-c", ON_JAX, repr({**SIZE, **kind}), str(tmp_path / "saved.npz")]
     done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
