@@ -194,6 +194,13 @@ def test_predict_says_which_output_there_is_not(predictions):
             predictions.Predict(predict_request({"x": floats(1)}, outputs))
 
 
+def test_settings_that_are_no_numbers_are_said(predictions):
+    whole = {name: np.array([3], np.int32) for name in ("max_new_tokens", "top_k", "seed")}
+    inputs = {"text": np.array([b"a"], object), **whole, "temperature": floats(np.nan), "top_p": floats(1)}
+    with pytest.raises(grpc.RpcError, match=r"`temperature` must be a finite number\. Received: nan"):
+        predictions.Predict(predict_request(inputs, name="words", signature="generate"))
+
+
 def test_a_request_without_a_model_is_refused(predictions):
     with pytest.raises(grpc.RpcError, match="Missing ModelSpec"):
         predictions.Predict(predict_pb2.PredictRequest())

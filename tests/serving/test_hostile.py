@@ -88,7 +88,7 @@ HOSTILE = {
     "constructor": b'{"__proto__": {"a": 1}, "instances": [{"__class__": 1}], "examples": [{"__init__": 1}]}',
 }
 TEXTS = {"lists in a string", "nul escape", "marks", "long text", "format"}
-MAY_ANSWER = {*TEXTS, "many numbers", "long fraction", "small exponent", "2**64", "same key"}  # of which the first counts
+MAY_ANSWER = {*TEXTS, "many numbers", "long fraction", "small exponent", "2**64", "same key"}  # the first counts
 
 
 @pytest.fixture
