@@ -220,9 +220,10 @@ assert np.isfinite(model.train_on_batch(inputs, saved["token_ids"], weights))
 """
 
 
-def test_jax_gives_the_same_numbers_and_trains(make_model, batch, tmp_path):
+@pytest.mark.parametrize("kind", ["shared keys", "distances"])
+def test_jax_gives_the_same_numbers_and_trains(make_model, batch, tmp_path, kind):
     pytest.importorskip("jax")
-    arguments = KINDS["shared keys"]
+    arguments = KINDS[kind]
     model = make_model(**arguments)
     weights = {f"w{number}": weight for number, weight in enumerate(model.get_weights())}
     np.savez(tmp_path / "saved.npz", **weights, **batch, logits=predict(model, batch))

@@ -57,7 +57,7 @@ def transformers():
 
 @pytest.fixture(scope="module")
 def lines(shared_data):
-    """Lines as people wrote them, in four languages."""
+    """Lines as people wrote them, in three languages."""
     return parity_texts.read_texts(shared_data, 2 * HALF)[:HALF]
 
 
