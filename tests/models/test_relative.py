@@ -63,3 +63,19 @@ def test_buckets_are_those_of_transformers():
     distances = np.arange(-3 * FARTHEST, 3 * FARTHEST)
     found = bucket_of_distance(16)[np.minimum(np.abs(distances), FARTHEST)] + 16 * (distances > 0)
     np.testing.assert_array_equal(found, encoder.relative_position_bucket(torch.tensor(distances), num_buckets=32))
+
+
+@pytest.mark.parametrize("num_buckets", [8, 32, 48])
+def test_buckets_are_t5s_in_both_directions_and_in_one(num_buckets):
+    torch = pytest.importorskip("torch")
+    theirs = pytest.importorskip("transformers.models.t5.modeling_t5").T5Attention._relative_position_bucket
+    visible = np.ones((1, 400, 400), "int32")
+    places = torch.arange(400)
+    distances = places[None] - places[:, None]
+    for both in (True, False):
+        layer = RelativePositionBias(num_buckets, 1, both_directions=both)
+        layer.build(visible.shape)
+        layer.set_weights([np.arange(num_buckets, dtype="float32")[:, None]])
+        expected = theirs(distances, bidirectional=both, num_buckets=num_buckets).numpy()
+        np.testing.assert_array_equal(layer(visible)[0, 0], expected)
+        np.testing.assert_array_equal(layer(visible[:, :1], first=250)[0, 0, 0], expected[250])
