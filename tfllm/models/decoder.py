@@ -60,7 +60,8 @@ def build_decoder(
         dropout: share of attention weights and of what is added to the residual dropped in training, 0 to 1.
         positions: "rotary" turns queries and keys by their positions; "learned" adds an embedding to the tokens.
         norm: "rms" (root of the mean square) or "layer".
-        activation: of the feed-forward part: "swiglu", "geglu", "gelu_tanh", "gelu", "relu" or "tanh".
+        activation: of the feed-forward part: "swiglu", "geglu", "gelu_tanh", "gelu", "relu", "tanh" or
+            "silu".
         normalize_first: True normalises before each part of a block (pre-norm), and once more at the end; False after
             each residual.
         tie_embeddings: the vocabulary is predicted with the matrix of the token embedding; otherwise by one of its own.
