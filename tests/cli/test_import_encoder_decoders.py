@@ -168,7 +168,7 @@ def test_texts_are_those_of_transformers(published, imported, write_theirs):
     assert read_recipe(model)["arguments"]["start"] == start
     assert ours.wrap(ours.tokenize(TEXTS), 60).to_list() == tokenizer(TEXTS)["input_ids"]
     generator = tfllm.TextGenerator(model, ours, 40)
-    for settings in ({}, {"num_beams": 3}):
+    for settings in ({}, {"num_beams": 3}) if isinstance(start, list) else ({},):
         expected = [write_theirs(text, theirs, tokenizer, **settings) for text in TEXTS]
         assert [row["text"] for row in generator.generate(TEXTS, **settings)] == expected
     assert len({*expected}) > 2

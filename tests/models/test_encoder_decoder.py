@@ -32,10 +32,9 @@ SIZE = {
 KINDS = {
     "shared keys": {"num_key_value_heads": 2},
     "as in 2017": {"positions": "learned", "norm": "layer", "activation": "relu", "biases": "all"}
-    | {"normalize_first": False, "tie_embeddings": False},
-    "distances": {"positions": "relative", "relative_buckets": 8, "activation": "relu", "head_dim": 12},
-    "everything else": {"positions": "sinusoidal", "norm": "layer", "activation": "silu", "biases": "all"}
-    | {"normalize_first": False, "normalize_embeddings": True, "scale_embeddings": True, "logits_bias": True},
+    | {"normalize_first": False, "tie_embeddings": False, "scale_embeddings": True}
+    | {"normalize_embeddings": True, "logits_bias": True},
+    "distances": {"positions": "relative", "relative_buckets": 8, "activation": "silu", "head_dim": 12},
 }
 SOURCE_MASK = np.array([[1] * 9, [1, 1, 2, 2, 2, 2, 2, 0, 0]], "int32")
 MASK = np.array([[1] * 6, [1, 1, 1, 2, 2, 0]], "int32")
