@@ -163,6 +163,8 @@ def test_files_are_read_in_the_encoding_named(model, tmp_path):
     table, lines = tmp_path / "test.csv", tmp_path / "test.txt"
     table.write_text("编号,body\n7,好茶\n", "gb18030")
     lines.write_text("好茶\n世界\n", "utf-16")
+    marked = tmp_path / "marked.txt"
+    marked.write_text("好茶\n", "utf-8-sig")
 
     def asked(*arguments):
         printed = run(predict, model, "--json", *arguments).removesuffix("\n").split("\n")
@@ -170,6 +172,7 @@ def test_files_are_read_in_the_encoding_named(model, tmp_path):
 
     assert asked("--file", table, "--encoding", "gb18030") == ["好茶"]
     assert asked("--file", lines, "--encoding", "utf-16") == ["好茶", "世界"]
+    assert asked("--file", marked) == asked("--file", marked, "--encoding", "UTF8") == ["好茶"]
     with pytest.raises(InputError, match="`encoding` 'latin-77' is unknown"):
         asked("--file", lines, "--encoding", "latin-77")
     with pytest.raises(InputError, match="--encoding is that of a file: give --file, too"):

@@ -1,12 +1,17 @@
 """The lean model has the inputs, outputs, weights and numbers of the model it was made of, however that was built."""
 
+import json
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfllm.checks import InputError
 from tfllm.export import Predictor, check_savedmodel, export_savedmodel
+from tfllm.export.check import count_stored_numbers
 from tfllm.export.lean import LeanEncoder, lean
+from tfllm.export.ops import bfloat16_matrices, read_graph
 from tfllm.export.replay import TOLERANCES
 from tfllm.models import (
     add_causal_lm_head,
@@ -89,6 +94,10 @@ def test_what_has_no_lean_form_stays_as_it_is(make_encoder, tokenizer):
 def test_bfloat16_is_smaller_near_and_proved(classifier, exported, tokenizer, tmp_path):
     version = export_savedmodel(classifier, tokenizer, tmp_path / "bf", sequence_length=16, weights="bfloat16")
     assert all(finding.passed for finding in check_savedmodel(version))
+    facts = [json.loads((one / "assets.extra" / "tfllm.json").read_text()) for one in (version, exported / "1")]
+    assert facts[0]["parameters"] == facts[1]["parameters"] == classifier.count_params()
+    assert count_stored_numbers(version) == classifier.count_params()
+    assert sum(map(math.prod, bfloat16_matrices(read_graph(version)))) == 2 * (4 * 32**2 + 2 * 32 * 64)
     data = [one / "variables" / "variables.data-00000-of-00001" for one in (version, exported / "1")]
     assert data[0].stat().st_size < 0.8 * data[1].stat().st_size
     texts = ["the film was good!", "bad", "你好，世界。"]
@@ -104,6 +113,12 @@ def test_bfloat16_of_what_has_no_lean_form_is_refused(tokenizer, tmp_path):
     writer = add_causal_lm_head(build_decoder(tokenizer.vocabulary_size, **size))
     with pytest.raises(InputError, match="bfloat16"):
         export_savedmodel(writer, tokenizer, tmp_path / "writer", sequence_length=16, weights="bfloat16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_of_another_option_are_refused(classifier, tokenizer, tmp_path):
+    with pytest.raises(InputError, match=r"`columns` must be one of text, .*Received: 'question'"):
+        export_savedmodel(classifier, tokenizer, tmp_path / "reviews", columns={"question": "stem"})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -144,7 +144,8 @@ def _read_columns(table: _Table, names: list[str]) -> dict[str, list]:
     from tfllm.data.sources import check_column, has_header
 
     check_encoding(table.encoding)
-    wanted = {name: [column] for name, column in table.trained.items()}
+    numbered = table.text is not None and table.text.isdecimal()  # then the file has no header to find names in
+    wanted = {} if numbered else {name: [column] for name, column in table.trained.items()}
     wanted |= {"choices": split_names(table.trained["choices"])} if "choices" in wanted else {}
     wanted |= {names[0]: [table.text]} if table.text is not None else {}
     columns, found = {name: [] for name in names}, None
@@ -198,7 +199,7 @@ def read_lines(file: Path, encoding: str = "utf-8") -> list[str]:
     if str(file) != "-" and not file.is_file():
         raise InputError(f"{file}: no such file.")
     content = sys.stdin.buffer.read() if str(file) == "-" else _read_bytes(file)
-    lines = content.decode("utf-8-sig" if encoding == "utf-8" else encoding, "replace").split("\n")
+    lines = content.decode(encoding, "replace").removeprefix("\ufeff").split("\n")
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfllm import manifest
 from tfllm.checks import InputError
-from tfllm.export.ops import SERVERS, check_ops, read_graph, servers_for
+from tfllm.export.ops import SERVERS, bfloat16_matrices, check_ops, read_graph, servers_for
 from tfllm.export.replay import TOLERANCES, WAYS, find_problems
 from tfllm.export.requests import Request, read_warm_up
 from tfllm.export.versions import find_version
@@ -100,11 +100,12 @@ def read_signatures(savedmodel: Path) -> dict[str, dict]:
 
 
 def count_stored_numbers(savedmodel: Path) -> int:
-    """How many numbers the variables of a SavedModel hold, as stored on disk."""
+    """How many numbers a SavedModel stores: its variables on disk, and the bfloat16 matrices in its graph."""
     reader = tf.train.load_checkpoint(str(savedmodel / "variables" / "variables"))
     dtypes = reader.get_variable_to_dtype_map()
     shapes = reader.get_variable_to_shape_map()
-    return sum(math.prod(shape) for name, shape in shapes.items() if dtypes[name] != tf.string)
+    in_variables = sum(math.prod(shape) for name, shape in shapes.items() if dtypes[name] != tf.string)
+    return in_variables + sum(math.prod(shape) for shape in bfloat16_matrices(read_graph(savedmodel)))
 
 
 def _check_files(savedmodel: Path, written: dict) -> str:

@@ -3,8 +3,17 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from tfllm.checks import check_one_of
+
 _OPTIONS = {"question": "text", "context": "text_pair"}  # what a model asks for -> the option that named its column
 _KEPT = ("text", "text_pair", "choices", "source")
+
+
+def checked_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
+    """The columns as a user gives them, by option; InputError for another option."""
+    for option in columns or {}:
+        check_one_of("columns", option, _KEPT)
+    return dict(columns or {})
 
 
 def named_columns(run: Mapping) -> dict[str, str]:

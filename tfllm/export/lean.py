@@ -72,8 +72,8 @@ class LeanEncoder(keras.layers.Layer):
 
     The tokens of all rows stand behind each other, (N, D), in every product; only attention sees them in rows. Query,
     key and value are one product. Padding comes out as 0, where an encoder of Keras gives numbers that mean nothing.
-    Matrices of bfloat16 are constants of the graph, up to 64 MB of them: oneDNN lays those out for its products once,
-    but the values of variables with every request, which takes longer than the products of a short text.
+    Matrices of bfloat16 are constants of the graph where all together take at most 64 MB: oneDNN lays those out for
+    its products once, but the values of variables with every request, which takes longer than a short text's products.
 
     Args:
         encoder: from `build_encoder`. Its embeddings and norms are shared, its matrices copied.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow.core.framework import graph_pb2, node_def_pb2
+from tensorflow.core.framework import graph_pb2, node_def_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from tfllm.checks import InputError
@@ -121,6 +121,13 @@ def read_graph(directory: str | Path) -> meta_graph_pb2.MetaGraphDef:
         return saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs[0]
     except (DecodeError, IndexError) as error:
         raise InputError(f"{file} is damaged: {error}.") from None
+
+
+def bfloat16_matrices(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[list[int]]:
+    """The shapes of the matrices of bfloat16 that stand in the graph as constants (see `lean.LeanEncoder`)."""
+    constants = [node.attr for node in _nodes(meta_graph.graph_def) if node.op == "Const"]
+    shapes = [one["value"].tensor.tensor_shape for one in constants if one["dtype"].type == types_pb2.DT_BFLOAT16]
+    return [[dimension.size for dimension in shape.dim] for shape in shapes if len(shape.dim) == 2]
 
 
 def _nodes(graph: graph_pb2.GraphDef) -> Iterator[node_def_pb2.NodeDef]:

@@ -144,7 +144,8 @@ def _from_savedmodel(savedmodel: Path, trust: bool) -> _Found:
     specs = function.structured_input_signature[1]
     order = facts.get("inputs", ())
     specs = {name: specs[name] for name in (order if set(order) == set(specs) else specs)}
-    run = facts.get("columns", {})
+    run = facts.get("columns")
+    run = run if isinstance(run, dict) else {}
 
     def ask(**inputs):
         return loaded.signatures["serving_default"](**inputs)  # holds `loaded`: its variables

@@ -23,6 +23,7 @@ from tfllm.export.check import (
     prove,
     read_signatures,
 )
+from tfllm.export.columns import checked_columns
 from tfllm.export.lean import lean
 from tfllm.export.ops import check_ops, servers_for
 from tfllm.export.quantize import quantized
@@ -85,11 +86,12 @@ def export_savedmodel(
         The version's directory.
 
     Raises:
-        InputError: for a model no tfllm builder made, a `sequence_length` the model has no positions for, or a model
-            with ops TF Serving does not have.
+        InputError: for a model no tfllm builder made, a `sequence_length` the model has no positions for, another
+            option in `columns`, or a model with ops TF Serving does not have.
         RuntimeError: when the SavedModel does not answer like the Python model; that is a defect.
     """
     check_one_of("weights", weights, WEIGHTS)
+    columns = checked_columns(columns)
     version = next_version(directory)
     sequence_length = choose_length(model, sequence_length)
     model = _in_float32(model, tokenizer)
@@ -103,7 +105,7 @@ def export_savedmodel(
         warm_up = [request for text in (samples[0], longest) for request in _requests(served.expected, [text])]
         write_warm_up(beside, version.parent.name, warm_up)
         facts = _facts(served, sequence_length, weights, beside)
-        manifest.write_json(beside / FACTS_FILE, {**facts, "columns": dict(columns or {})})
+        manifest.write_json(beside / FACTS_FILE, {**facts, "columns": columns})
         proofs = check_contents(beside)
         batches = _batches([*samples, longest], writes="score" in served.expected)
         requests = [request for texts in batches for request in _requests(served.expected, texts)]
@@ -123,19 +125,24 @@ class Served(NamedTuple):
         signatures: what is saved.
         expected: what must give the same answers in Python: the model as it was trained, where its weights are kept.
         variables: all that the signatures read.
+        parameters: how many numbers the model has.
+        scales: how many more int8 weights need.
     """
 
     model: keras.Model
     signatures: dict[str, Signature]
     expected: dict[str, Signature]
     variables: list[tf.Variable]
+    parameters: int
+    scales: int = 0
 
 
 def _prepare(model: keras.Model, tokenizer: Tokenizer, sequence_length: int, weights: str) -> Served:
-    signatures = build_signatures(model, tokenizer, sequence_length)
+    signatures, parameters = build_signatures(model, tokenizer, sequence_length), model.count_params()
     if weights == "int8":
         rounded, variables = quantized(model, signatures)
-        return Served(model, rounded, _traced(rounded), variables)
+        scales = sum(one.shape.num_elements() for one in variables) - parameters
+        return Served(model, rounded, _traced(rounded), variables, parameters, scales)
     small = lean(model, weights)
     if small is model:
         if weights == "bfloat16":
@@ -143,12 +150,12 @@ def _prepare(model: keras.Model, tokenizer: Tokenizer, sequence_length: int, wei
                 "Only encoders of `build_encoder`, alone or with a head for labels, scores or vectors, can have "
                 "bfloat16 weights."
             )
-        return Served(model, signatures, signatures, [one.value for one in model.weights])
+        return Served(model, signatures, signatures, [one.value for one in model.weights], parameters)
     saved = build_signatures(small, tokenizer, sequence_length)
     expected = signatures
     if weights == "bfloat16":  # traced: operations that run one by one round more often than those that are fused
         expected = _traced(saved)
-    return Served(small, saved, expected, [one.value for one in small.weights])
+    return Served(small, saved, expected, [one.value for one in small.weights], parameters)
 
 
 def _traced(signatures: dict[str, Signature]) -> dict[str, Signature]:
@@ -223,15 +230,14 @@ def _example(text: bytes, text_pair: bytes) -> bytes:
 def _facts(served: Served, sequence_length: int, weights: str, savedmodel: Path) -> dict:
     """What a person or a program that has only the SavedModel wants to know of it."""
     recipe, ops = read_recipe(served.model), check_ops(savedmodel)
-    parameters = served.model.count_params()
     return {
         "format": 1,
         "task": task_of(recipe["builder"]),
         "inputs": list(served.signatures["serving_default"].inputs),  # in their order, which the graph does not keep
         "labels": recipe["arguments"].get("labels"),
         "sequence_length": sequence_length,
-        "parameters": parameters,
-        "scales": sum(one.shape.num_elements() for one in served.variables) - parameters,  # of int8 weights
+        "parameters": served.parameters,
+        "scales": served.scales,
         "weights": weights,
         "signatures": read_signatures(savedmodel),
         "ops": ops,

@@ -19,10 +19,7 @@ from tfllm import islands
 from tfllm.models.encoder import ACTIVATIONS
 
 NORMS = ("layer", "rms")
-GATED = {  # Keras's own silu has a gradient that no SavedModel keeps, of which TensorFlow warns where one is loaded
-    "swiglu": lambda x: x * ops.sigmoid(x),
-    "geglu": ACTIVATIONS["gelu_tanh"],
-}
+GATED = {"swiglu": ACTIVATIONS["silu"], "geglu": ACTIVATIONS["gelu_tanh"]}
 
 
 class RotaryScaling(NamedTuple):

@@ -166,10 +166,19 @@ def gelu(x):
     return keras.activations.gelu(x, approximate=True)
 
 
+@keras.saving.register_keras_serializable("tfllm")
+def silu(x):
+    """x times its sigmoid (Elfwing et al. 2017, arXiv:1702.03118).
+
+    Keras's own has a gradient that no SavedModel keeps, of which TensorFlow warns where one is loaded.
+    """
+    return x * keras.ops.sigmoid(x)
+
+
 ACTIVATIONS = {
     "gelu_tanh": gelu,
     "gelu": keras.activations.gelu,
     "relu": keras.activations.relu,
     "tanh": keras.activations.tanh,
-    "silu": keras.activations.silu,
+    "silu": silu,
 }

@@ -87,10 +87,11 @@ class RelativeTransformerEncoder(TransformerEncoder):
         if self._is_fast(inputs, training):
             return self._fast(inputs, attention_bias)
 
-        def call(x):
-            return self._ordinary(x, attention_bias, training)
+        def call(x, bias):
+            return self._ordinary(x, bias, training)
 
-        return keras.remat(call)(inputs) if training and self.recomputes else call(inputs)
+        # Both as arguments: what a function to be computed again holds otherwise gets no gradient.
+        return (keras.remat(call) if training and self.recomputes else call)(inputs, attention_bias)
 
     def _ordinary(self, x, bias, training):
         attention = self._self_attention_layer
