@@ -53,6 +53,8 @@ def test_infilling_and_prefixes_train_too(corpus, tokenizer_directory, tmp_path)
         assert run["held_out_scores"]["loss"] > 0
     assert "prefix_mask" in load_model(out).input
     assert TextGenerator.load(out).generate(["the cat"], max_new_tokens=3)[0]["prompt"] == "the cat"
+    with pytest.raises(InputError, match="no embeddings for the sentinels of --objective denoise: use --obj"):
+        pretrain([str(corpus)], tmp_path / "m", init=tmp_path / "infill", objective="denoise", **QUICK)
     with pytest.raises(InputError, match="was trained with --objective prefix, and goes on so"):
         pretrain([str(corpus)], tmp_path / "m", init=out, objective="causal", **QUICK)
 

@@ -156,8 +156,15 @@ class Denoising(Objective):
         size = tokenizer.vocabulary_size
         if self._run["objective"] == "denoise":
             size = max(size, int(sentinel_ids(tokenizer).max()) + 1)
-        start = running.start_of(self._run["init"])
-        return add_seq2seq_head(running.make_encoder_decoder(self._run, size), start=start)
+        model = running.make_encoder_decoder(self._run, size)
+        rows = model.get_layer("token_embedding").input_dim
+        if rows < size:  # one to go on from
+            raise InputError(
+                f"{self._run['init']} has no embeddings for the sentinels of --objective denoise: use --objective "
+                "infill if its tokenizer has a mask token, or go on from a T5. Received: a model of "
+                f"{rows:,} embeddings; {size:,} are needed."
+            )
+        return add_seq2seq_head(model, start=running.start_of(self._run["init"]))
 
     @property
     def train(self):
