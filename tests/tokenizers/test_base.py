@@ -65,6 +65,15 @@ def test_a_special_token_that_is_not_there_is_an_input_error_where_it_is_needed(
         assert tokenizer.mask_id
 
 
+def test_without_a_cls_token_only_a_source_is_wrapped():
+    names = {"pad": "[PAD]", "unk": "[UNK]", "sep": "[SEP]"}
+    tokenizer = WordPieceTokenizer([*names.values(), "a"], special_tokens=names)
+    ids = tokenizer.tokenize(["a", "a a a a", ""])
+    with pytest.raises(InputError, match="needs a tokenizer with a cls token"):
+        tokenizer.wrap(ids, 4)
+    assert tokenizer.wrap_source(ids, 4).to_list() == [[3, 2], [3, 3, 3, 2], [2]]
+
+
 @pytest.mark.parametrize(
     ("special_tokens", "message"),
     [

@@ -156,7 +156,8 @@ def encode_sources(texts: Sequence[str], tokenizer: Tokenizer, sequence_length: 
     documents = tokenize_texts(texts, tokenizer)
     special = 2 if "cls" in tokenizer.special_tokens else 1
     _warn_of_cuts("sources", [len(document) + special for document in documents], sequence_length)
-    wrapped = tokenizer.wrap(tf.ragged.stack([tf.constant(one, tf.int32) for one in documents]), sequence_length)
+    ids = tf.ragged.stack([tf.constant(one, tf.int32) for one in documents])
+    wrapped = tokenizer.wrap_source(ids, sequence_length)
     return np.split(wrapped.values.numpy(), wrapped.row_splits.numpy()[1:-1])
 
 

@@ -26,7 +26,7 @@ class Seq2SeqWriter(TextWriter):
 
     def encode(self, text: tf.Tensor, max_new_tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Sources int32 (B, S), their lengths and how many tokens each may be followed by, int32 (B,)."""
-        ids = self._tokenizer.wrap(self._tokenizer.tokenize(text), self._length)
+        ids = self._tokenizer.wrap_source(self._tokenizer.tokenize(text), self._length)
         lengths = tf.cast(ids.row_lengths(), tf.int32)
         width = tf.maximum(tf.reduce_max(lengths), 1)  # without any row the maximum is the lowest integer
         sources = ids.to_tensor(self._tokenizer.pad_id, shape=tf.stack([tf.shape(lengths)[0], width]))

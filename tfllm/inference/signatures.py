@@ -54,12 +54,15 @@ def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: 
     if recipe["builder"] in ("build_decoder", "build_encoder_decoder"):
         raise InputError("A decoder without a head answers nothing: put one on it, `add_causal_lm_head` say.")
 
+    task = task_of(recipe["builder"])
+    wrap = tokenizer.wrap_source if task == "seq2seq" else tokenizer.wrap
+
     def tokenize(text):
-        inputs = encode(text, tokenizer, sequence_length)
+        ids = wrap(tokenizer.tokenize(text), sequence_length)
+        inputs = _padded(ids, tf.zeros_like(ids), tokenizer)
         return {"token_ids": inputs["token_ids"], "num_tokens": tf.reduce_sum(inputs["padding_mask"], axis=1)}
 
     signatures = {"tokenize": Signature(tokenize, {"text": TEXT})}
-    task = task_of(recipe["builder"])
     if task in ("generation", "seq2seq"):
         pass  # a token of a decoder knows only those before it: their mean says little
     elif task != NO_HEAD:
@@ -90,6 +93,11 @@ def encode(
         segments = tf.zeros_like(ids)
     else:
         ids, segments = tokenizer.wrap_pair(ids, tokenizer.tokenize(text_pair), sequence_length)
+    return _padded(ids, segments, tokenizer)
+
+
+def _padded(ids: tf.RaggedTensor, segments: tf.RaggedTensor, tokenizer: Tokenizer) -> dict[str, tf.Tensor]:
+    """What `encode` gives, of wrapped rows."""
     num_tokens = ids.row_lengths()
     width = tf.maximum(tf.reduce_max(num_tokens), 2)  # without any row the maximum is the lowest integer
     shape = tf.stack([ids.nrows(), width])

@@ -193,16 +193,21 @@ class Tokenizer(tf.Module, abc.ABC):
     def wrap(self, token_ids: tf.RaggedTensor, sequence_length: int) -> tf.RaggedTensor:
         """`[CLS] ids [SEP]` of each row, the ids cut so that it is no longer than `sequence_length`.
 
-        A tokenizer without a cls token puts nothing before a text, as T5's.
-
         Args:
             token_ids: int32 (B, (T)), what `tokenize` returned.
             sequence_length: at least 3.
         """
         column = tf.fill([token_ids.nrows(), 1], 0)
-        begin = [column + self.cls_id] if "cls" in self._special_ids else []
-        kept = token_ids[:, : sequence_length - 1 - len(begin)]
-        return tf.concat([*begin, kept, column + self.sep_id], axis=1)
+        return tf.concat([column + self.cls_id, token_ids[:, : sequence_length - 2], column + self.sep_id], axis=1)
+
+    def wrap_source(self, token_ids: tf.RaggedTensor, sequence_length: int) -> tf.RaggedTensor:
+        """As `wrap`, for a model that reads before it writes; a tokenizer without a cls token, as T5's, puts nothing
+        before such a text: `ids [SEP]`.
+        """
+        if "cls" in self._special_ids:
+            return self.wrap(token_ids, sequence_length)
+        end = tf.fill([token_ids.nrows(), 1], self.sep_id)
+        return tf.concat([token_ids[:, : sequence_length - 1], end], axis=1)
 
     def wrap_pair(
         self, first_ids: tf.RaggedTensor, second_ids: tf.RaggedTensor, sequence_length: int

@@ -76,7 +76,7 @@ def t5(transformers, t5_model):
 
 def ids_of(ours, texts):
     """Ids of texts that are read."""
-    return ours.wrap(ours.tokenize(texts), 10_000).to_list()
+    return ours.wrap_source(ours.tokenize(texts), 10_000).to_list()
 
 
 def as_text(texts):
@@ -91,7 +91,8 @@ def test_t5_ends_a_text_and_puts_nothing_before_it(t5, lines, tmp_path):
     assert (ours.pad_id, ours.sep_id, ours.vocabulary[-1]) == (0, 1, "<extra_id_0>")
     texts = [*as_text(TEXTS), *lines]
     assert ids_of(ours, texts) == t5(texts)["input_ids"]
-    assert ours.wrap(ours.tokenize(texts), 5).to_list() == t5(texts, truncation=True, max_length=5)["input_ids"]
+    cut = ours.wrap_source(ours.tokenize(texts), 5).to_list()
+    assert cut == t5(texts, truncation=True, max_length=5)["input_ids"]
     ids = [[5, 9, ours.vocabulary_size - 1, 12, 1, 0]]
     assert ours.detokenize(ids).numpy()[0].decode() == t5.decode(ids[0], skip_special_tokens=True)
 
