@@ -1,5 +1,6 @@
 """`tfllm import` of models that write: llama2.c's files, golden ids, the SavedModel; broken files end with code 2."""
 
+import json
 import logging
 import re
 import sys
@@ -11,7 +12,8 @@ import tfllm
 from tfllm import cli, models
 from tfllm.checks import InputError
 from tfllm.cli.import_ import import_checkpoint
-from tfllm.export import export_savedmodel, load_generator
+from tfllm.export import export_huggingface, export_savedmodel, load_generator
+from tfllm.tokenizers import train_byte_bpe
 
 GOLDEN = (
     "319 459 355 260 275 429 339 315 374 327 446 262 421 392 275 280 269 440 270 283 446 299 303 266 358 430 312 379 "
@@ -92,6 +94,21 @@ def test_broken_files_end_with_exit_code_2_and_a_line_or_two(files, tmp_path, mo
         assert stop.value.code == 2, name
         assert re.search(message, " ".join(said.split())), (name, said)
         assert "Traceback" not in said and not (folder / "out").exists()
+
+
+def test_a_decoder_whose_tokenizer_only_appends_a_token_is_refused(tmp_path):
+    tokenizer = train_byte_bpe(["the film was good"], vocabulary_size=260)
+    size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 16, "max_sequence_length": 16}
+    model = models.add_causal_lm_head(models.build_decoder(tokenizer.vocabulary_size, **size))
+    export_huggingface(model, tokenizer, tmp_path / "theirs")
+    file, end = tmp_path / "theirs" / "tokenizer.json", {"SpecialToken": {"id": "</s>", "type_id": 0}}
+    document = json.loads(file.read_text("utf-8"))
+    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
+    document["post_processor"] |= {"single": [first, end], "pair": [first, end, second, end]}
+    file.write_text(json.dumps(document), "utf-8")
+    with pytest.raises(InputError, match=r"one that puts nothing before a text, with \{'pad': .*'sep': '</s>'"):
+        import_checkpoint(str(tmp_path / "theirs"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def import_checkpoint(
         log.info("texts are cut at %d of %d tokens; --sequence-length changes it", _LONGEST_WRITTEN, length)
         length = _LONGEST_WRITTEN
     _check_vocabulary(checkpoint, tokenizer)
+    _check_beginning(checkpoint, tokenizer)
     if pairs:
         set_pairs(checkpoint.model)
     run = {
@@ -167,4 +168,17 @@ def _check_vocabulary(checkpoint: "Checkpoint", tokenizer: "Tokenizer") -> None:
         raise InputError(
             f"The tokenizer has {tokenizer.vocabulary_size:,} tokens, and the model has embeddings for {tokens:,}: "
             "they do not belong together."
+        )
+
+
+def _check_beginning(checkpoint: "Checkpoint", tokenizer: "Tokenizer") -> None:
+    """Raise InputError for a decoder whose texts have no token to begin with."""
+    from tfllm.models import read_recipe
+
+    if read_recipe(checkpoint.model)["builder"] == "add_causal_lm_head" and "cls" not in tokenizer.special_tokens:
+        raise InputError(
+            "A model that writes needs a token to begin with: a decoder is read with a tokenizer that puts one before "
+            "a text, or has one and puts nothing around it. (One that only ends texts belongs to a model of "
+            "vectors; of those tfllm reads encoders.) Received: one that puts nothing before a text, with "
+            f"{tokenizer.special_tokens}."
         )
