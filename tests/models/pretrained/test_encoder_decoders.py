@@ -165,14 +165,19 @@ def test_t5_reads_texts_of_any_length(make_theirs, tmp_path):
     assert inner({"source_ids": ids, "source_mask": ids, "token_ids": ids, "padding_mask": ids}).shape == (1, 300, 32)
 
 
-def config(**values):
-    """Change `config.json`."""
+def config(name="config.json", **values):
+    """Change `config.json`, or another file of settings."""
 
     def spoil(folder):
-        file = folder / "config.json"
+        file = folder / name
         file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), **values}), "utf-8")
 
     return spoil
+
+
+def generation(**values):
+    """Change `generation_config.json`."""
+    return config("generation_config.json", **values)
 
 
 def tensors(change):
@@ -207,6 +212,16 @@ BROKEN = {  # name -> (model, what is done to its directory, what the error says
     "heads": ("bart", config(decoder_attention_heads=2), "must be equal: encoder and decoder are of one width here"),
     "share": ("bart", config(encoder_attention_heads=5, decoder_attention_heads=5), "cannot be shared by 5 heads"),
     "untied": ("bart", config(tie_word_embeddings=False), "`tie_word_embeddings` must be absent"),
+    "start_of_writing": (
+        "marian",
+        generation(decoder_start_token_id=5),
+        r"generation_config\.json: `decoder_start_token_id` must be `pad_token_id`, 59. Received: 5",
+    ),
+    "language_of_writing": (
+        "bart",
+        generation(forced_bos_token_id=9),
+        r"generation_config\.json: a bart whose texts begin with a `forced_bos_token_id` of their own is not read",
+    ),
     "language": ("bart", config(forced_bos_token_id=9), "a `forced_bos_token_id` of their own is not read"),
     "more_layers": ("bart", config(decoder_layers=4), "Missing: model.decoder.layers.3"),
     "wider": ("bart", config(encoder_ffn_dim=64, decoder_ffn_dim=64), "has the shape"),

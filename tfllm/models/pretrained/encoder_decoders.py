@@ -16,6 +16,7 @@ from tfllm.checks import InputError
 from tfllm.models.decoder_parts import GATED
 from tfllm.models.pretrained.config import Config
 from tfllm.models.pretrained.decoders import EMBEDDING, HEAD, LEAVES, OWN_MATRIX, Source, check_tensors
+from tfllm.models.pretrained.files import Folder, read_json
 from tfllm.models.pretrained.tensors import Tensor
 from tfllm.models.saving import rebuild
 
@@ -141,7 +142,6 @@ def fill_encoder_decoder(
     if arguments["head_dim"] is None and arguments["hidden_dim"] % arguments["num_heads"]:
         heads, hidden = arguments["num_heads"], arguments["hidden_dim"]
         raise InputError(f"{config.file}: the width {hidden} cannot be shared by {heads} heads.")
-    _check_start(config, family)
     wanted = sources(family, arguments, prefix)
     copies = [f"{prefix}{module}.weight" for module in family.copies] + [HEAD] * arguments["tie_embeddings"]
     tensors = _without_copies(config, tensors, wanted[EMBEDDING].names[0], copies)
@@ -210,20 +210,23 @@ def _factor(family: Seq2SeqFamily, arguments: dict, name: str) -> float:
     return next((value for pattern, value in family.factors(arguments).items() if re.fullmatch(pattern, name)), 1.0)
 
 
-def _check_start(config: Config, family: Seq2SeqFamily) -> None:
-    """Raise InputError if targets begin with another token than the family's do."""
-    name = _IDS[family.start[0]]
-    given, usual = config.values.get("decoder_start_token_id"), config.values.get(name)
-    if given is not None and usual is not None and given != usual:
-        raise InputError(
-            f"{config.file}: `decoder_start_token_id` must be `{name}`, {usual!r:.20}. Received: {given!r:.20}."
-        )
-    forced, usual = config.values.get("forced_bos_token_id"), config.values.get("bos_token_id")
-    if forced is not None and (len(family.start) == 1 or (usual is not None and forced != usual)):
-        raise InputError(
-            f"{config.file}: a {family.model_type} whose texts begin with a `forced_bos_token_id` of their own is not "
-            f"read. Received: {forced!r:.20}."
-        )
+def check_start(folder: Folder, config: Config, family: Seq2SeqFamily) -> None:
+    """Raise InputError if targets begin with another token than the family's do: config.json or, in newer directories,
+    generation_config.json says it.
+    """
+    file, name = folder.find("generation_config.json"), _IDS[family.start[0]]
+    for said in (config, Config(file, read_json(file))) if file else (config,):
+        given, usual = said.values.get("decoder_start_token_id"), config.values.get(name)
+        if given is not None and usual is not None and given != usual:
+            raise InputError(
+                f"{said.file}: `decoder_start_token_id` must be `{name}`, {usual!r:.20}. Received: {given!r:.20}."
+            )
+        forced, usual = said.values.get("forced_bos_token_id"), config.values.get("bos_token_id")
+        if forced is not None and (len(family.start) == 1 or (usual is not None and forced != usual)):
+            raise InputError(
+                f"{said.file}: a {family.model_type} whose texts begin with a `forced_bos_token_id` of their own is "
+                f"not read. Received: {forced!r:.20}."
+            )
 
 
 def _without_copies(config: Config, tensors: Mapping[str, Tensor], first: str, copies: list[str]) -> dict[str, Tensor]:

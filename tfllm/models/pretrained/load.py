@@ -19,7 +19,7 @@ from tfllm.models.pretrained.config import Config
 from tfllm.models.pretrained.decoders import Family, fill_decoder
 from tfllm.models.pretrained.distilbert import DISTILBERT
 from tfllm.models.pretrained.electra import ELECTRA
-from tfllm.models.pretrained.encoder_decoders import Seq2SeqFamily, fill_encoder_decoder
+from tfllm.models.pretrained.encoder_decoders import Seq2SeqFamily, check_start, fill_encoder_decoder
 from tfllm.models.pretrained.files import Folder, read_json
 from tfllm.models.pretrained.gpt2 import GPT2
 from tfllm.models.pretrained.heads import Head, read_head
@@ -73,6 +73,8 @@ def load_checkpoint(folder: Folder, *, trust: bool = False) -> Checkpoint:
     config = Config(folder.need("config.json"), read_json(folder.need("config.json")))
     found = _read_class(config)
     config.check_usual(encoder_decoder=isinstance(found, Seq2SeqFamily))
+    if isinstance(found, Seq2SeqFamily):
+        check_start(folder, config, found)
     tensors = _open(folder, trust)
     if isinstance(found, Family | Seq2SeqFamily):
         fill_all = fill_decoder if isinstance(found, Family) else fill_encoder_decoder
