@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfllm.tokenizers.base import Tokenizer, check_vocabulary, valid_utf8
 from tfllm.tokenizers.offsets import character_boundaries, to_characters
 from tfllm.tokenizers.sentencepiece import SPACE, begins_word, pieces_op, read_pieces
+from tfllm.tokenizers.whole_words import NO_TOKEN, WholeWords
 
 SOURCE_FILE, TARGET_FILE, VOCABULARY_FILE = "source.spm", "target.spm", "vocab.json"
 _CODE = r"^>>(?s:.*?)<<"
@@ -57,10 +58,7 @@ class SentencePiecePairTokenizer(Tokenizer):
         models = {"source": source_model, "target": target_model}
         self._pieces = {name: pieces_op(model, tf.string) for name, model in models.items()}
         ids = [number for number, token in enumerate(vocabulary) if token not in special]
-        hashes = _hashes(tf.constant([vocabulary[number] for number in ids], tf.string)).numpy()
-        order = np.argsort(hashes)
-        self._hashes, self._hashed_ids = tf.constant(hashes[order]), tf.constant(np.array(ids, np.int32)[order])
-        self._tokens = tf.constant(vocabulary, tf.string)
+        self._tokens = WholeWords(tf.constant(vocabulary, tf.string), ids)
         self._contents = tf.constant(np.array([token.replace(SPACE, " ") for token in vocabulary], object), tf.string)
 
     def write_files(self, directory: Path) -> None:
@@ -99,19 +97,14 @@ class SentencePiecePairTokenizer(Tokenizer):
 
     def _find(self, tokens: tf.Tensor) -> tf.Tensor:
         """The id of each token, int32, of string, both of the same length; unk for one that the vocabulary lacks."""
-        places = tf.searchsorted(self._hashes, _hashes(tokens))
-        ids = tf.gather(self._hashed_ids, tf.minimum(places, tf.size(self._hashes) - 1))
-        return tf.where(tf.gather(self._tokens, ids) == tokens, ids, self.unk_id)
+        found = self._tokens(tokens)
+        return tf.where(found == NO_TOKEN, self.unk_id, found)
 
     def _detokenize(self, token_ids):
         return tf.strings.strip(tf.strings.reduce_join(tf.gather(self._contents, token_ids), axis=1))
 
     def _arguments(self):
         return {}
-
-
-def _hashes(tokens: tf.Tensor) -> tf.Tensor:
-    return tf.strings.to_hash_bucket_fast(tokens, 2**63 - 1)
 
 
 def read_sentencepiece_pair(directory: Path) -> tuple[bytes, bytes, list[str]]:

@@ -22,9 +22,10 @@ class WholeWords(tf.Module):
 
     def __init__(self, contents: tf.Tensor, ids: list[int]):
         super().__init__()
+        ids = np.array(ids, np.int32)
         hashes = _hashes(tf.gather(contents, ids)).numpy()
         order = np.argsort(hashes, kind="stable")
-        self._hashes, self._ids = tf.constant(hashes[order]), tf.constant(np.array(ids, np.int32)[order])
+        self._hashes, self._ids = tf.constant(hashes[order]), tf.constant(ids[order])
         self._contents = contents
 
     def __call__(self, words: tf.Tensor) -> tf.Tensor:
