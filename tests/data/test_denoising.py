@@ -80,6 +80,13 @@ def test_rows_hold_every_piece_and_are_nearly_full(tiny_tokenizer, noise, length
     assert (rows["source_mask"] > 0).mean() > 0.8
 
 
+def test_a_row_has_room_for_a_target_with_two_start_tokens(tiny_tokenizer):
+    noise, length = Noise(mean_length=8.0), 32  # a piece of 34 tokens, of which 5 are a span
+    rows = pack_damaged(["the " * 200], tiny_tokenizer, length, np.random.default_rng(0), noise, ["sep", "cls"])
+    assert (rows["source_mask"] > 0).all(1).any()
+    assert (rows["padding_mask"] > 0).sum(1).max() == 9  # two to begin with, two sentinels, the span
+
+
 def test_sentinels_are_those_of_the_vocabulary_or_stand_behind_it(tokenizer):
     assert sentinel_ids(tokenizer).tolist() == [*range(tokenizer.vocabulary_size, tokenizer.vocabulary_size + 100)]
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<extra_id_1>", "a", "<extra_id_0>"]

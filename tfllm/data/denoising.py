@@ -88,7 +88,8 @@ def denoising_dataset(
     if records := find_records(corpus):
         raise InputError(f"{records.directory}: rows of records are packed and hold no texts to damage. Give the text.")
     length = 128 if sequence_length is None else sequence_length
-    widths = dict(zip(SEQ2SEQ_INPUTS, np.repeat(_widths(length, noise), 2).tolist(), strict=True))
+    starts = len(tokenizer.ids_of(start))
+    widths = dict(zip(SEQ2SEQ_INPUTS, np.repeat(_widths(length, noise, starts), 2).tolist(), strict=True))
 
     def pack(texts, tokenizer, length, random):
         return pack_damaged(texts, tokenizer, length, random, noise, start)
@@ -141,7 +142,7 @@ def pack_damaged(
                 source, target = damage(piece, sentinels, noise, random)
                 pairs.append((np.r_[before, source, tokenizer.sep_id].astype(np.int32), np.r_[first, target]))
     sizes = np.array([[len(part) for part in pair] for pair in pairs]).reshape(-1, 2)
-    widths = _widths(length, noise)
+    widths = _widths(length, noise, len(first))
     rows = best_fit_pairs(sizes, np.array(widths))
     columns = zip(*pairs, strict=True) if pairs else ((), ())
     laid = [lay_out(part, rows, width, tokenizer.pad_id) for part, width in zip(columns, widths, strict=True)]
@@ -219,21 +220,21 @@ def _longest_piece(length: int, noise: Noise) -> int:
     Source: as T5's own preprocessors compute it.
     """
     tokens = length - 2
-    while _spans(tokens + 1, noise)[0] <= length:
+    while _spans(tokens + 1, noise, 1)[0] <= length:
         tokens += 1
     return tokens
 
 
-def _spans(tokens: int, noise: Noise) -> tuple[int, int]:
-    """Lengths of source and target of so many tokens, with the special ones."""
+def _spans(tokens: int, noise: Noise, starts: int) -> tuple[int, int]:
+    """Lengths of source and target of so many tokens, with the special ones; `starts` of them begin a target."""
     left_out = min(max(round(tokens * noise.rate), 1), tokens - 1)
     count = max(1, min(round(left_out / noise.mean_length), tokens - left_out, SENTINELS - 1))
-    return tokens - left_out + count + 2, left_out + count + 2
+    return tokens - left_out + count + 2, starts + left_out + count + 1
 
 
-def _widths(length: int, noise: Noise) -> tuple[int, int]:
+def _widths(length: int, noise: Noise, starts: int) -> tuple[int, int]:
     """S and T."""
     if noise.kind == "infill":
         return length, length
-    target = _spans(_longest_piece(length, noise), noise)[1]
+    target = _spans(_longest_piece(length, noise), noise, starts)[1]
     return length, -(-int(target * 1.05) // _MULTIPLE) * _MULTIPLE
