@@ -42,7 +42,7 @@ def squad(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(squad, tokenizer_directory, tmp_path_factory):
     out = tmp_path_factory.mktemp("finetuned") / "model"
-    run = finetune(str(squad), out, tokenizer=tokenizer_directory, epochs=8, learning_rate=4e-3, **QUICK)
+    run = finetune(str(squad), out, tokenizer=tokenizer_directory, epochs=10, learning_rate=2e-3, **QUICK)
     return out, run
 
 
