@@ -29,6 +29,7 @@ def encode(asked):
 def tfllm_batches(vocabulary, texts):
     import tensorflow as tf
 
+    from tfllm.data.ahead import made_ahead
     from tfllm.tokenizers.wordpiece import WordPieceTokenizer, read_vocabulary
 
     tokenizer = WordPieceTokenizer(read_vocabulary(Path(vocabulary)), lowercase=True)
@@ -37,8 +38,7 @@ def tfllm_batches(vocabulary, texts):
     def ids(batch):
         return tokenizer.wrap(tokenizer.tokenize(batch), LENGTH).to_tensor(tokenizer.pad_id, shape=(None, LENGTH))
 
-    dataset = dataset.map(ids, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    return dataset.as_numpy_iterator
+    return made_ahead(dataset.map(ids, num_parallel_calls=tf.data.AUTOTUNE)).as_numpy_iterator
 
 
 def rust_batches(vocabulary, texts, method="encode_batch"):

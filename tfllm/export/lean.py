@@ -180,7 +180,8 @@ class LeanEncoder(keras.layers.Layer):
             places: int32 (N,), of B * T.
 
         Returns:
-            int32 (3, B, H, T), of N * 3 * H: query, key and value of a head; int32 (N, H), of B * H * T: what it adds.
+            int32 (3, B, H, T), of N * 3 * H: query, key and value of a head; int32 (N, H), of B * H * T: the
+            outputs of a token's heads.
         """
         heads, length = self._arguments["num_heads"], tf.shape(numbers)[1]
         part = tf.reshape(tf.range(3 * heads), (3, 1, heads, 1))

@@ -1,4 +1,4 @@
-"""Attention that knows how far apart two tokens are: MPNet's bias on the scores, and the layer that takes it.
+"""Attention that knows how far apart two tokens are: MPNet's or T5's bias on the scores, and the layer that takes it.
 
 Shapes: B batch, T tokens, S tokens seen, D hidden_dim, H heads, K head width, N buckets of distances.
 """

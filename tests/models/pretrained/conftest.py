@@ -80,6 +80,20 @@ def make_theirs(torch):
     return make
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Directories that are well, by name; one of them is copied to be spoilt."""
+    found = {}
+
+    def make(name, make_theirs):
+        if name not in found:
+            found[name] = tmp_path_factory.mktemp(name) / "whole"
+            make_theirs(name).save_pretrained(found[name])
+        return found[name]
+
+    return make
+
+
 @pytest.fixture
 def load_theirs(torch, tmp_path):
     """Write a description as a directory, and load it with `transformers`: nothing missing, nothing left over."""

@@ -232,20 +232,6 @@ BROKEN = {  # name -> (model, what is done to its directory, what the error says
 }
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """Directories that are well, by name; one of them is copied to be spoilt."""
-    found = {}
-
-    def make(name, make_theirs):
-        if name not in found:
-            found[name] = tmp_path_factory.mktemp(name) / "whole"
-            make_theirs(name).save_pretrained(found[name])
-        return found[name]
-
-    return make
-
-
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_directory_is_refused(whole, make_theirs, tmp_path, fault):
     name, spoil, message = BROKEN[fault]
