@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 
 from tfllm import (
-    build_encoder,
     export_savedmodel,
     load_encoder,
     load_model,
     load_tokenizer,
     manifest,
-    save_model,
     text_dataset,
 )
 from tfllm.checks import InputError
-from tfllm.cli.finetune import finetune, suited_learning_rate
+from tfllm.cli.finetune import finetune
 from tfllm.cli.tasks import find_task
 from tfllm.cli.tasks.base import split_names
 from tfllm.tokenizers import WordPieceTokenizer
@@ -56,17 +54,6 @@ def test_it_starts_from_a_pretrained_model_whose_size_stays(classifier, reviews,
         for ours, theirs in zip(before.get_layer(name).get_weights(), after.get_layer(name).get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
     assert "size" not in manifest.read_manifest(tmp_path / "m", "model")["arguments"]["run"]
-
-
-@pytest.mark.parametrize(
-    ("width", "rate", "of_adapters"), [(32, 1e-3, 2e-3), (384, 1.1e-4, 1.1e-3), (768, 2.8e-5, 2.8e-4)]
-)
-def test_the_wider_the_pretrained_model_the_lower_the_learning_rate(width, rate, of_adapters, tokenizer, tmp_path):
-    encoder = build_encoder(tokenizer.vocabulary_size, num_layers=1, num_heads=2, hidden_dim=width, intermediate_dim=4)
-    save_model(encoder, tmp_path / "m", tokenizer)
-    assert suited_learning_rate(tmp_path / "m", 0) == rate
-    assert suited_learning_rate(tmp_path / "m", 4) == of_adapters
-    assert suited_learning_rate(None, 0) == 3e-4
 
 
 def test_folds_and_seeds_are_summed_up(reviews, tokenizer_directory, tmp_path):

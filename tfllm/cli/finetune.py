@@ -9,6 +9,7 @@ import typer
 from tfllm import checks, manifest
 from tfllm.checks import InputError
 from tfllm.cli import options, running
+from tfllm.cli.defaults import fill_in, suited_dropout, suited_learning_rate
 from tfllm.cli.finetuning import FineTuning
 from tfllm.cli.startup import load_tensorflow, log
 from tfllm.cli.tasks import TASKS, find_task
@@ -67,7 +68,7 @@ def finetune(
     layer_decay: Annotated[
         float, typer.Option(help="Each layer's learning rate is that of the layer above times this.")
     ] = 1.0,
-    dropout: Annotated[float, typer.Option(help="Share of activations dropped.")] = 0.1,
+    dropout: options.Dropout = None,
     label_smoothing: Annotated[float, typer.Option(help="Probability moved from the right label to all.")] = 0.0,
     augment_case: Annotated[
         float, typer.Option(help="Share of training texts put in lower, upper or title case.")
@@ -147,9 +148,7 @@ def finetune(
         raise InputError("Give --init MODEL_DIR, or --tokenizer DIR to train from random weights.")
     if not dry_run:
         manifest.check_free(out, or_unfinished=True)
-    if learning_rate is None:
-        run["learning_rate"] = suited_learning_rate(init, lora_rank)
-        log.info("learning rate: %.2g", run["learning_rate"])
+    fill_in(run, learning_rate=suited_learning_rate(init, lora_rank), dropout=suited_dropout(init))
     load_tensorflow()
 
     from tfllm.tokenizers import load_tokenizer
@@ -197,22 +196,6 @@ def finetune(
         running.save(model, out, job.tokenizer, run, files)
     replicas.wait()
     return run
-
-
-def suited_learning_rate(init: Path | None, lora_rank: int) -> float:
-    """What suits most models of this width: it falls with the square of it.
-
-    Fitted to 1e-3 at 128, which was best of four (docs/experiments.md), 1e-4 at 384, which gave the scores of MiniLM in
-    docs/results.md, and the 2e-5 to 5e-5 of BERT's authors at 768 (arXiv:1810.04805, appendix A.3). Adapters: ten times
-    that, as on trec and ag_news there.
-    """
-    if init is None:
-        return 3e-4
-    recipe = manifest.read_manifest(init, "model")["arguments"]["recipe"]
-    arguments = (recipe["encoder"] or recipe)["arguments"]
-    width = arguments.get("hidden_dim") or arguments["config"].get("hidden_dim", 768)  # a backbone of KerasHub
-    rate = 1e-3 * min(1, 128 / width) ** 2
-    return float(f"{min(10 * rate, 2e-3) if lora_rank else rate:.2g}")
 
 
 def _check_read(task: str, run: dict) -> None:

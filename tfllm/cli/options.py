@@ -62,7 +62,10 @@ PreNorm = Annotated[
 ]
 SequenceLength = Annotated[int, typer.Option(help="Tokens in a row, [CLS] and [SEP] included.")]
 BatchSize = Annotated[int, typer.Option(help="Rows in a batch.")]
-LearningRate = Annotated[float, typer.Option(help="The highest, after the warm-up.")]
+Dropout = Annotated[
+    float | None,
+    typer.Option(help="Share of activations dropped. Default: 0.1; a model that writes keeps its own with --init."),
+]
 WeightDecay = Annotated[float, typer.Option(help="Decoupled; not on biases and layer norms.")]
 Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
 Strategy = Annotated[

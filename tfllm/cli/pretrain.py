@@ -9,6 +9,7 @@ import typer
 from tfllm import checks, manifest
 from tfllm.checks import InputError
 from tfllm.cli import options, running
+from tfllm.cli.defaults import fill_in, suited_dropout, suited_learning_rate
 from tfllm.cli.objectives import OBJECTIVES, check_objective
 from tfllm.cli.startup import load_tensorflow, log
 
@@ -36,11 +37,17 @@ def pretrain(
     sequence_length: Annotated[
         int | None, typer.Option(help="Tokens in a row, [CLS] and [SEP] included. Default: 128, or the records' own.")
     ] = None,
-    learning_rate: options.LearningRate = 1e-3,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="The highest, after the warm-up. Default: 1e-3; with --init, the wider the model the lower: 2.5e-4 "
+            "for size mini, 2.8e-5 for base."
+        ),
+    ] = None,
     warmup_share: Annotated[float, typer.Option(help="Share of the steps until the learning rate is reached.")] = 0.06,
     decay: Annotated[str, typer.Option(help="linear, cosine or constant.")] = "linear",
     weight_decay: options.WeightDecay = 0.01,
-    dropout: Annotated[float, typer.Option(help="Share of activations dropped.")] = 0.1,
+    dropout: options.Dropout = None,
     mask_rate: Annotated[float, typer.Option(help="Share of tokens to predict.")] = 0.15,
     span_length: Annotated[
         float, typer.Option(help="denoise, infill: tokens that are left out together, on average.")
@@ -84,6 +91,7 @@ def pretrain(
     checks.check_between("epochs", 1 if epochs is None else epochs, 0.001, 10_000)
     if (init is None) == (tokenizer is None):
         raise InputError("Give --tokenizer DIR to begin anew, or --init MODEL_DIR to go on with its own tokenizer.")
+    fill_in(run, learning_rate=suited_learning_rate(init, anew=1e-3), dropout=suited_dropout(init))
     load_tensorflow()
     import keras
 
@@ -113,7 +121,7 @@ def pretrain(
     warmup_steps = int(steps * warmup_share)
     with replicas, running.precision_policy(choose_precision(precision)):
         optimizer = adamw(
-            learning_rate, total_steps=steps, warmup_steps=warmup_steps, decay=decay, weight_decay=weight_decay
+            run["learning_rate"], total_steps=steps, warmup_steps=warmup_steps, decay=decay, weight_decay=weight_decay
         )
         model = task.build(vocabulary)
         if dry_run:
