@@ -9,6 +9,9 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # two test processes share two cores
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # compiles faster what runs a few times only
 
 import pytest
 
@@ -26,7 +29,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module", autouse=True)
 def _forgotten_by_the_collector():
-    """What a file of tests leaves behind is not looked through again: it was a tenth of the time of all tests."""
+    """What a file of tests leaves behind is not looked through again, which took a minute of each process."""
     yield
     gc.collect()
     gc.freeze()

@@ -39,7 +39,7 @@ def allowed(logits: tf.Tensor, history: tf.Tensor, lengths: tf.Tensor, barred: t
         logits = tf.where(_marked(history, real, tf.shape(logits)[1]), changed, logits)
     if rules.no_repeat_ngram:
         logits = tf.where(_repeating(history, lengths, rules.no_repeat_ngram, tf.shape(logits)[1]), _NEVER, logits)
-    return tf.where(barred, _NEVER, logits)
+    return logits + _NEVER * tf.cast(barred, tf.float32)  # a choice between rows of (B, V) would take longer
 
 
 def choose(logits: tf.Tensor, sampling: Sampling, min_p: float, uniform: tf.Tensor) -> tf.Tensor:

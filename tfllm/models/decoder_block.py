@@ -18,6 +18,7 @@ from tfllm.models.decoder_parts import (
     dot,
     merge_heads,
     normalized,
+    row_products,
     split_heads,
 )
 
@@ -203,6 +204,10 @@ class DecoderBlock(keras.layers.Layer):
     def _weighted(self, query, key, value, visible, seed, compiled):
         """(B, H, T, K), (B, G, S, K) twice, int (B, T, S) -> the heads' outputs, (B, T, HK)."""
         heads, groups, width = self.num_heads, self.num_key_value_heads, self.head_dim
+        if _is_step(query):
+            scores = row_products(query, key, transposed=True)
+            weights = attention_weights(scores, visible, seed, scale=width**-0.5, rate=self.dropout, compiled=compiled)
+            return merge_heads(row_products(weights, value), compiled=compiled)
         length = ops.shape(query)[2]
         rows = (-1, groups, heads // groups * length, width)  # the queries that share keys, as one matrix
         scores = ops.reshape(dot(ops.reshape(query, rows), key), (-1, heads, length, ops.shape(key)[2]))
@@ -234,6 +239,11 @@ def put_column(cache, new, column):
         begin_mask=0b1011,  # axes of which all is meant
         end_mask=0b1011,
     )
+
+
+def _is_step(query):
+    """Whether there is one token a row, in numbers for which TensorFlow has `row_products` on every device."""
+    return keras.backend.backend() == "tensorflow" and query.shape[2] == 1 and query.dtype == "float32"
 
 
 def product(x, layer):
