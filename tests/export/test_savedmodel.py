@@ -130,6 +130,12 @@ def test_a_second_export_is_version_2_and_in_float32_whatever_the_training_polic
     np.testing.assert_allclose(mixed_scores, scores, rtol=0, atol=1e-6)
 
 
+def test_a_version_that_lacks_a_signature_of_the_one_before_is_refused(copy, make_encoder, tokenizer):
+    with pytest.raises(InputError, match=r"reviews/1 answers classify.* and this model does not"):
+        export_savedmodel(add_masked_lm_head(make_encoder()), tokenizer, copy.parent, sequence_length=16)
+    assert [entry.name for entry in copy.parent.iterdir()] == ["1"]
+
+
 class _Calls(keras.layers.Layer):
     """A layer that calls a TensorFlow function."""
 

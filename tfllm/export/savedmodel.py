@@ -20,6 +20,7 @@ from tfllm.export.check import (
     KIND,
     PROOFS_FILE,
     check_contents,
+    check_successor,
     prove,
     read_signatures,
 )
@@ -87,7 +88,8 @@ def export_savedmodel(
 
     Raises:
         InputError: for a model no tfllm builder made, a `sequence_length` the model has no positions for, another
-            option in `columns`, or a model with ops TF Serving does not have.
+            option in `columns`, a model with ops TF Serving does not have, or one that lacks a signature of the version
+            before it.
         RuntimeError: when the SavedModel does not answer like the Python model; that is a defect.
     """
     check_one_of("weights", weights, WEIGHTS)
@@ -96,6 +98,7 @@ def export_savedmodel(
     sequence_length = choose_length(model, sequence_length)
     model = _in_float32(model, tokenizer)
     served = _prepare(model, tokenizer, sequence_length, weights)
+    check_successor(version, {name: one.inputs for name, one in served.signatures.items()})
     samples = [text.encode("utf-8", "replace") for text in sample_texts] + list(_HOSTILE_TEXTS)
     longest = samples[0] + b" a" * sequence_length
     arguments = {"model": read_recipe(model), "sequence_length": sequence_length, "weights": weights}

@@ -18,7 +18,7 @@ def find_version(directory: str | Path) -> Path:
     check_exists(directory)
     if (directory / GRAPH_FILE).is_file():
         return directory
-    versions = [number for number in _numbers(directory) if (directory / str(number) / GRAPH_FILE).is_file()]
+    versions = [number for number in numbers(directory) if (directory / str(number) / GRAPH_FILE).is_file()]
     if not versions:
         raise InputError(f"{directory} holds no SavedModel: neither {GRAPH_FILE} nor a version such as 1/{GRAPH_FILE}.")
     return directory / str(max(versions))
@@ -31,10 +31,11 @@ def next_version(directory: str | Path) -> Path:
         raise InputError(f"{directory} is a version; give the directory above it, the next number is added to it.")
     if (directory / manifest.FILE_NAME).exists():
         raise InputError(f"{directory} holds a model already; give another directory, savedmodels/NAME.")
-    return directory / str(max(_numbers(directory), default=0) + 1)
+    return directory / str(max(numbers(directory), default=0) + 1)
 
 
-def _numbers(directory: Path) -> list[int]:
+def numbers(directory: Path) -> list[int]:
+    """The versions in a directory, whole or not."""
     if not directory.is_dir():
         return []
     return [int(entry.name) for entry in directory.iterdir() if entry.name.isascii() and entry.name.isdigit()]
