@@ -30,6 +30,15 @@ def classifier(reviews, tokenizer_directory, tmp_path_factory):
     return out, run
 
 
+def test_text_that_the_tokenizer_does_not_know_is_pointed_out(reviews, tokenizer_directory, tmp_path, caplog):
+    rows = "".join(f"{text}{number},{number % 2}\n" for number, text in enumerate(["好杯子", "坏盘子"] * 8))
+    (tmp_path / "zh.csv").write_text("text,label\n" + rows, "utf-8")
+    finetune(str(reviews), tmp_path / "known", tokenizer=tokenizer_directory, **QUICK)
+    assert "[UNK]" not in caplog.text
+    finetune(str(tmp_path / "zh.csv"), tmp_path / "unknown", tokenizer=tokenizer_directory, **QUICK)
+    assert "% of the tokens are [UNK]: the tokenizer was not trained on such text" in caplog.text
+
+
 def test_a_learnable_task_is_learned(classifier):
     out, run = classifier
     assert run["validation_scores"]["accuracy"] == 1.0

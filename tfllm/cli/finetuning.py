@@ -12,11 +12,13 @@ from tfllm.cli.tasks import Task
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
     from tfllm.tokenizers import Tokenizer
     from tfllm.training import Run
 
 
+_MANY = 0.2  # of the tokens; in text that suits a tokenizer it is a hundredth or less
 PACKING = ("build_encoder", "build_decoder", "build_encoder_decoder")  # builders that keep packed texts apart
 
 
@@ -56,6 +58,7 @@ class FineTuning:
         model = self._model(seed)
         batches = self._batches(model, train, seed)
         steps = run["epochs"] * batches.epoch_steps
+        warn_of_unknown(batches(), self.tokenizer)
         callbacks = running.training_callbacks(steps, running.count_tokens(batches()), self._tensorboard)
         kept = Run(directory, save_seconds=self._save_seconds, on_divergence=run["on_divergence"], writes=self._writes)
         validate = self._task.validator(model, self.tokenizer, validation, self._head, run)
@@ -154,6 +157,23 @@ class FineTuning:
             packed=self._task.packed(model, batches),
             run=kept,
             callbacks=callbacks,
+        )
+
+
+def warn_of_unknown(dataset: "tf.data.Dataset", tokenizer: "Tokenizer", batches: int = 4) -> None:
+    """Say so when many tokens of the first batches are the unk token."""
+    if "unk" not in tokenizer.special_tokens:
+        return
+    inputs = [part[0] for part in dataset.take(batches)]
+    ids = [part[name].numpy() for part in inputs for name in ("token_ids", "source_ids") if name in part]
+    real = sum(int((one != tokenizer.pad_id).sum()) for one in ids)
+    unknown = sum(int((one == tokenizer.unk_id).sum()) for one in ids)
+    if unknown > _MANY * real:
+        log.warning(
+            "%.0f %% of the tokens are %s: the tokenizer was not trained on such text, and what it does not know is "
+            "lost. Begin with a model whose tokenizer knows it.",
+            100 * unknown / real,
+            tokenizer.special_tokens["unk"],
         )
 
 
