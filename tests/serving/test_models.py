@@ -1,7 +1,10 @@
 """Versions come, fail, swap and go while requests go on; what listens, who may ask, how it stops."""
 
 import concurrent.futures
+import errno
 import json
+import os
+import re
 import shutil
 import signal
 import socket
@@ -17,7 +20,7 @@ import pytest
 from tfllm.checks import InputError
 from tfllm.cli.predict import predict
 from tfllm.cli.serve import _check_ours
-from tfllm.serving import Client, ServingError, find_models, read_config
+from tfllm.serving import Client, ServingError, Settings, find_models, read_config, serve
 from tfllm.serving.metrics import Metrics
 from tfllm.serving.models import Models
 from tfllm.serving.server import load
@@ -270,6 +273,29 @@ def test_a_token_is_asked_for(base_path, saved_models, start_server, logged, tmp
 def test_without_a_token_only_this_machines_names_are_answered(rest):
     assert rest.get("/v1/models/numbers", headers={"Host": "evil.example"}).status_code == 403
     assert rest.get("/v1/models/numbers", headers={"Host": "localhost:1"}).status_code == 200
+
+
+@pytest.mark.parametrize("option", ["--rest-port", "--grpc-port"])
+def test_a_port_that_is_taken_is_said_before_any_model_is_looked_for(server, option):
+    rest_port, grpc_port = (int(one.rpartition(":")[2]) for one in (server.url, server.grpc))
+    ports = (rest_port, 0) if option == "--rest-port" else (0, grpc_port)
+    message = f"127.0.0.1:{max(ports)} cannot be listened on: {os.strerror(errno.EADDRINUSE)}. Choose another {option}."
+    with pytest.raises(InputError) as error:
+        serve(lambda: pytest.fail("looked for models"), Settings("127.0.0.1", *ports))
+    assert str(error.value) == message
+
+
+def test_two_servers_never_share_a_port(server):
+    for address in (server.url, server.grpc):
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            with pytest.raises(OSError, match="in use"):
+                other.bind(("127.0.0.1", int(address.rpartition(":")[2])))
+
+
+def test_what_tensorflow_says_when_it_starts_is_held_back(server):
+    noise = re.compile(r"absl::InitializeLog|cuda|rebuild TensorFlow|[IWE]\d{4} \d\d:")
+    assert not [line for line in server.log if noise.search(line)]
 
 
 @pytest.mark.parametrize(

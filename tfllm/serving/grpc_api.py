@@ -63,7 +63,11 @@ def build_server(service: Service, token: str | None = None) -> tuple[grpc.aio.S
     interceptors = [] if token is None else [_Token(token)]
     server = grpc.aio.server(
         interceptors=interceptors,
-        options=[("grpc.max_receive_message_length", most), ("grpc.max_send_message_length", -1)],
+        options=[
+            ("grpc.max_receive_message_length", most),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # or a second server would take every other call from the first
+        ],
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(service), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(service), server)

@@ -101,7 +101,11 @@ async def _serve(find, settings: Settings, check, ready) -> None:
     for sentence in warnings_of(settings.limits):
         log.warning(sentence)
     with contextlib.ExitStack() as stack:
-        rest = None if settings.rest_port is None else stack.enter_context(_listen(settings.host, settings.rest_port))
+        rest = None
+        if settings.rest_port is not None:
+            rest = stack.enter_context(_listen(settings.host, settings.rest_port, "--rest-port"))
+        if settings.grpc_port is not None:
+            _listen(settings.host, settings.grpc_port, "--grpc-port").close()  # gRPC does not say why it cannot
         grpc_server, servicer = build_server(service, settings.token)
         grpc_port = None if settings.grpc_port is None else _bind(grpc_server, settings.host, settings.grpc_port)
         web = _Web(
@@ -158,22 +162,18 @@ async def _watch_health(models: Models, servicer) -> None:
         await asyncio.sleep(0.1)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, option: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_CONNECTIONS)
     except OSError as error:
-        raise InputError(
-            f"{host}:{port} cannot be listened on: {error.strerror}. Choose another --rest-port."
-        ) from None
+        reason = error.strerror.partition(" (while attempting")[0]
+        raise InputError(f"{host}:{port} cannot be listened on: {reason}. Choose another {option}.") from None
 
 
 def _bind(server, host: str, port: int) -> int:
     shown = f"[{host}]" if ":" in host else host
     try:
-        found = server.add_insecure_port(f"{shown}:{port}")
+        return server.add_insecure_port(f"{shown}:{port}")
     except RuntimeError:
-        found = 0
-    if not found:
-        raise InputError(f"{host}:{port} cannot be listened on. Choose another --grpc-port.")
-    return found
+        raise InputError(f"{host}:{port} cannot be listened on. Choose another --grpc-port.") from None
