@@ -41,6 +41,7 @@ class Numbers(tf.Module):
             "image": (lambda text: {"image_bytes": text}, {"text": strings}),
             "image_two": (lambda text: {"image_bytes": text, "plain": text}, {"text": strings}),
             "scalar": (lambda s: {"twice": s * 2}, {"s": tf.TensorSpec([])}),
+            "scalar_text": (lambda s: {"lower": tf.strings.lower(s)}, {"s": tf.TensorSpec([], tf.string)}),
             "divide": (lambda x: {"q": 1.0 / x}, {"x": floats}),
             "checked": (self.checked, {"x": floats}),
             "tell": (self.tell, {"n": ints}),

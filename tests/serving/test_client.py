@@ -25,6 +25,7 @@ def test_predict(client):
     assert client.predict("numbers", [b"\xff"], signature_name="image") == {"image_bytes": [b"\xff"]}
     assert client.predict("numbers", [[1, 2]], signature_name="matrix") == {"double": [[2.0, 4.0]], "sum": [3.0]}
     assert client.predict("numbers", [2**40], signature_name="echo_int64") == {"v": [2**40]}
+    assert client.predict("numbers", "Ab", signature_name="scalar_text") == {"lower": "ab"}
 
 
 def test_classify_and_regress(client):
@@ -62,6 +63,31 @@ def test_errors_have_a_code_and_a_message(client, ask, code, message):
         ask(client)
     assert error.value.code == code
     assert message in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda client: client.predict("reviews", "a text"), r"`text`: give a list of strings, .* Received: 'a text'"),
+        (lambda client: client.predict("reviews", {"text": b"a"}), "`text`: give a list of strings"),
+        (lambda client: client.predict("reviews", {"a", "b"}), "must be string"),
+        (lambda client: client.predict("reviews", ["a", object()]), "must be string"),
+        (lambda client: client.predict("reviews", None), "`text`: give a list of strings"),
+        (lambda client: client.predict("numbers", 5.0), "`x`: give a list of numbers"),
+        (lambda client: client.predict("reviews", 5), "`text`: give a list of strings"),
+        (lambda client: client.classify("numbers", "a text"), "examples must be a list of dicts"),
+        (lambda client: client.classify("numbers", ["a text"]), "examples must be a list of dicts"),
+        (lambda client: client.classify("numbers", {"x": 0.5}), "examples must be a list of dicts"),
+        (lambda client: client.regress("numbers", [0.5]), "examples must be a list of dicts"),
+        (lambda client: client.regress("numbers", [{"x": None}]), "[Ff]eature:? x "),
+        (lambda client: client.regress("numbers", [{"x": ["a", 0.5]}]), "feature:? x "),
+        (lambda client: client.regress("numbers", [{"x": {"y": 1}}]), "[Ff]eature:? x "),
+    ],
+)
+def test_values_that_mean_nothing_are_said(client, ask, message):
+    with pytest.raises(InputError, match=message) as error:
+        ask(client)
+    assert "defect" not in str(error.value)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "grpc://127.0.0.1:9"])

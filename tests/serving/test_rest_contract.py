@@ -95,6 +95,8 @@ PREDICT = [  # body, answer
     # a signature without a batch
     (column(3.0, "scalar"), {"outputs": 6.0}),
     (column({"s": 3.0}, "scalar"), {"outputs": 6.0}),
+    (column("Ab", "scalar_text"), {"outputs": "ab"}),
+    (column({"s": b64(b"Ab")}, "scalar_text"), {"outputs": "ab"}),
     # int64 are numbers in predictions
     (row([5], "tell"), {"predictions": [{"n": 5, "version": 2}]}),
     (row([3, 1], "wide"), {"predictions": [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]}),
@@ -110,6 +112,8 @@ PREDICT_ERRORS = [  # body, part of the message
     (row({}), "Excepting 'instances' to be an list/array"),
     (row(None), "Excepting 'instances' to be an list/array"),
     (row("a"), "Excepting 'instances' to be an list/array"),
+    (row(5), "Excepting 'instances' to be an list/array"),
+    (row(b64(b"a"), "text"), "Excepting 'instances' to be an list/array"),
     ({"instances": [1.0], "inputs": [1.0]}, "expecting only one of 'inputs' or 'instances' keys"),
     (row([1.0], "nothing"), 'Serving signature name: "nothing" not found in signature def'),
     ({"signature_name": 3, "instances": [1.0]}, "'signature_name' key must be a string value"),
@@ -156,6 +160,24 @@ PREDICT_ERRORS = [  # body, part of the message
     (column(1.0), "[-1]"),
     (column(3.0, "serving_default"), "[-1]"),
     (row([3.0], "scalar"), "[]"),
+    # a string is no list of strings
+    (column("Who are you?", "text"), "input text: the signature has shape [-1], not []"),
+    (column({"text": "a"}, "text"), "input text: the signature has shape [-1], not []"),
+    (column(b64(b"a"), "text"), "input text: the signature has shape [-1], not []"),
+    (column({"text": b64(b"a")}, "text"), "input text: the signature has shape [-1], not []"),
+    (column([["a"]], "text"), "input text: the signature has shape [-1], not [1, 1]"),
+    (row([[["a"]]], "text"), "input text: the signature has shape [-1], not [1, 1, 1]"),
+    (row(["a"], "scalar_text"), "input s: the signature has shape [], not [1]"),
+    (column("a", "image"), "input text: the signature has shape [-1], not []"),
+    (column({"b64": "*"}, "text"), "Unable to base64 decode"),
+    (column({"b64": 5}, "text"), "Missing named input: text in 'inputs' object."),
+    (column({"text": {"b64": 5}}, "text"), "not formatted correctly for base64 data"),
+    (column(5, "text"), "JSON Value: 5 Type: Number is not of expected type: string"),
+    (column({"text": None}, "text"), "JSON Value: null Type: Null is not of expected type: string"),
+    (column(None, "text"), "JSON Value: null Type: Null is not of expected type: string"),
+    (column(True, "text"), "JSON Value: true Type: True is not of expected type: string"),
+    (column("a"), 'JSON Value: "a" Type: String is not of expected type: float'),
+    (column("a", "two"), "inputs is a plain value/list, but expecting an object"),
     (row([-1.0], "checked"), "x must not be negative"),
 ]
 RAW_ERRORS = [  # bytes, part of the message

@@ -69,6 +69,7 @@ class Client:
             if len(names) != 1:
                 raise InputError(f"The signature has several inputs; give each by its name: {', '.join(names)}.")
             inputs = {names[0]: inputs}
+        _check_lists(inputs, signature["inputs"])
         return self._transport.predict(spec, inputs, signature)
 
     def classify(
@@ -86,6 +87,7 @@ class Client:
             examples: for each a dict of features: strings, integers, floats, or lists of them.
             signature_name: that of tfllm's classifiers; TensorFlow Serving itself asks `serving_default`.
         """
+        _check_examples(examples)
         return self._transport.classify(ModelSpec(model, version, label, signature_name), examples)
 
     def regress(
@@ -98,6 +100,7 @@ class Client:
         label: str | None = None,
     ) -> list[float]:
         """Values of examples, which are given as for `classify`."""
+        _check_examples(examples)
         return self._transport.regress(ModelSpec(model, version, label, signature_name), examples)
 
     def status(self, model: str, *, version: int | None = None, label: str | None = None) -> list[dict]:
@@ -228,7 +231,11 @@ class RestTransport:
     def _ask(self, spec: ModelSpec, method: str, body: dict) -> dict:
         if spec.signature_name:
             body["signature_name"] = spec.signature_name
-        return self._request("POST", f"{_path(spec)}:{method}", json.dumps(body))
+        try:
+            content = json.dumps(body)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"Values must be strings, numbers, or lists of them: {error}.") from None
+        return self._request("POST", f"{_path(spec)}:{method}", content)
 
     def _request(self, method: str, path: str, content: str | None = None) -> dict:
         try:
@@ -245,6 +252,23 @@ class RestTransport:
     def _unreachable(self, error: Exception) -> ServingError:
         code = "DEADLINE_EXCEEDED" if "timed out" in str(error) else "UNAVAILABLE"
         return ServingError(code, f"{self._url} does not answer: {str(error) or type(error).__name__}.")
+
+
+def _check_lists(inputs: Mapping, tensors: Mapping[str, dict]) -> None:
+    """Raise InputError where an input has rows and its value none: a string for a list of strings, say."""
+    for name, value in inputs.items():
+        tensor = tensors.get(name, {})
+        if tensor.get("shape") and (isinstance(value, str | bytes) or not hasattr(value, "__len__")):
+            kind = "strings" if tensor["dtype"] == "string" else "numbers"
+            raise InputError(f"`{name}`: give a list of {kind}, one for each row. Received: {value!r:.100}.")
+
+
+def _check_examples(examples: Sequence[Mapping]) -> None:
+    if not isinstance(examples, Sequence) or not all(isinstance(one, Mapping) for one in examples):
+        raise InputError(
+            f"The examples must be a list of dicts of features, such as [{{'text': 'Sturdy.'}}]. "
+            f"Received: {examples!r:.100}."
+        )
 
 
 def _raise(response) -> None:

@@ -130,13 +130,20 @@ def _input(examples: Sequence[Mapping]) -> input_pb2.Input:
         for name, value in features.items():
             values = list(value) if isinstance(value, list | tuple) else [value]
             feature = example.features.feature[name]
-            if all(isinstance(one, str | bytes) for one in values):
-                feature.bytes_list.value.extend(one.encode() if isinstance(one, str) else one for one in values)
-            elif all(isinstance(one, int) for one in values):
-                feature.int64_list.value.extend(int(one) for one in values)
-            else:
-                feature.float_list.value.extend(values)
+            try:
+                _fill(feature, values)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"The feature {name} must be strings, integers or floats: {error}.") from None
     return found
+
+
+def _fill(feature, values: list) -> None:
+    if all(isinstance(one, str | bytes) for one in values):
+        feature.bytes_list.value.extend(one.encode() if isinstance(one, str) else one for one in values)
+    elif all(isinstance(one, int) for one in values):
+        feature.int64_list.value.extend(int(one) for one in values)
+    else:
+        feature.float_list.value.extend(values)
 
 
 def _scores(classes: Sequence) -> list[float]:

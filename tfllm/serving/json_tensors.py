@@ -182,7 +182,7 @@ def _read_columns(value: object, tensors: Mapping, limits: Limits) -> dict[str, 
             check_rows(len(value[name]), limits)
         column = _Column(name, tensors[name], limits)
         column.add(value[name])
-        arrays[name] = column.array()[0]
+        arrays[name] = column.array()[0, ...]  # an array, even of a single string
     return arrays
 
 

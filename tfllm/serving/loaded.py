@@ -81,11 +81,13 @@ class LoadedModel:
         if timeout_seconds is not None:  # TensorFlow takes 0 and less for no end at all
             options = tf.compat.v1.RunOptions(timeout_in_ms=max(math.ceil(timeout_seconds * 1000), 1))
         try:
-            return self._session.run({name: name for name in fetches}, dict(feeds), options=options)
+            found = self._session.run({name: name for name in fetches}, dict(feeds), options=options)
         except tf.errors.OpError as error:
             raise ServingError(_CODES.get(error.error_code, "INTERNAL"), _first_line(error)) from None
         except (ValueError, TypeError) as error:
             raise invalid(str(error)) from None
+        # A session gives a single string as bytes.
+        return {name: np.array(one, object) if isinstance(one, bytes) else one for name, one in found.items()}
 
     def close(self) -> None:
         """Give the memory back."""
