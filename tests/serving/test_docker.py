@@ -1,6 +1,8 @@
 """What `write_docker` writes is read by YAML, by TensorFlow Serving's messages, by nginx and by bash."""
 
+import inspect
 import json
+import re
 import shutil
 import subprocess
 
@@ -10,7 +12,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from tensorflow_serving.config import model_server_config_pb2
 
 from tfllm.checks import InputError
+from tfllm.cli.serve import serve
 from tfllm.serving.docker import TAGS, write_docker
+from tfllm.serving.limits import Limits
 
 NAMES = ["reviews", 'it\'s $HOME "@TAG@" 模型 #1', "50% back\\slash"]
 TEXT = {"text": {"dtype": "string", "shape": [-1]}}
@@ -148,6 +152,13 @@ def test_nginx_balances_rest_and_grpc_over_both_replicas(written):
     for port in (8500, 8501):
         assert all(f"server serving-{number}:{port} " in text for number in (1, 2))
     assert "grpc_pass grpc://grpc;" in text and "proxy_pass http://rest;" in text
+
+
+def test_nginx_takes_bodies_as_large_as_the_local_server_does(written):
+    text = (written / "nginx.conf").read_text("utf-8")
+    assert [int(size) * 2**20 for size in re.findall(r"client_max_body_size (\d+)m;", text)] == [Limits().body_bytes]
+    default = inspect.signature(serve).parameters["max_body_bytes"].default
+    assert default == Limits().body_bytes
 
 
 def test_nginx_accepts_its_file(written, tmp_path):

@@ -11,10 +11,12 @@ import typer
 from tfllm import manifest
 from tfllm.checks import InputError, check_at_least, check_exists
 from tfllm.cli.startup import load_tensorflow, log
+from tfllm.serving.limits import Limits
 
 _NEEDED = ("grpc", "grpc_health", "httptools", "prometheus_client", "starlette", "tensorflow_serving", "uvicorn")
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _OFF = "0: no limit."
+_LIMITS = Limits()
 
 
 def serve(
@@ -45,12 +47,14 @@ def serve(
         float, typer.Option(help="Milliseconds a batch waits for more. 0: only what came meanwhile goes together.")
     ] = 0.0,
     threads: Annotated[int, typer.Option(help="Batches computed at a time.")] = 2,
-    max_queue: Annotated[int, typer.Option(help=f"Requests that wait; more get 429. {_OFF}")] = 256,
-    timeout: Annotated[float, typer.Option(help=f"Seconds until an answer must be there, or 504. {_OFF}")] = 30.0,
-    max_body_bytes: Annotated[int, typer.Option(help=f"Of a request. {_OFF}")] = 16 * 2**20,
-    max_instances: Annotated[int, typer.Option(help=f"Rows of a request. {_OFF}")] = 4096,
-    max_text_bytes: Annotated[int, typer.Option(help=f"Of each text. {_OFF}")] = 2**20,
-    max_json_depth: Annotated[int, typer.Option(help=f"Lists and objects in each other. {_OFF}")] = 64,
+    max_queue: Annotated[int, typer.Option(help=f"Requests that wait; more get 429. {_OFF}")] = _LIMITS.queue,
+    timeout: Annotated[
+        float, typer.Option(help=f"Seconds until an answer must be there, or 504. {_OFF}")
+    ] = _LIMITS.timeout_seconds,
+    max_body_bytes: Annotated[int, typer.Option(help=f"Of a request. {_OFF}")] = _LIMITS.body_bytes,
+    max_instances: Annotated[int, typer.Option(help=f"Rows of a request. {_OFF}")] = _LIMITS.instances,
+    max_text_bytes: Annotated[int, typer.Option(help=f"Of each text. {_OFF}")] = _LIMITS.text_bytes,
+    max_json_depth: Annotated[int, typer.Option(help=f"Lists and objects in each other. {_OFF}")] = _LIMITS.json_depth,
     trust: Annotated[bool, typer.Option("--trust", help="Run SavedModels that tfllm cannot vouch for.")] = False,
     emit_docker: Annotated[
         Path | None,
@@ -104,7 +108,7 @@ def serve(
         rest_port=rest_port,
         grpc_port=grpc_port,
         token=token,
-        limits=serving.Limits(max_body_bytes, max_instances, max_text_bytes, max_json_depth, max_queue, timeout),
+        limits=Limits(max_body_bytes, max_instances, max_text_bytes, max_json_depth, max_queue, timeout),
         batching=serving.Batching(max_batch_size, batch_timeout / 1000, threads),
         poll_seconds=poll,
     )

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from tfllm import manifest
 from tfllm.checks import InputError, check_exists
 from tfllm.serving.config import ModelConfig, find_models, versions_in
+from tfllm.serving.limits import Limits
 
 # TensorFlow Serving -> the tag of its image. Which of them have a model's ops stands in its `tfllm.json`.
 TAGS = {"2.18": "2.18.0", "2.19": "2.19.0", "2.20": "2.20.0"}
@@ -137,6 +138,7 @@ def _values(base_path: Path, models: list[Served]) -> dict[str, str]:
         "STATUS_PATH": _status_path(names[0]),
         "CURL": _curl(models[0]),
         "HEALTH": _for_compose(_health(names)),
+        "BODY_MIB": str(Limits().body_bytes // _MIB),
         "MEMORY": str(2 * memory),
         "RESERVED": str(memory),
     }
