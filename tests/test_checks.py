@@ -24,6 +24,12 @@ def test_did_you_mean_names_a_near_choice_only(word, expected):
     assert checks.did_you_mean(word, ["positive", "negative"]) == expected
 
 
+def test_a_word_of_two_chinese_characters_is_near_if_one_of_them_is_the_same():
+    assert checks.did_you_mean("正而", ["负面", "正面"]) == " (did you mean '正面'?)"
+    assert checks.did_you_mean("中性", ["负面", "正面"]) == ""
+    assert checks.did_you_mean("qb", ["qa", "tag"]) == ""
+
+
 def test_one_of_names_the_choices_what_arrived_and_the_nearest():
     checks.check_one_of("decay", "linear", ["linear", "cosine"])
     with pytest.raises(

@@ -204,3 +204,9 @@ def test_updating_a_directory_of_another_kind_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds a tokenizer"):
         manifest.update_files(path, "model", {"README.md": "x"})
     assert not (path / "README.md").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, which nobody can write")
+def test_a_place_that_cannot_be_written_is_named_as_it_was_given():
+    with pytest.raises(InputError, match=r"^/proc/model cannot be written: No such file or directory\.$"):
+        manifest.check_free("/proc/model")

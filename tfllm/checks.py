@@ -19,8 +19,14 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the nearest of `choices`, or one that begins so; an empty string if none is near."""
     word, choices = str(word), [str(choice) for choice in choices]
     begun = [choice for choice in choices if len(word) > 2 and choice.startswith(word)]
-    near = difflib.get_close_matches(word, choices, n=1) or begun
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    short = len(word) == 2 and not word.isascii()  # as labels in Chinese are: one character of the two is enough
+    near = (
+        difflib.get_close_matches(word, choices, n=2, cutoff=0.5)
+        if short
+        else difflib.get_close_matches(word, choices, n=1)
+    )
+    near = near or begun[:1]
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 
 def check_one_of(name: str, value: str, choices: Iterable[str]) -> None:

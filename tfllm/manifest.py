@@ -62,7 +62,7 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
-        raise InputError(f"{path} cannot be written: {error.strerror} ({error.filename}).") from None
+        raise InputError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 def is_unfinished(path: Path) -> bool:

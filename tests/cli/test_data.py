@@ -85,6 +85,17 @@ def test_an_unlabelled_corpus_is_counted(check, tmp_path):
     assert "2 documents" in out
 
 
+def test_a_table_without_a_column_of_labels_says_which_columns_there_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "a.csv").write_text("text,sentiment\ngood,positive\n")
+    (tmp_path / "b.csv").write_text("text\ngood\n")
+    said = CliRunner().invoke(app, ["data", "check", str(tmp_path / "a.csv")])
+    assert said.exit_code == 0
+    note = "No labels: no column 'label'. If another holds them, name it: --label COLUMN. Columns: 'text', 'sentiment'."
+    assert note in said.stdout
+    assert "No labels" not in CliRunner().invoke(app, ["data", "check", str(tmp_path / "b.csv")]).stdout
+
+
 def test_a_task_says_what_only_it_knows(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     document = {

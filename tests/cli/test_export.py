@@ -110,9 +110,9 @@ def test_predict_prints_a_table(savedmodel):
 def test_json_lines_are_one_for_each_line_of_the_file_and_the_same_for_model_and_savedmodel(
     model, savedmodel, tmp_path
 ):
-    lines = ["good tea", "", "好茶", "a\u2028b", "not UTF-8: \N{REPLACEMENT CHARACTER}"]
+    lines = ["good tea", "", "好茶", "a\u2028b"]
     file = tmp_path / "texts.txt"
-    file.write_bytes("\r\n".join(lines).encode().replace(b"\xef\xbf\xbd", b"\xff") + b"\n")
+    file.write_bytes("\r\n".join(lines).encode() + b"\n")
     packed = tmp_path / "texts.txt.gz"
     packed.write_bytes(gzip.compress(file.read_bytes()))
     by_model, by_savedmodel, by_stdin = (
@@ -129,7 +129,7 @@ def test_json_lines_are_one_for_each_line_of_the_file_and_the_same_for_model_and
         assert left["label"] == right["label"]
         assert left["scores"] == pytest.approx(right["scores"], abs=1e-5)
     packed.write_bytes(packed.read_bytes()[:-9])
-    with pytest.raises(InputError, match=r"texts.txt.gz: not gzip data, .* or cut off or damaged"):
+    with pytest.raises(InputError, match=r"texts.txt.gz: the gzip data is cut off or damaged"):
         run(predict, model, "--file", packed)
 
 
@@ -177,6 +177,28 @@ def test_files_are_read_in_the_encoding_named(model, tmp_path):
         asked("--file", lines, "--encoding", "latin-77")
     with pytest.raises(InputError, match="--encoding is that of a file: give --file, too"):
         asked("好茶", "--encoding", "gb18030")
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "latin-1"])
+def test_a_file_in_another_encoding_is_refused_and_the_encoding_told(model, tmp_path, encoding):
+    text = "好茶，我还要一杯" if encoding == "gb18030" else "un café à Paris"
+    lines, table, named = tmp_path / "a.txt", tmp_path / "a.csv", f"it may be {encoding}"
+    lines.write_bytes(f"good tea\n{text}\n".encode(encoding))
+    table.write_bytes(f"body\n{text}\n".encode(encoding))
+    with pytest.raises(
+        InputError, match=rf"(?s)a.txt is not all valid UTF-8; {named}.*--encoding {encoding}.*a.txt:2:"
+    ):
+        run(predict, model, "--file", lines)
+    with pytest.raises(InputError, match=rf"a.csv is not all valid UTF-8; {named}"):
+        run(predict, model, "--file", table)
+    with pytest.raises(InputError, match=r"standard input:2:\d+: byte 0x\w\w is not valid UTF-8"):
+        run(predict, model, "--file", "-", stdin=lines.read_bytes())
+
+
+def test_texts_and_a_file_are_not_mixed(model, tmp_path):
+    (tmp_path / "a.txt").write_text("good tea\n")
+    with pytest.raises(InputError, match="or --file, not both"):
+        run(predict, model, "good tea", "--file", tmp_path / "a.txt")
 
 
 def test_an_unfinished_training_is_not_asked(tmp_path):

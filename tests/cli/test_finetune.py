@@ -173,7 +173,8 @@ def test_training_in_bfloat16_leaves_the_policy_as_it_was(reviews, tokenizer_dir
         ({"folds": 1}, "folds"),
         ({"text": "txt"}, "did you mean 'text'"),
         ({"frozen_layers": 9}, "frozen_layers"),
-        ({"tokenizer": None}, "--init"),
+        ({"tokenizer": None}, "Give --init MODEL_DIR, or --tokenizer DIR"),
+        ({"init": "m"}, "Give --init or --tokenizer, not both"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message, reviews, tokenizer_directory, tmp_path):
@@ -193,6 +194,17 @@ def test_texts_that_are_in_one_segment_are_told_apart_by_their_separators(tokeni
 def test_blanks_after_the_commas_of_names_do_not_count():
     assert split_names("good, bad ,so so") == ["good", "bad", "so so"]
     assert split_names(None) is None
+
+
+def test_a_missing_label_column_is_told_before_bad_rows_and_a_missing_file_before_defaults(
+    tokenizer_directory, tmp_path, caplog
+):
+    (tmp_path / "rows.csv").write_text("text,sentiment\ngood,positive\n,negative\n", "utf-8")
+    with caplog.at_level("INFO", "tfllm"), pytest.raises(InputError, match="no such file"):
+        finetune(str(tmp_path / "nowhere.csv"), tmp_path / "m", tokenizer=tokenizer_directory, **QUICK)
+    assert "dropout" not in caplog.text
+    with pytest.raises(InputError, match=r"no column 'label'\. Name .*--label COLUMN\. Columns: 'text', 'sentiment'"):
+        finetune(str(tmp_path / "rows.csv"), tmp_path / "m", tokenizer=tokenizer_directory, **QUICK)
 
 
 def test_one_label_only_is_refused(tokenizer_directory, tmp_path):

@@ -58,11 +58,18 @@ def test_prompts_are_written_on_and_the_same_again_while_it_is_written(written):
         (["a", "--top-p", 2], "`top_p` must be above 0"),
         (["a", "--stream", "--json"], "not both"),
         (["--file", "no-such-file"], "no such file"),
+        (["a", "--file", "no-such-file"], "or --file, not both"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_exit_code_2(written, arguments, message):
     done = run_command("generate", written[0], *arguments)
     assert isinstance(done.exception, InputError) and message in str(done.exception)
+
+
+def test_prompts_in_another_encoding_are_refused(written, tmp_path):
+    (tmp_path / "prompts.txt").write_bytes("我在北京\n".encode("gb18030"))
+    done = run_command("generate", written[0], "--file", tmp_path / "prompts.txt")
+    assert isinstance(done.exception, InputError) and "it may be gb18030" in str(done.exception)
 
 
 def test_options_of_masked_models_and_other_models_to_go_on_from_are_refused(
@@ -72,6 +79,8 @@ def test_options_of_masked_models_and_other_models_to_go_on_from_are_refused(
         pretrain([str(corpus)], tmp_path / "m", tokenizer=tokenizer_directory, **QUICK, whole_word=True)
     masked = {**QUICK, "objective": "mlm"}
     pretrain([str(corpus)], tmp_path / "masked", tokenizer=tokenizer_directory, **masked)
+    done = run_command("generate", tmp_path / "masked", "the cat")
+    assert "masked is a model for fill mask and writes no text; ask it with `tfllm predict`" in str(done.exception)
     with pytest.raises(InputError, match="holds no decoder"):
         pretrain([str(corpus)], tmp_path / "m", init=tmp_path / "masked", **QUICK)
     with pytest.raises(InputError, match="holds a decoder"):

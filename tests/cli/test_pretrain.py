@@ -113,7 +113,7 @@ def test_tensorboard_logs_are_written(corpus, tokenizer_directory, tmp_path):
     ("arguments", "message"),
     [
         ({}, "--tokenizer"),
-        ({"tokenizer": "T", "init": "M"}, "--init"),
+        ({"tokenizer": "T", "init": "M"}, "Give --init or --tokenizer, not both"),
         ({"tokenizer": "T", "steps": 5, "epochs": 1.0}, "not both"),
         ({"tokenizer": "T", "objective": "mml"}, "did you mean 'mlm'"),
         ({"tokenizer": "T", "size": "huge"}, "size"),

@@ -91,6 +91,17 @@ def test_report_prints_numbers(directory, corpus):
     assert "bytes per token" in run("report", directory, corpus)
 
 
+def test_report_reads_other_encodings_and_leaves_bad_texts_out(directory, tmp_path):
+    file = tmp_path / "corpus.txt"
+    file.write_bytes("我在北京\n北京\n".encode("gb18030"))
+    found = json.loads(run("report", directory, file, "--encoding", "gb18030", "--json"))
+    assert (found["texts"], found["unknown_rate"]) == (2, 0.0)
+    file.write_bytes(b"the cat\ncaf\xe9\n")
+    assert json.loads(run("report", directory, file, "--on-bad-rows", "skip", "--json"))["texts"] == 1
+    with pytest.raises(InputError, match="it may be latin-1"):
+        run("report", directory, file)
+
+
 def test_mistakes_are_input_errors(corpus, directory, tmp_path):
     with pytest.raises(InputError, match="did you mean 'wordpiece'"):
         train_tokenizer(corpus, kind="word-piece")

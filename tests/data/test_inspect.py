@@ -1,11 +1,12 @@
 """The report on data: exact numbers on tiny tables."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from tfllm.checks import InputError
-from tfllm.data.inspect import check_data, inspect_table, inspect_texts
+from tfllm.data.inspect import check_data, find_rare_labels, inspect_table, inspect_texts
 from tfllm.data.rows import BadRow
 from tfllm.data.tables import Table
 from tfllm.tokenizers import WordPieceTokenizer
@@ -39,6 +40,15 @@ def test_labels_that_are_rare_and_near_another_or_very_few_are_told():
         {"label": "postive", "count": 3, "near": " (did you mean 'positive'?)"},
         {"label": "other", "count": 1, "near": ""},
     ]
+
+
+def test_a_misspelt_short_label_is_told_but_no_hint_connects_real_ones():
+    found = find_rare_labels(Counter({"正面": 500, "负面": 400, "中性": 20, "正而": 1, "止面": 1}))
+    assert [(one["label"], one["near"]) for one in found] == [
+        ("正而", " (did you mean '正面'?)"),
+        ("止面", " (did you mean '负面' or '正面'?)"),
+    ]
+    assert find_rare_labels(Counter({"正面": 500, "负面": 20})) == []
 
 
 def test_a_label_that_is_not_one_of_those_named_is_a_bad_row(tmp_path):

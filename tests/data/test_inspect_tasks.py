@@ -128,6 +128,15 @@ def test_questions_tell_contexts_answers_repairs_and_shared_contexts(write, word
     assert json.loads(json.dumps(report)) == report
 
 
+def test_sources_are_measured_and_two_targets_of_one_are_told(write, words):
+    file = write("a.csv", "de,target\ngood room,x y\nbad,z\ngood room,y\n")
+    report = check_data(file, task="seq2seq", source="de", tokenizer=words, sequence_length=4)
+    assert (report["rows"], report["labels"], report["truncated"]["rows"]) == (3, None, 0)
+    assert report["tokens"]["max"] == 2 and report["duplicates"]["conflicting_texts"] == 1
+    with pytest.raises(InputError, match=r"no column 'source'\. Columns: 'de', 'target'"):
+        check_data(file, task="seq2seq")
+
+
 @pytest.mark.parametrize("task", READERS)
 def test_what_a_task_does_not_read_is_refused(write, task):
     file = write("a.csv", "text,label\ngood,1\n")

@@ -193,6 +193,32 @@ def test_a_byte_order_mark_is_left_out_with_a_warning(write, caplog):
     assert "begins with a byte order mark" in caplog.text
 
 
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16-le"])
+def test_a_byte_order_mark_of_another_encoding_is_left_out_with_a_warning_too(write, caplog, encoding):
+    path = write("a.csv", "\ufefftext,label\n好,yes\n".encode(encoding))
+    assert rows(path, encoding=encoding) == [(2, {"text": "好", "label": "yes"})]
+    assert "begins with a byte order mark" in caplog.text
+
+
+def test_a_byte_order_mark_of_utf_8_contradicts_another_encoding(write):
+    with pytest.raises(InputError, match="begins with the byte order mark of UTF-8: leave out the encoding 'gb18030'"):
+        rows(write("a.csv", "text\n好\n".encode("utf-8-sig")), encoding="gb18030")
+
+
+def test_bytes_that_cannot_be_decoded_name_the_encoding_that_was_used(write):
+    content = "text,label\n好茶,yes\n".encode() + b"caf\xff,yes\n"
+    assert rows(write("a.csv", content))[1:] == [(3, "byte 0xff is not valid UTF-8, at character 4")]
+    assert rows(write("a.csv", b"text\ncaf\xff\n"), encoding="gb18030") == [
+        (2, "byte 0xff is not valid gb18030, at character 4")
+    ]
+    assert rows(write("a.jsonl", b'{"text": "caf\xe9"}\n')) == [(1, "byte 0xe9 is not valid UTF-8, at character 14")]
+
+
+def test_a_header_in_another_encoding_is_an_error_that_names_it(write):
+    with pytest.raises(InputError, match=r"a.csv is not all valid UTF-8; it may be gb18030\. Say .*--encoding gb18030"):
+        rows(write("a.csv", "文本,标签\n好茶,yes\n".encode("gb18030")))
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "gb18030", "utf-16"])
 def test_other_encodings_are_read_when_named(write, encoding):
     text = "é" if encoding == "latin-1" else "好"
@@ -214,7 +240,7 @@ def test_an_unknown_encoding_is_an_error(write):
     [
         ("good 好 \U0001f600", None),
         ("a\0b", (1, "NUL byte")),
-        (b"caf\xe9".decode("utf-8", "surrogateescape"), (3, "byte 0xe9 is not valid UTF-8 (or the encoding named)")),
+        (b"caf\xe9".decode("utf-8", "surrogateescape"), (3, "byte 0xe9 is not valid in the encoding of the file")),
         ("ab\ud83d", (2, "\\ud83d is half of a surrogate pair")),
     ],
 )

@@ -3,10 +3,11 @@
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfllm.checks import InputError
-from tfllm.cli.predict import printable
+from tfllm.cli.predict import printable, read_lines
 
 if TYPE_CHECKING:
     from tfllm.export import SavedGenerator
@@ -72,8 +73,7 @@ def _show(generator, conversation: list[dict], settings: dict) -> str:
 def _read() -> Iterator[str]:
     """The lines of standard input; in a terminal with a prompt before each, until Ctrl-D or Ctrl-C."""
     if not sys.stdin.isatty():
-        content = sys.stdin.buffer.read().decode("utf-8-sig", "replace")
-        yield from content.splitlines()
+        yield from read_lines(Path("-"))
         return
     print(_HELP, file=sys.stderr)
     while True:

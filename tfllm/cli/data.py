@@ -10,6 +10,7 @@ import typer
 from tfllm.checks import check_one_of
 from tfllm.cli import options
 from tfllm.cli.startup import load_tensorflow
+from tfllm.cli.tasks import TASKS
 
 BAD_ROWS_FILE = "bad_rows.jsonl"
 _MOST_SHOWN = 20  # labels, and bad rows, that are printed; --json has all
@@ -28,7 +29,8 @@ def check(
         list[str], typer.Argument(metavar="FILE...", help="Files, globs, directories or tfds:NAME[:SPLIT].")
     ],
     task: Annotated[
-        str | None, typer.Option(help="Read FILE... as finetune --task of this name does; default: a text, a label.")
+        str | None,
+        typer.Option(help=f"Read FILE... as finetune --task does: {', '.join(TASKS)}. Default: a text, a label."),
     ] = None,
     text: Annotated[str | None, typer.Option(help="Column with the text. Numbers (0, 1) mean: no header row.")] = None,
     text_pair: Annotated[str | None, typer.Option(help="Column with the second text.")] = None,
@@ -37,6 +39,8 @@ def check(
         str | None, typer.Option(help="The labels there are: good,bad. A row with another is a bad one.")
     ] = None,
     choices: options.Choices = None,
+    source: options.SourceColumn = None,
+    target: options.TargetColumn = None,
     label_separator: Annotated[
         str | None, typer.Option(help="multilabel: what joins the names in a cell. Default: |.")
     ] = None,
@@ -70,6 +74,8 @@ def check(
         choices=split_names(choices),
         separator=label_separator,
         score_range=parse_range(score_range),
+        source=source,
+        target=target,
         tokenizer=tokenizer,
         sequence_length=sequence_length,
         test=test,
@@ -142,13 +148,31 @@ def _labels(report: dict):
 
 def _findings(report: dict) -> list[str]:
     """One line for each thing worth knowing."""
-    lines = [*_rare_labels(report), *_facts(report), *_long_rows(report), *_repeated(report), *_of_test(report)]
+    lines = [
+        *_unlabelled(report),
+        *_rare_labels(report),
+        *_facts(report),
+        *_long_rows(report),
+        *_repeated(report),
+        *_of_test(report),
+    ]
     bad_rows = _all_bad_rows(report)
     lines.append(f"Bad rows: {len(bad_rows):,}.")
     lines += [": ".join(filter(None, row.values())) for row in bad_rows[:_MOST_SHOWN]]
     if len(bad_rows) > _MOST_SHOWN:
         lines.append(f"and {len(bad_rows) - _MOST_SHOWN:,} more")
     return lines
+
+
+def _unlabelled(report: dict) -> Iterator[str]:
+    """Where the labels may stand, if a table that is read without a task has none."""
+    from tfllm.data.sources import describe_columns
+
+    if report.get("labels") is None and len(report.get("columns", [])) > 1:
+        yield (
+            "No labels: no column 'label'. If another holds them, name it: --label COLUMN. "
+            f"{describe_columns(report['columns'])}"
+        )
 
 
 def _rare_labels(report: dict) -> Iterator[str]:

@@ -144,11 +144,10 @@ def finetune(
         checks.check_at_least("folds", folds, 2)
     if ensemble and seeds < 2:
         raise InputError("--ensemble averages the models of several seeds: give --seeds 3, say.")
-    if (init is None) == (tokenizer is None):
-        raise InputError("Give --init MODEL_DIR, or --tokenizer DIR to train from random weights.")
+    running.check_start(init, tokenizer)
     if not dry_run:
         manifest.check_free(out, or_unfinished=True)
-    fill_in(run, learning_rate=suited_learning_rate(init, lora_rank), dropout=suited_dropout(init))
+    suited = {"learning_rate": suited_learning_rate(init, lora_rank), "dropout": suited_dropout(init)}
     load_tensorflow()
 
     from tfllm.tokenizers import load_tokenizer
@@ -158,6 +157,7 @@ def finetune(
     replicas.check_uneven_batches()
 
     rows = chosen.read(data, run)
+    fill_in(run, **suited)
     subwords = load_tokenizer(init or tokenizer)
     head = chosen.fitted(chosen.head(rows, run), subwords)
     if validation:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.cli.chatting import chat as hold_conversation
 from tfllm.cli.predict import printable, read_lines
@@ -79,6 +80,8 @@ def generate(
         raise InputError("Give --suffix without --chat and --stream.")
     if stream and as_json:
         raise InputError("Give --stream or --json, not both.")
+    if prompts and file is not None:
+        raise InputError("Give prompts as arguments, or --file, not both.")
     prompts = [printable(prompt) for prompt in prompts or []] + (read_lines(file) if file else [])
     if system is not None and not chat:
         raise InputError("--system is for a conversation: give --chat, too.")
@@ -88,6 +91,7 @@ def generate(
     load_tensorflow()
     from tfllm.export import load_generator
 
+    _check_writes(model)
     generator = load_generator(model, trust=trust)
     if chat:
         hold_conversation(generator, prompts, settings, system=system, as_json=as_json)
@@ -107,6 +111,21 @@ def generate(
             between = "\n" if generator.reads_first else ""
             whole = Text.assemble((row["prompt"], "dim"), between, row["text"])
             console.print(*([""] if number else []), whole, sep="\n")
+
+
+def _check_writes(model: Path) -> None:
+    """Raise InputError for a model directory of another task; what is no model directory is for others to judge."""
+    from tfllm.export.predict import is_model
+    from tfllm.inference import task_of
+
+    task = (
+        task_of(manifest.read_manifest(model, "model")["arguments"]["recipe"]["builder"]) if is_model(model) else None
+    )
+    if task not in (None, "generation", "seq2seq"):
+        raise InputError(
+            f"{model} is a model for {task.replace('_', ' ')} and writes no text; ask it with `tfllm predict`. A model "
+            "from `tfllm pretrain --objective causal` or `tfllm finetune --task chat` or `seq2seq` writes."
+        )
 
 
 def _stream(generator: "TextGenerator | SavedGenerator", prompts: list[str], settings: dict) -> None:

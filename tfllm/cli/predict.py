@@ -1,10 +1,12 @@
 """`tfllm predict`: a model's answers to texts, by a model directory or a SavedModel."""
 
-import gzip
+import codecs
+import contextlib
+import io
 import json
 import os
 import sys
-import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -21,12 +23,17 @@ if TYPE_CHECKING:
     from tfllm.data.rows import Row
 
 _TABLES = (".csv", ".tsv", ".jsonl")
+_STANDARD_INPUT = "standard input"
 
 
 def predict(
     model: Annotated[
         Path,
-        typer.Argument(help="Model directory, savedmodels/NAME or savedmodels/NAME/VERSION.", show_default=False),
+        typer.Argument(
+            metavar="MODEL",
+            help="Model directory, savedmodels/NAME or savedmodels/NAME/VERSION; with --url its name at that server.",
+            show_default=False,
+        ),
     ],
     texts: Annotated[
         list[str] | None,
@@ -68,6 +75,8 @@ def predict(
         texts, file = [], Path("-")
     texts = [printable(one) for one in texts or []]
     _check_no_files(texts)
+    if texts and file is not None:
+        raise InputError("Give texts as arguments, or --file, not both.")
     if text is not None and file is None:
         raise InputError("--text names a column of a table: give --file, too.")
     if encoding != "utf-8" and file is None:
@@ -141,7 +150,7 @@ def _columns(names: list[str], texts: list[str], table: _Table) -> dict[str, lis
 
 def _read_columns(table: _Table, names: list[str]) -> dict[str, list]:
     from tfllm.data.rows import BadRow, check_encoding, read_rows
-    from tfllm.data.sources import check_column, has_header
+    from tfllm.data.sources import bad_rows_error, check_column, has_header
 
     check_encoding(table.encoding)
     numbered = table.text is not None and table.text.isdecimal()  # then the file has no header to find names in
@@ -152,7 +161,7 @@ def _read_columns(table: _Table, names: list[str]) -> dict[str, list]:
     header = has_header([column for some in wanted.values() for column in some])
     for row in read_rows(table.file, table.encoding, header=header):
         if isinstance(row, BadRow):
-            raise InputError(str(row))
+            raise bad_rows_error([row], "Mend it.", table.encoding)
         there = list(row.cells)
         if found is None:
             found = {name: _find_columns(name, wanted.get(name), there, table.file) for name in names}
@@ -192,26 +201,34 @@ def _find_columns(name: str, wanted: list[str] | None, there: list[str], file: P
 
 def read_lines(file: Path, encoding: str = "utf-8") -> list[str]:
     """The lines of a file, gzipped if its name ends in .gz, or of standard input for "-"."""
-    if encoding != "utf-8":
-        from tfllm.data.rows import check_encoding
-
-        check_encoding(encoding)
     if str(file) != "-" and not file.is_file():
         raise InputError(f"{file}: no such file.")
-    content = sys.stdin.buffer.read() if str(file) == "-" else _read_bytes(file)
-    lines = content.decode(encoding, "replace").removeprefix("\ufeff").split("\n")
-    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+    load_tensorflow()
+    from tfllm.data.rows import BadRow, open_text, text_fault
+    from tfllm.data.sources import bad_rows_error
+
+    name = _STANDARD_INPUT if str(file) == "-" else file
+    with open_text(file, encoding) if str(file) != "-" else _standard_input(encoding) as stream:
+        lines = stream.read().split("\n")
+    lines = lines if lines[-1] else lines[:-1]
+    faults = ((number, text_fault(line, encoding)) for number, line in enumerate(lines, 1))
+    bad = [BadRow(f"{name}:{number}:{fault[0] + 1}", "", fault[1]) for number, fault in faults if fault]
+    if bad:
+        raise bad_rows_error(bad, f"{len(bad)} of {len(lines)} lines are bad. Mend them.", encoding)
+    return lines
 
 
-def _read_bytes(file: Path) -> bytes:
-    """What stands in a file, unpacked if its name ends in .gz."""
-    content = file.read_bytes()
-    if file.suffix != ".gz":
-        return content
+@contextlib.contextmanager
+def _standard_input(encoding: str) -> Iterator[io.TextIOWrapper]:
+    """As `open_text` opens a file."""
+    from tfllm.data.rows import check_encoding
+
+    check_encoding(encoding)
+    content = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8)
     try:
-        return gzip.decompress(content)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise InputError(f"{file}: not gzip data, though its name ends in .gz, or cut off or damaged.") from None
+        yield io.TextIOWrapper(io.BytesIO(content), encoding, "surrogateescape")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{_STANDARD_INPUT} is not valid {encoding} text: {error.reason}.") from None
 
 
 def printable(text: str) -> str:

@@ -89,9 +89,8 @@ def pretrain(
         raise InputError("Give --steps or --epochs, not both.")
     checks.check_at_least("steps", 1 if steps is None else steps, 1)
     checks.check_between("epochs", 1 if epochs is None else epochs, 0.001, 10_000)
-    if (init is None) == (tokenizer is None):
-        raise InputError("Give --tokenizer DIR to begin anew, or --init MODEL_DIR to go on with its own tokenizer.")
-    fill_in(run, learning_rate=suited_learning_rate(init, anew=1e-3), dropout=suited_dropout(init))
+    running.check_start(init, tokenizer)
+    suited = {"learning_rate": suited_learning_rate(init, anew=1e-3), "dropout": suited_dropout(init)}
     load_tensorflow()
     import keras
 
@@ -111,6 +110,7 @@ def pretrain(
         run[name] = defaults[name] if run[name] is None else run[name]
     if records is None:
         _check_parts(data, run["held_out"], reading)
+    fill_in(run, **suited)
     task = OBJECTIVES[objective](data, run, reading, is_text=records is None)
 
     def train(start: int) -> "tf.data.Dataset":

@@ -136,6 +136,14 @@ def _difference(name: str, before: object, now: object) -> str:
     return f"{name.replace('_', '-')} was {before!r}, now {now!r}"
 
 
+def check_start(init: Path | None, tokenizer: Path | None) -> None:
+    """Raise InputError unless a training starts from a model or, with a tokenizer, from random weights."""
+    if init is not None and tokenizer is not None:
+        raise InputError("Give --init or --tokenizer, not both: a model goes on with its own tokenizer.")
+    if init is None and tokenizer is None:
+        raise InputError("Give --init MODEL_DIR, or --tokenizer DIR to train from random weights.")
+
+
 def check_tensorboard(directory: Path | None) -> None:
     """Raise InputError if TensorBoard logs are wanted and TensorBoard is not installed."""
     if directory is not None and importlib.util.find_spec("tensorboard") is None:

@@ -129,14 +129,22 @@ def encode(
 
 
 @app.command()
-def report(directory: Directory, corpus: Corpus, text: Column = None, as_json: Json = False) -> None:
+def report(
+    directory: Directory,
+    corpus: Corpus,
+    text: Column = None,
+    encoding: options.Encoding = "utf-8",
+    on_bad_rows: options.SkipBadRows = "error",
+    as_json: Json = False,
+) -> None:
     """Measure a tokenizer on CORPUS: length of tokens, unknown words, texts that do not survive a round trip."""
     load_tensorflow()
     from tfllm.data.sources import read_texts
     from tfllm.tokenizers import load_tokenizer
     from tfllm.tokenizers import report as measure
 
-    found = measure(load_tokenizer(directory), read_texts(corpus, text))
+    texts = read_texts(corpus, text, encoding=encoding, on_bad_rows=on_bad_rows)
+    found = measure(load_tokenizer(directory), texts)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:

@@ -140,7 +140,8 @@ def _read(reading: dict, file: str) -> Iterator[str]:
         if isinstance(found, str):
             yield found
         elif reading["on_bad_rows"] == "error":
-            raise bad_rows_error([found], "Mend it, or leave such documents out (on_bad_rows='skip').")
+            remedy = "Mend it, or leave such documents out (on_bad_rows='skip')."
+            raise bad_rows_error([found], remedy, reading["encoding"])
 
 
 def _quotes_nothing(fingerprint: Fingerprinter, text: str) -> bool:

@@ -166,7 +166,7 @@ def _cells(source: Path | TfdsSource, encoding: str) -> Iterator[str]:
         rows = read_rows(source, encoding, header=False)
     for row in rows:
         if isinstance(row, BadRow):
-            raise bad_rows_error([row], "Mend it: what it says could not be removed from the corpus.")
+            raise bad_rows_error([row], "Mend it: what it says could not be removed from the corpus.", encoding)
         yield from _strings(list(row.cells.values()))
 
 

@@ -72,7 +72,7 @@ def read_columns(
     width = _width(path, [split(line) for _, line in lines[:_LISTED] if line and not line.startswith("#")])
     blocks = list(_blocks(lines, lambda line, begun: _is_comment(line, begun, width, split if not tabs else None)))
     word, tag = _choose_columns(path, [split(line) for block in blocks for _, line in block.lines], width, word, tag)
-    sentences = [_column_words(path, block, split, width, word, tag) for block in blocks]
+    sentences = [_column_words(path, block, split, width, word, tag, encoding) for block in blocks]
     letters = "".join(one.form for found in sentences if isinstance(found, list) for one in found)
     spaces = 2 * len(_NO_SPACES.findall(letters)) <= sum(map(str.isalpha, letters))
     for block, words in zip(blocks, sentences, strict=True):
@@ -92,7 +92,7 @@ def read_conllu(path: Path, tag: str = "upos", encoding: str = "utf-8") -> Itera
     """
     check_one_of("label", tag.lower(), _CONLLU_TAGS)
     for block in _blocks(_lines(path, encoding), lambda line, begun: line.startswith("#")):
-        words = _conllu_words(path, block, _CONLLU_TAGS[tag.lower()])
+        words = _conllu_words(path, block, _CONLLU_TAGS[tag.lower()], encoding)
         yield words if isinstance(words, BadRow) else _sentence(words, block.text, True)
 
 
@@ -174,14 +174,16 @@ def _choose_columns(
     return word, tag
 
 
-def _column_words(path: Path, block: _Block, split, width: int, word: int, tag: int) -> list[_Word] | BadRow:
+def _column_words(
+    path: Path, block: _Block, split, width: int, word: int, tag: int, encoding: str
+) -> list[_Word] | BadRow:
     words = []
     for number, line in block.lines:
         place, cells = f"{path}:{number}", split(line)
         if len(cells) != width:
             reason = "a word without a tag" if len(cells) == 1 else f"{len(cells)} columns where others have {width}"
             return BadRow(place, "", f"{reason}: {line[:60]!r}")
-        fault = text_fault(line)
+        fault = text_fault(line, encoding)
         if fault or not cells[word] or not cells[tag]:
             reason = f"{fault[1]}, at character {fault[0] + 1}" if fault else "empty"
             return BadRow(place, str(word if fault or not cells[word] else tag), reason)
@@ -189,13 +191,13 @@ def _column_words(path: Path, block: _Block, split, width: int, word: int, tag: 
     return words
 
 
-def _conllu_words(path: Path, block: _Block, tag: int) -> list[_Word] | BadRow:
+def _conllu_words(path: Path, block: _Block, tag: int, encoding: str) -> list[_Word] | BadRow:
     words, inside = [], 0  # `inside`: the last id of the token of several words that is being read
     for number, line in block.lines:
         place, cells = f"{path}:{number}", line.split("\t")
         if len(cells) != _CONLLU_COLUMNS:
             return BadRow(place, "", f"{len(cells)} columns where CoNLL-U has 10, separated by tabs")
-        fault = text_fault(line)
+        fault = text_fault(line, encoding)
         if fault:
             return BadRow(place, "", f"{fault[1]}, at character {fault[0] + 1}")
         identity = re.fullmatch(r"(\d+)(?:([-.])(\d+))?", cells[0])

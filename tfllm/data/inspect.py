@@ -32,6 +32,8 @@ def check_data(
     choices: Sequence[str] | None = None,
     separator: str | None = None,
     score_range: Sequence[float] | None = None,
+    source: str | None = None,
+    target: str | None = None,
     tokenizer: str | Path | None = None,
     sequence_length: int | None = None,
     test: str | Path | Sequence[str | Path] | None = None,
@@ -46,7 +48,7 @@ def check_data(
         task: read the files as `tfllm finetune --task` of this name would. None: as a text with a label, if that.
         text, text_pair, label: column names, as in `read_table`, or as the task names its columns.
         labels: the labels there are; a row with another is a bad one. None: any. Not for all tasks.
-        choices, separator, score_range: for the tasks that have them, see `inspect_tasks.read_task`.
+        choices, separator, score_range, source, target: for the tasks that have them, see `inspect_tasks.read_task`.
         tokenizer: a tokenizer directory; lengths are then given in tokens, too.
         sequence_length: tokens, special ones included; the report says how many rows are longer. Needs `tokenizer`.
         test: the test part, read with the same columns, for the overlap.
@@ -69,6 +71,7 @@ def check_data(
         if corpus:
             raise InputError("A corpus has no task: leave out `task`, or `corpus`.")
         columns |= {"labels": labels, "choices": choices, "separator": separator, "score_range": score_range}
+        columns |= {"source": source, "target": target}
         train, held_out = (None if part is None else read_task(task, part, **columns) for part in (files, test))
         return _report(train, tokenizer, sequence_length, held_out)
     if corpus or (text is None and label is None and labels is None and _is_plain_text(files)):
@@ -94,10 +97,12 @@ def inspect_table(
         longer than that with [CLS] and [SEP].
         `duplicates`: {`repeated_rows`: rows whose text stands in an earlier row, `conflicting_texts`: texts that stand
         under more than one label, `conflicts`: the first of them with their places by label}.
+        `columns`: all of the first file, also those that are not read.
         `bad_rows`: [{`place`, `column`, `reason`}].
         `test`: {`rows`, `overlap`, `unseen_labels`, `bad_rows`}: rows also in `table`; labels that are not.
     """
-    return _report(of_table(table), tokenizer, sequence_length, None if test is None else of_table(test))
+    report = _report(of_table(table), tokenizer, sequence_length, None if test is None else of_table(test))
+    return {**report, "columns": table.columns}
 
 
 def _report(rows: Inspected, tokenizer: Tokenizer | None, sequence_length: int | None, test: Inspected | None) -> dict:
@@ -131,7 +136,10 @@ def find_rare_labels(counts: Counter) -> list[dict]:
     common = [label for label, rows in counts.most_common(100) if rows >= 20]
     found = []
     for label, rows in counts.most_common():
-        near = did_you_mean(label, [one for one in common if counts[one] >= 20 * rows])
+        far_more = [one for one in common if counts[one] >= 20 * rows]
+        near = (
+            did_you_mean(label, far_more) if len(label) > 2 or rows < _FEWEST else ""
+        )  # short ones are near by chance
         if near or rows < _FEWEST:
             found.append({"label": label, "count": rows, "near": near})
     return found

@@ -18,6 +18,7 @@ from tfllm.data.multilabel import SEPARATOR, read_multilabel_table
 from tfllm.data.multiple_choice import read_choices
 from tfllm.data.question_answering import Questions, read_questions
 from tfllm.data.regression import read_scored_table
+from tfllm.data.seq2seq import read_seq2seq_table
 from tfllm.data.tables import Table, read_table
 from tfllm.data.tagged_texts import read_tagged_texts
 from tfllm.tokenizers import Tokenizer
@@ -72,6 +73,8 @@ def read_task(
     choices: Sequence[str] | None = None,
     separator: str | None = None,
     score_range: Sequence[float] | None = None,
+    source: str | None = None,
+    target: str | None = None,
     encoding: str = "utf-8",
     data_dir: str | Path | None = None,
 ) -> Inspected:
@@ -84,19 +87,27 @@ def read_task(
             and the answer.
         labels: the labels there are, of `classify`, `pairs` and `multilabel`; None allows any.
         choices, separator, score_range: of `choice`; of `multilabel`; of `regress` and `similarity`.
+        source, target: columns, of `seq2seq`.
 
     Raises:
         InputError: as the reader's; a column the task needs is not named, or one is that it does not read.
     """
     check_one_of("task", task, READERS)
     _check_read(
-        task, text_pair=text_pair, labels=labels, choices=choices, label_separator=separator, score_range=score_range
+        task,
+        text_pair=text_pair,
+        labels=labels,
+        choices=choices,
+        label_separator=separator,
+        score_range=score_range,
+        source=source,
+        target=target,
     )
     if task in _NEED_PAIR and text_pair is None:
         raise InputError(f"--task {task} needs the column of the second text: --text-pair COLUMN.")
     reading = {"text": text, "text_pair": text_pair, "label": label, "encoding": encoding, "on_bad_rows": "collect"}
     own = {"labels": labels, "choices": choices, "separator": separator, "score_range": score_range}
-    own["data_dir"] = data_dir
+    own |= {"source": source, "target": target, "data_dir": data_dir}
     return READERS[task](files, reading, own)
 
 
@@ -107,6 +118,8 @@ _READ_BY = {
     "choices": ("choice",),
     "label_separator": ("multilabel",),
     "score_range": ("regress", "similarity"),
+    "source": ("seq2seq",),
+    "target": ("seq2seq",),
 }
 
 
@@ -124,13 +137,14 @@ def of_table(table: Table) -> Inspected:
 
 
 def _labelled(files, reading: dict, own: dict) -> Inspected:
-    return of_table(_with_labels(read_table(files, labels=own["labels"], data_dir=own["data_dir"], **reading)))
+    options = {"label_needed": True, "labels": own["labels"], "data_dir": own["data_dir"]}
+    return of_table(read_table(files, **options, **reading))
 
 
 def _multilabel(files, reading: dict, own: dict) -> Inspected:
     separator = own["separator"] or SEPARATOR
     reading |= {name: own[name] for name in ("labels", "data_dir")}
-    table = _with_labels(read_multilabel_table(files, separator=separator, **reading))
+    table = read_multilabel_table(files, separator=separator, label_needed=True, **reading)
     counts = Counter(itertools.chain.from_iterable(table.labels))
     without = sum(not names for names in table.labels)
     table.labels = [separator.join(sorted(names)) for names in table.labels]
@@ -138,9 +152,8 @@ def _multilabel(files, reading: dict, own: dict) -> Inspected:
 
 
 def _scored(files, reading: dict, own: dict) -> Inspected:
-    table = _with_labels(
-        read_scored_table(files, score_range=own["score_range"], data_dir=own["data_dir"], **reading), "scores"
-    )
+    options = {"label_needed": True, "score_range": own["score_range"], "data_dir": own["data_dir"]}
+    table = read_scored_table(files, **options, **reading)
     return Inspected(table, None, facts=_of_scores(table))
 
 
@@ -211,6 +224,15 @@ def _conversations(files, reading: dict, own: dict) -> Inspected:
     return Inspected(table, roles, counted="messages", windowed=True, labels_are_names=False)
 
 
+def _translated(files, reading: dict, own: dict) -> Inspected:
+    """Sources and targets; the lengths are those of the sources."""
+    columns = {"source": own["source"] or "source", "target": own["target"] or "target"}
+    rows = read_seq2seq_table(
+        files, **columns, encoding=reading["encoding"], on_bad_rows="collect", data_dir=own["data_dir"]
+    )
+    return Inspected(Table(rows.texts, None, rows.pairs, rows.places, rows.bad_rows, rows.columns), None)
+
+
 def _of_questions(rows: Questions) -> dict:
     lengths = [len(answer.text) for found in rows.answers for answer in found]
     return {
@@ -228,12 +250,6 @@ def _of_scores(table: Table) -> dict:
     return {"scores": {"min": low, "max": high, **spread}}
 
 
-def _with_labels(table: Table, what: str = "labels") -> Table:
-    if table.labels is None:
-        raise InputError(f"The data has no column of {what}. Name it with --label.")
-    return table
-
-
 READERS: dict[str, Callable[[object, dict, dict], Inspected]] = {
     "classify": _labelled,
     "pairs": _labelled,
@@ -244,5 +260,6 @@ READERS: dict[str, Callable[[object, dict, dict], Inspected]] = {
     "choice": _choices,
     "tag": _tagged,
     "qa": _questions,
+    "seq2seq": _translated,
     "chat": _conversations,
 }

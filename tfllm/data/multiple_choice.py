@@ -111,7 +111,7 @@ def read_choices(
     bad, total = found.bad_rows, len(found.bad_rows) + len(found)
     if bad and (on_bad_rows == "error" or not len(found)):
         remedy = "Mend them, or leave them out: on_bad_rows='skip' (--on-bad-rows skip)." if len(found) else ""
-        raise bad_rows_error(bad, f"{len(bad)} of {total} rows are bad. {remedy}")
+        raise bad_rows_error(bad, f"{len(bad)} of {total} rows are bad. {remedy}", encoding)
     if not len(found):
         raise InputError(f"No question in {paths if isinstance(paths, str | Path) else ', '.join(map(str, paths))}.")
     if bad and on_bad_rows == "skip":

@@ -112,7 +112,7 @@ def read_questions(
                 row = _append(found, row, columns)
             if row:
                 found.bad_rows.append(row)
-    _report(found, on_bad_rows)
+    _report(found, on_bad_rows, encoding)
     if not found.questions:
         raise InputError(
             f"No usable question in {paths if isinstance(paths, str | Path) else ', '.join(map(str, paths))}."
@@ -152,11 +152,12 @@ def _append(found: Questions, row: Row, columns: _Columns) -> BadRow | None:
     return None
 
 
-def _report(found: Questions, on_bad_rows: str) -> None:
+def _report(found: Questions, on_bad_rows: str, encoding: str) -> None:
     bad, total = found.bad_rows, len(found.bad_rows) + len(found)
     if bad and (on_bad_rows == "error" or not len(found)):
         remedy = "Mend them, or leave them out: on_bad_rows='skip' (--on-bad-rows skip)."
-        raise bad_rows_error(bad, f"{len(bad)} of {total} questions are bad. {remedy if len(found) else ''}")
+        total = f"{len(bad)} of {total} questions are bad. {remedy if len(found) else ''}"
+        raise bad_rows_error(bad, total, encoding)
     if bad and on_bad_rows == "skip":
         log.warning("%d of %d questions were bad and left out; the first: %s", len(bad), total, bad[0])
     if found.repairs and on_bad_rows != "collect":

@@ -11,12 +11,14 @@ import gzip
 import io
 import json
 import logging
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from tfllm.checks import InputError, check_exists
+from tfllm.data.encodings import encoding_advice, encoding_name, is_utf_8
 
 log = logging.getLogger("tfllm")
 
@@ -30,10 +32,7 @@ _FOREIGN = {  # first bytes of files that are not text, and what to do with them
 }
 _START = 8192  # bytes that tell whether a file is text
 _CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1b"))  # hardly ever in text; \x1b is in some encodings
-ENCODING_HINT = (
-    "Say which encoding it has (encoding='latin-1' or 'gb18030'; --encoding), "
-    "or convert it: iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE."
-)
+_BYTE = re.compile("[\udc80-\udcff]")  # what `open_text` makes of a byte that could not be decoded
 
 
 class Row(NamedTuple):
@@ -72,7 +71,7 @@ def open_text(path: Path, encoding: str = "utf-8", newline: str | None = None) -
     check_encoding(encoding)
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
-            encoding = _check_start(path, stream.peek(_START)[:_START], encoding)
+            stream.read(_check_start(path, stream.peek(_START)[:_START], encoding))
             with io.TextIOWrapper(stream, encoding, "surrogateescape", newline) as text:
                 yield text
     except (EOFError, zlib.error):
@@ -93,10 +92,11 @@ def check_encoding(encoding: str) -> None:
         raise InputError(f"`encoding` {encoding!r} is unknown. Usual ones: utf-8, latin-1, gb18030, utf-16.") from None
 
 
-def text_fault(text: str) -> tuple[int, str] | None:
+def text_fault(text: str, encoding: str | None = None) -> tuple[int, str] | None:
     """Position and reason of the first character no model input may hold, or None.
 
-    Such are NUL, bytes that could not be decoded, and halves of surrogate pairs from JSON escapes.
+    Such are NUL, bytes that could not be decoded, and halves of surrogate pairs from JSON escapes. The reason names the
+    `encoding` that the text was read in, if it is known here.
     """
     position = text.find("\0")
     if position >= 0:
@@ -106,7 +106,8 @@ def text_fault(text: str) -> tuple[int, str] | None:
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
         if 0xDC80 <= code <= 0xDCFF:
-            return error.start, f"byte 0x{code - 0xDC00:02x} is not valid UTF-8 (or the encoding named)"
+            name = encoding_name(encoding) if encoding else "in the encoding of the file"
+            return error.start, f"byte 0x{code - 0xDC00:02x} is not valid {name}"
         return error.start, f"\\u{code:04x} is half of a surrogate pair"
     return None
 
@@ -131,25 +132,26 @@ def read_rows(path: Path, encoding: str = "utf-8", header: bool = True) -> Itera
     kind = file_kind(path) or "text"
     if kind == "json":
         return _json_rows(path, encoding)
-    return _named_rows(path, (_csv_cells if kind == "csv" else _tsv_cells)(path, encoding), header)
+    return _named_rows(path, (_csv_cells if kind == "csv" else _tsv_cells)(path, encoding), header, encoding)
 
 
-def _check_start(path: Path, start: bytes, encoding: str) -> str:
-    """Refuse files that are not text; the encoding to use, which skips a UTF-8 byte order mark."""
+def _check_start(path: Path, start: bytes, encoding: str) -> int:
+    """Refuse files that are not text; how many bytes a byte order mark takes, which is to be left out."""
     for magic, reason in _FOREIGN.items():
         if start.startswith(magic):
             raise InputError(f"{path} {reason}.")
-    in_utf_8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
-    if in_utf_8 and start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if is_utf_8(encoding) and start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{path} is UTF-16. Save it as UTF-8, or say so: encoding='utf-16' (--encoding utf-16).")
+    if not is_utf_8(encoding) and start.startswith(codecs.BOM_UTF8):
+        raise InputError(f"{path} begins with the byte order mark of UTF-8: leave out the encoding {encoding!r}.")
     controls = len(start) - len(start.translate(None, _CONTROLS))
     if controls > max(8, len(start) / 20) and len("a".encode(encoding)) == 1:  # the others have NULs of their own
         raise InputError(f"{path} is not text: {controls} of its first {len(start)} bytes are control characters.")
-    if not in_utf_8:
-        return encoding
-    if start.startswith(codecs.BOM_UTF8):
-        log.warning("%s begins with a byte order mark, which is left out.", path)
-    return "utf-8-sig"
+    mark = "\ufeff".encode("utf-8" if is_utf_8(encoding) else encoding, "ignore")
+    if not mark or not start.startswith(mark):  # in UTF-16 without a byte order, it is no mark but a part of the format
+        return 0
+    log.warning("%s begins with a byte order mark, which is left out.", path)
+    return len(mark)
 
 
 def _csv_cells(path: Path, encoding: str) -> Iterator[tuple[int, list[str] | str]]:
@@ -211,7 +213,9 @@ def _tsv_cells(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
         yield number, line.split("\t")
 
 
-def _named_rows(path: Path, rows: Iterator[tuple[int, list[str] | str]], header: bool) -> Iterator[Row | BadRow]:
+def _named_rows(
+    path: Path, rows: Iterator[tuple[int, list[str] | str]], header: bool, encoding: str
+) -> Iterator[Row | BadRow]:
     columns = None
     for line, cells in rows:
         place = f"{path}:{line}"
@@ -219,13 +223,28 @@ def _named_rows(path: Path, rows: Iterator[tuple[int, list[str] | str]], header:
             yield BadRow(place, "", cells)
         elif columns is None:
             numbers = [str(number) for number in range(len(cells))]
+            if header and any(map(_BYTE.search, cells)):
+                raise InputError(encoding_advice(path, encoding))
             columns = _column_names(place, cells) if header else numbers
             if not header and cells != numbers:  # pandas writes the numbers themselves as the header
-                yield Row(place, dict(zip(columns, cells, strict=True)))
+                yield _row(place, columns, cells, encoding)
         elif len(cells) != len(columns):
             yield BadRow(place, "", _wrong_count(len(cells), len(columns), cells[-1]))
         else:
-            yield Row(place, dict(zip(columns, cells, strict=True)))
+            yield _row(place, columns, cells, encoding)
+
+
+def _row(place: str, columns: list[str], cells: list[str], encoding: str) -> Row | BadRow:
+    """A row, or its first cell that could not be decoded."""
+    for column, cell in zip(columns, cells, strict=True):
+        if _BYTE.search(cell):
+            return BadRow(place, column, _byte_fault(cell, encoding))
+    return Row(place, dict(zip(columns, cells, strict=True)))
+
+
+def _byte_fault(text: str, encoding: str) -> str:
+    position, reason = text_fault(text.replace("\0", " "), encoding)
+    return f"{reason}, at character {position + 1}"
 
 
 def _column_names(place: str, cells: list[str]) -> list[str]:
@@ -252,6 +271,9 @@ def _json_rows(path: Path, encoding: str) -> Iterator[Row | BadRow]:
         place = f"{path}:{number}"
         if position == 0 and (line.strip() in ("[", "{") or line.lstrip().startswith("[{")):
             raise InputError(f"{place}: not JSON lines. Write one object a line: jq -c '.[]' FILE > NEW_FILE.")
+        if _BYTE.search(line):
+            yield BadRow(place, "", _byte_fault(line, encoding))
+            continue
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:

@@ -6,12 +6,13 @@ one, in constant memory however large the corpus is.
 
 import glob
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tfllm.checks import InputError, check_one_of, did_you_mean
+from tfllm.data.encodings import encoding_advice
 from tfllm.data.rows import (
-    ENCODING_HINT,
     SUFFIXES,
     BadRow,
     Row,
@@ -27,6 +28,7 @@ from tfllm.data.tfds import TfdsSource, parse_tfds, read_tfds_rows
 
 log = logging.getLogger("tfllm")
 
+_UNDECODABLE = re.compile(r"\bbyte 0x\w\w is not valid")
 TEXT_NAMES = ("text", "sentence", "review", "content", "comment", "文本", "内容", "评论")
 
 
@@ -75,7 +77,7 @@ def read_texts(
     """
     check_one_of("on_bad_rows", on_bad_rows, ("error", "skip"))
     documents = read_documents(paths, text_column, document=document, encoding=encoding, data_dir=data_dir)
-    return _good_texts(documents, on_bad_rows)
+    return _good_texts(documents, on_bad_rows, encoding)
 
 
 def read_documents(
@@ -143,11 +145,11 @@ def cell_text(cells: dict[str, object], column: str) -> tuple[str, str]:
     return value, "" if value.strip() else "empty"
 
 
-def bad_rows_error(bad: Sequence[BadRow], total: str) -> InputError:
-    """The InputError for malformed rows: the first five, how many there are, what to do."""
-    lines = [str(row) for row in bad[:5]]
-    hint = f" {ENCODING_HINT}" if any("(or the encoding named)" in row.reason for row in bad) else ""
-    return InputError("\n".join([*lines, f"{total}{hint}"]))
+def bad_rows_error(bad: Sequence[BadRow], total: str, encoding: str) -> InputError:
+    """The InputError for malformed rows: a wrong encoding if that is it, the first five, how many, what to do."""
+    undecodable = next((row.place for row in bad if _UNDECODABLE.search(row.reason)), None)
+    cause = [] if undecodable is None else [encoding_advice(re.sub(r"(:\d+)*(: .*)?$", "", undecodable), encoding)]
+    return InputError("\n".join([*cause, *map(str, bad[:5]), total]))
 
 
 def _expand(path: str | Path) -> list[Path | TfdsSource]:
@@ -190,14 +192,14 @@ def _read_source(
 
 def _line_texts(path: Path, encoding: str) -> Iterator[str | BadRow]:
     for number, line in read_lines(path, encoding):
-        fault = text_fault(line)
+        fault = text_fault(line, encoding)
         yield BadRow(f"{path}:{number}:{fault[0] + 1}", "", fault[1]) if fault else line
 
 
 def _file_text(path: Path, encoding: str) -> Iterator[str | BadRow]:
     with open_text(path, encoding) as stream:
         text = stream.read().strip()
-    fault = text_fault(text)
+    fault = text_fault(text, encoding)
     if fault:
         before = text[: fault[0]]
         place = f"{path}:{before.count(chr(10)) + 1}:{fault[0] - before.rfind(chr(10))}"
@@ -227,16 +229,15 @@ def _column_texts(
             yield BadRow(row.place, column, reason)
 
 
-def _good_texts(documents: Iterator[str | BadRow], on_bad_rows: str) -> Iterator[str]:
+def _good_texts(documents: Iterator[str | BadRow], on_bad_rows: str, encoding: str) -> Iterator[str]:
     good = bad = 0
     for document in documents:
         if isinstance(document, str):
             good += 1
             yield document
         elif on_bad_rows == "error":
-            raise bad_rows_error(
-                [document], "Mend it, or leave such documents out: on_bad_rows='skip' (--on-bad-rows skip)."
-            )
+            remedy = "Mend it, or leave such documents out: on_bad_rows='skip' (--on-bad-rows skip)."
+            raise bad_rows_error([document], remedy, encoding)
         else:
             bad += 1
             if bad == 1:

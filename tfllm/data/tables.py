@@ -19,6 +19,7 @@ from tfllm.data.sources import (
     check_column,
     choose_text_column,
     column_name,
+    describe_columns,
     expand_paths,
     has_header,
 )
@@ -40,6 +41,7 @@ class Table:
             column.
         places: where each row starts: `reviews.csv:42`, `pos/cv003.txt`, `tfds:NAME:SPLIT:INDEX`.
         bad_rows: the rows left out under 'skip' and 'collect'.
+        columns: all that the first file has, also those that were not read.
     """
 
     texts: list[str]
@@ -47,6 +49,7 @@ class Table:
     labels: list | None
     places: list[str]
     bad_rows: list[BadRow] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list, compare=False)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -73,6 +76,7 @@ def read_table(
     label: str | int | None = None,
     labels: Sequence[str] | None = None,
     read_label: ReadLabel | None = None,
+    label_needed: bool = False,
     encoding: str = "utf-8",
     on_bad_rows: str = "error",
     data_dir: str | Path | None = None,
@@ -86,6 +90,7 @@ def read_table(
             to the column `text` or another usual name if only one fits; `label` to the column `label` if there is one.
         labels: the label names allowed; None allows any.
         read_label: makes a label of a row's cells, where it is no name: several names, a number.
+        label_needed: rows without a label column are an error.
         encoding: of all files.
         on_bad_rows: 'error' = raise and name the first five; 'skip' = leave them out with one warning;
             'collect' = leave them out silently. Both keep them in `bad_rows`.
@@ -101,9 +106,14 @@ def read_table(
     table, columns, wanted = Table([], [], [], []), None, _Columns(*map(column_name, (text, text_pair, label)))
     for source, rows in _row_sources(paths, has_header(wanted), encoding, data_dir):
         columns = _read_source(table, source, rows, columns, wanted, read_label)
-    _check_bad_rows(table, on_bad_rows)
+        if label_needed and columns and not columns.label:  # told before rows that are bad, too
+            raise InputError(
+                f"{source}: no column 'label'. Name the one that holds the labels: --label COLUMN. "
+                f"{describe_columns(table.columns)}"
+            )
+    _check_bad_rows(table, on_bad_rows, encoding)
     if not table.texts and table.bad_rows:
-        raise bad_rows_error(table.bad_rows, f"All {len(table.bad_rows)} rows are bad.")
+        raise bad_rows_error(table.bad_rows, f"All {len(table.bad_rows)} rows are bad.", encoding)
     if not table.texts:
         raise InputError(
             f"No usable row in {', '.join(map(str, paths[:5]))}. The first line of a CSV or TSV is its header."
@@ -114,6 +124,7 @@ def read_table(
         table.labels if columns.label else None,
         table.places,
         table.bad_rows,
+        table.columns,
     )
 
 
@@ -166,6 +177,7 @@ def _read_source(
             table.bad_rows.append(row)
             continue
         if not checked:
+            table.columns = table.columns or list(row.cells)
             columns = columns or _choose_columns(source, list(row.cells), wanted)
             for name in columns:
                 if name is not None:
@@ -227,10 +239,10 @@ def write_bad_rows(bad_rows: Sequence[BadRow], path: str | Path) -> None:
         stream.writelines(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in bad_rows)
 
 
-def _check_bad_rows(table: Table, on_bad_rows: str) -> None:
+def _check_bad_rows(table: Table, on_bad_rows: str, encoding: str) -> None:
     bad, total = table.bad_rows, len(table.bad_rows) + len(table)
     if bad and on_bad_rows == "error":
         remedy = "Mend them, or leave them out: on_bad_rows='skip' (--on-bad-rows skip)."
-        raise bad_rows_error(bad, f"{len(bad)} of {total} rows are bad. {remedy}")
+        raise bad_rows_error(bad, f"{len(bad)} of {total} rows are bad. {remedy}", encoding)
     if bad and on_bad_rows == "skip":
         log.warning("%d of %d rows were bad and left out; the first: %s", len(bad), total, bad[0])

@@ -95,7 +95,7 @@ def read_tagged_texts(
     for row in entity_rows:
         _append(rows, row.text, row.spans, [], row.place)
     read(rows, sentences)
-    _check_rows(rows, on_bad_rows)
+    _check_rows(rows, on_bad_rows, encoding)
     return rows
 
 
@@ -160,13 +160,13 @@ def _append(rows: TaggedTexts, text: str, spans: list[Span], words: list[tuple[i
         rows.words.append(words)
 
 
-def _check_rows(rows: TaggedTexts, on_bad_rows: str) -> None:
+def _check_rows(rows: TaggedTexts, on_bad_rows: str, encoding: str) -> None:
     bad, total = rows.bad_rows, len(rows) + len(rows.bad_rows)
     if bad and on_bad_rows == "error":
         remedy = "Mend them, or leave them out: on_bad_rows='skip' (--on-bad-rows skip)."
-        raise bad_rows_error(bad, f"{len(bad)} of {total} texts are bad. {remedy}")
+        raise bad_rows_error(bad, f"{len(bad)} of {total} texts are bad. {remedy}", encoding)
     if bad and not len(rows):
-        raise bad_rows_error(bad, f"All {len(bad)} texts are bad.")
+        raise bad_rows_error(bad, f"All {len(bad)} texts are bad.", encoding)
     if bad and on_bad_rows == "skip":
         log.warning("%d of %d texts were bad and left out; the first: %s", len(bad), total, bad[0])
     if not len(rows):

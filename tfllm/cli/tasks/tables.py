@@ -1,6 +1,5 @@
 """What the tasks share whose rows are a `Table`: a text, perhaps a second one, and a label."""
 
-from tfllm.checks import InputError
 from tfllm.cli.tasks.base import AUGMENTATIONS, Task
 
 
@@ -15,11 +14,7 @@ class TableTask(Task):
 
         read, columns = read or read_table, {name: run.get(name) for name in ("text", "text_pair", "label")}
         reading |= {"encoding": run["encoding"], "on_bad_rows": run["on_bad_rows"]}
-        table = read(files, **columns, **reading)
-        if table.labels is None:  # none was named, and none is called `label`: the error lists the columns there are
-            read(files, **{**columns, "label": "label"}, **reading)
-            raise InputError("The data has no label column. Name it with --label.")
-        return table
+        return read(files, label_needed=True, **columns, **reading)
 
     def augmented(self, rows, run, seed):
         from tfllm.data import Table, augment_texts
