@@ -1,5 +1,6 @@
 """What is written is what the full pass says, whatever stands beside it; ends, stops, streams, scores."""
 
+import collections
 import itertools
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from tfllm.checks import InputError
 from tfllm.generation import TextGenerator
 from tfllm.models import add_causal_lm_head, build_decoder, build_encoder, save_model, set_generation
-from tfllm.writing import SETTINGS
+from tfllm.writing import SETTINGS, Rules
 
 CLS, SEP, WORDS = 2, 3, range(5, 11)
 PROMPTS = ["a b", "c", "", "d e f a b c d e", "f f f"]
@@ -235,3 +236,12 @@ def test_every_setting_has_a_default():
         *("max_new_tokens", "temperature", "top_k", "top_p", "seed", "min_new_tokens", "min_p"),
         *("repetition_penalty", "no_repeat_ngram", "stop", "num_beams", "length_penalty"),
     ]
+
+
+def test_a_step_has_no_operation_that_hands_a_few_numbers_to_another_thread(generator):
+    write = generator._functions(Rules())["write"].get_concrete_function()
+    names = [name for name in write.graph._functions if "while_body" in name]
+    bodies = [write.graph._get_function(name).graph for name in names]
+    found = collections.Counter(node.type for body in bodies for node in body.get_operations())
+    assert found["BatchMatMulV3"] == 4  # scores and sums of values, in two layers
+    assert found["BatchMatMulV2"] == found["Softmax"] == 0
