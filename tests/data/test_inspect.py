@@ -114,6 +114,15 @@ def test_texts_are_counted_with_their_malformed_ones(tokenizer):
         inspect_texts([bad])
 
 
+def test_a_corpus_in_another_encoding_is_refused_with_the_one_that_fits(tmp_path):
+    (tmp_path / "a.txt").write_bytes("我要茶\n好茶呢\n".encode("gb18030"))
+    with pytest.raises(
+        InputError,
+        match=r"(?s)^\S+a.txt is not all valid UTF-8; it may be gb18030.*There is no document that is not bad",
+    ):
+        check_data(tmp_path / "a.txt")
+
+
 def test_plain_text_is_a_corpus_unless_a_column_is_named(tmp_path):
     (tmp_path / "a.txt").write_text("good\tp\nbad\tn\n")
     assert check_data(tmp_path / "a.txt")["documents"] == 2

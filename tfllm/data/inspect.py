@@ -11,7 +11,7 @@ from pathlib import Path
 from tfllm.checks import InputError, did_you_mean
 from tfllm.data.inspect_tasks import Inspected, of_table, read_task
 from tfllm.data.rows import BadRow, file_kind
-from tfllm.data.sources import expand_paths, read_documents
+from tfllm.data.sources import bad_rows_error, expand_paths, read_documents
 from tfllm.data.splits import count_overlap, normal_form, normalized_texts
 from tfllm.data.tables import Table, is_labelled_folder, read_table
 from tfllm.tokenizers import Tokenizer, load_tokenizer
@@ -77,7 +77,8 @@ def check_data(
     if corpus or (text is None and label is None and labels is None and _is_plain_text(files)):
         if test is not None:
             raise InputError("`test` needs labelled rows: these files are unlabelled text. Name the columns (--text).")
-        return inspect_texts(read_documents(files, text, encoding=encoding, data_dir=data_dir), tokenizer)
+        documents = read_documents(files, text, encoding=encoding, data_dir=data_dir)
+        return inspect_texts(documents, tokenizer, encoding)
     columns |= {"labels": labels, "on_bad_rows": "collect"}
     train, held_out = (None if part is None else read_table(part, **columns) for part in (files, test))
     return inspect_table(train, tokenizer, sequence_length, held_out)
@@ -145,8 +146,8 @@ def find_rare_labels(counts: Counter) -> list[dict]:
     return found
 
 
-def inspect_texts(documents: Iterable[str | BadRow], tokenizer=None) -> dict:
-    """Report on a stream of documents, in constant memory.
+def inspect_texts(documents: Iterable[str | BadRow], tokenizer=None, encoding: str = "utf-8") -> dict:
+    """Report on a stream of documents, which were read in `encoding`, in constant memory.
 
     Returns:
         {`documents`, `characters`, `tokens`, `bad_rows`}, as in `inspect_table`.
@@ -158,6 +159,8 @@ def inspect_texts(documents: Iterable[str | BadRow], tokenizer=None) -> dict:
         characters.update(map(len, texts))
         if tokenizer is not None and texts:
             tokens += _token_lengths(((text,) for text in texts), tokenizer)
+    if bad and not characters:
+        raise bad_rows_error(bad, f"There is no document that is not bad ({len(bad)} are).", encoding)
     if not characters:
         raise InputError("There is no document: every line is blank or malformed.")
     return {

@@ -171,7 +171,7 @@ def _read_source(
     read_label: ReadLabel,
 ) -> _Columns | None:
     """Append one source's rows to `table`; the columns they were read from, which the first source decides."""
-    checked = False
+    checked, bad_before = False, len(table.bad_rows)
     for row in rows:
         if isinstance(row, BadRow):
             table.bad_rows.append(row)
@@ -186,7 +186,7 @@ def _read_source(
         bad = _append(table, row, columns, read_label)
         if bad:
             table.bad_rows.append(bad)
-    if not checked:
+    if not checked and len(table.bad_rows) == bad_before:  # what is wrong with bad ones is told
         log.warning("%s holds no usable row.", source)
     return columns
 
