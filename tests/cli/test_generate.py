@@ -69,7 +69,9 @@ def test_what_cannot_be_done_is_said_with_exit_code_2(written, arguments, messag
 def test_prompts_in_another_encoding_are_refused(written, tmp_path):
     (tmp_path / "prompts.txt").write_bytes("我在北京\n".encode("gb18030"))
     done = run_command("generate", written[0], "--file", tmp_path / "prompts.txt")
-    assert isinstance(done.exception, InputError) and "it may be gb18030" in str(done.exception)
+    assert isinstance(done.exception, InputError) and "--encoding gb18030" in str(done.exception)
+    asked = ("--file", tmp_path / "prompts.txt", "--encoding", "gb18030", "--max-new-tokens", 2, "--json")
+    assert json.loads(run_command("generate", written[0], *asked).output)["prompt"] == "我在北京"
 
 
 def test_options_of_masked_models_and_other_models_to_go_on_from_are_refused(

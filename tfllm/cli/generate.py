@@ -29,6 +29,7 @@ def generate(
         list[str] | None, typer.Argument(metavar="[PROMPT]...", show_default=False, help="How a text begins.")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Prompts, one a line; - reads standard input.")] = None,
+    encoding: Annotated[str, typer.Option(help="--file: utf-8, latin-1, gb18030, utf-16, ...")] = "utf-8",
     max_new_tokens: Annotated[int | None, typer.Option(help="How many tokens at most.", show_default=False)] = None,
     min_new_tokens: Annotated[int | None, typer.Option(help="No text ends before.", show_default=False)] = None,
     temperature: Annotated[
@@ -80,9 +81,11 @@ def generate(
         raise InputError("Give --suffix without --chat and --stream.")
     if stream and as_json:
         raise InputError("Give --stream or --json, not both.")
+    if encoding != "utf-8" and file is None:
+        raise InputError("--encoding is that of a file: give --file, too.")
     if prompts and file is not None:
         raise InputError("Give prompts as arguments, or --file, not both.")
-    prompts = [printable(prompt) for prompt in prompts or []] + (read_lines(file) if file else [])
+    prompts = [printable(prompt) for prompt in prompts or []] + (read_lines(file, encoding) if file else [])
     if system is not None and not chat:
         raise InputError("--system is for a conversation: give --chat, too.")
     if not prompts and not chat:
