@@ -46,7 +46,7 @@ def described(hardware: dict) -> str:
 
 def command_line() -> str:
     """The command that is running, as a person would type it from the project's root."""
-    words, left_out = iter(sys.argv[1:]), ("--remark", "--peers")
+    words, left_out = iter(sys.argv[1:]), ("--remark", "--peers", "--runs")
     shown = [word for word in words if word not in left_out or not next(words)]
     return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *shown])
 

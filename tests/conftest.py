@@ -29,8 +29,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module", autouse=True)
 def _forgotten_by_the_collector():
-    """What a file of tests leaves behind is not looked through again, which took a minute of each process."""
-    yield
+    """What the files before left behind is not looked through again, which took a minute of each process."""
     gc.collect()
     gc.freeze()
 

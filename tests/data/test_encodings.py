@@ -13,6 +13,8 @@ from tfllm.data.encodings import encoding_advice
     [
         ("好茶，我还要一杯\n".encode("gb18030"), "utf-8", "not all valid UTF-8; it may be gb18030. .*-f GB18030 -t"),
         ("un café à Paris\n".encode("latin-1"), "utf-8", "it may be latin-1. .*--encoding latin-1.*-f LATIN1 -t"),
+        ("Herr Müller wohnt in Köln, naïve façade\n".encode("latin-1"), "utf-8", "it may be latin-1"),
+        (b"x" * 2**22 + "Köln".encode("latin-1"), "utf-8", r"valid UTF-8\. .*--encoding NAME"),
         ("привет, мир\n".encode("cp1251"), "UTF8", r"valid UTF-8\. .*--encoding NAME.*iconv -f FROM"),
         ("好茶\n".encode("utf-16"), "gb18030", "not all valid gb18030; it may be utf-16. .*-f UTF-16 -t"),
         ("naïve 好茶\n".encode(), "gb18030", "it is UTF-8, which is read if no encoding is named"),

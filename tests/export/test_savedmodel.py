@@ -9,7 +9,7 @@ from tfllm.checks import InputError
 from tfllm.data import text_dataset
 from tfllm.export import Predictor, export_savedmodel
 from tfllm.export.check import count_stored_numbers
-from tfllm.models import add_classifier_head, add_masked_lm_head, save_model
+from tfllm.models import add_classifier_head, add_masked_lm_head, add_multilabel_head, save_model
 from tfllm.models.recipe import remember
 
 TEXTS = ["the film was good!", "bad", "你好，世界。", "😀 film 👩‍👩‍👧", "", "a b c " * 20]
@@ -130,9 +130,19 @@ def test_a_second_export_is_version_2_and_in_float32_whatever_the_training_polic
     np.testing.assert_allclose(mixed_scores, scores, rtol=0, atol=1e-6)
 
 
-def test_a_version_that_lacks_a_signature_of_the_one_before_is_refused(copy, make_encoder, tokenizer):
-    with pytest.raises(InputError, match=r"reviews/1 answers classify.* and this model does not"):
-        export_savedmodel(add_masked_lm_head(make_encoder()), tokenizer, copy.parent, sequence_length=16)
+@pytest.mark.parametrize(
+    ("add_head", "lost"),
+    [
+        (lambda encoder, labels: add_masked_lm_head(encoder), "classify, serving_default, tokens"),
+        (lambda encoder, labels: add_classifier_head(encoder, labels, pairs=True), "serving_default"),
+        (add_multilabel_head, "serving_default"),
+    ],
+)
+def test_a_version_that_cannot_stand_in_for_the_one_before_is_refused(
+    copy, make_encoder, tokenizer, labels, add_head, lost
+):
+    with pytest.raises(InputError, match=f"reviews/1 answers {lost} and this model does not"):
+        export_savedmodel(add_head(make_encoder(), labels), tokenizer, copy.parent, sequence_length=16)
     assert [entry.name for entry in copy.parent.iterdir()] == ["1"]
 
 

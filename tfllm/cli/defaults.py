@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tfllm import manifest
+from tfllm.cli.running import base_recipe
 from tfllm.cli.startup import log
 
 _WRITERS = ("build_decoder", "build_encoder_decoder")
@@ -25,7 +25,7 @@ def suited_learning_rate(init: Path | None, lora_rank: int = 0, *, anew: float =
     """
     if init is None:
         return anew
-    arguments = _base(init)["arguments"]
+    arguments = base_recipe(init)["arguments"]
     width = arguments.get("hidden_dim") or arguments["config"].get("hidden_dim", 768)  # a backbone of KerasHub
     rate = 1e-3 * min(1, 128 / width) ** 2
     return float(f"{min(10 * rate, 2e-3) if lora_rank else rate:.2g}")
@@ -37,11 +37,5 @@ def suited_dropout(init: Path | None) -> float:
     Published ones were mostly trained without, and do not stand it: on summaries SmolLM2-135M has a loss of 2.3 nats
     without and 6.7 with 0.1 (docs/experiments.md).
     """
-    base = _base(init) if init else None
+    base = base_recipe(init) if init else None
     return base["arguments"]["dropout"] if base and base["builder"] in _WRITERS else 0.1
-
-
-def _base(directory: Path) -> dict:
-    """The recipe of a saved model, or of what is under its head."""
-    recipe = manifest.read_manifest(directory, "model")["arguments"]["recipe"]
-    return recipe["encoder"] or recipe

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tfllm.training import Run
 
 
+_FIRST = 4  # batches that are looked at before a training
 _MANY = 0.2  # of the tokens; in text that suits a tokenizer it is a hundredth or less
 PACKING = ("build_encoder", "build_decoder", "build_encoder_decoder")  # builders that keep packed texts apart
 
@@ -48,6 +49,7 @@ class FineTuning:
     ):
         self._task, self._run, self._head, self.tokenizer = task, run, head, tokenizer
         self._tensorboard, self._save_seconds, self._writes = tensorboard, 60 * save_minutes, writes
+        self._looked_at = False
 
     def train(self, train: Any, validation: Any, seed: int, directory: Path) -> tuple["keras.Model", dict[str, float]]:
         """A model trained with `seed`, and the validation scores of its best epoch; checkpoints go to `directory`."""
@@ -58,8 +60,11 @@ class FineTuning:
         model = self._model(seed)
         batches = self._batches(model, train, seed)
         steps = run["epochs"] * batches.epoch_steps
-        warn_of_unknown(batches(), self.tokenizer)
-        callbacks = running.training_callbacks(steps, running.count_tokens(batches()), self._tensorboard)
+        first = list(batches().take(_FIRST))
+        if not self._looked_at:
+            warn_of_unknown([inputs for inputs, *_ in first], self.tokenizer)
+            self._looked_at = True
+        callbacks = running.training_callbacks(steps, running.count_tokens(first), self._tensorboard)
         kept = Run(directory, save_seconds=self._save_seconds, on_divergence=run["on_divergence"], writes=self._writes)
         validate = self._task.validator(model, self.tokenizer, validation, self._head, run)
         history = self._fit(model, batches, validate, run["epochs"], callbacks, kept)
@@ -160,20 +165,20 @@ class FineTuning:
         )
 
 
-def warn_of_unknown(dataset: "tf.data.Dataset", tokenizer: "Tokenizer", batches: int = 4) -> None:
-    """Say so when many tokens of the first batches are the unk token."""
-    if "unk" not in tokenizer.special_tokens:
+def warn_of_unknown(batches: list[dict[str, "tf.Tensor"]], tokenizer: "Tokenizer") -> None:
+    """Say so when many tokens of these inputs are the unk token, and that stands for nothing else."""
+    special = tokenizer.special_tokens
+    if "unk" not in special or list(special.values()).count(special["unk"]) > 1:
         return
-    inputs = [part[0] for part in dataset.take(batches)]
-    ids = [part[name].numpy() for part in inputs for name in ("token_ids", "source_ids") if name in part]
-    real = sum(int((one != tokenizer.pad_id).sum()) for one in ids)
-    unknown = sum(int((one == tokenizer.unk_id).sum()) for one in ids)
-    if unknown > _MANY * real:
+    pairs = (("token_ids", "padding_mask"), ("source_ids", "source_mask"))
+    real = [part[ids].numpy()[part[mask].numpy() > 0] for part in batches for ids, mask in pairs if ids in part]
+    total, unknown = sum(ids.size for ids in real), sum(int((ids == tokenizer.unk_id).sum()) for ids in real)
+    if unknown > _MANY * total:
         log.warning(
             "%.0f %% of the tokens are %s: the tokenizer was not trained on such text, and what it does not know is "
             "lost. Begin with a model whose tokenizer knows it.",
-            100 * unknown / real,
-            tokenizer.special_tokens["unk"],
+            100 * unknown / total,
+            special["unk"],
         )
 
 

@@ -135,7 +135,7 @@ def pretrain(
             )
         log.info("training %s parameters for %s steps", f"{model.count_params():,}", f"{steps:,}")
         started = time.monotonic()
-        callbacks = running.training_callbacks(steps, running.count_tokens(once), tensorboard)
+        callbacks = running.training_callbacks(steps, running.count_tokens(once.take(4)), tensorboard)
         with running.unfinished_run(
             out, "pretrain", run, data, replicas=replicas.num_replicas, writes=replicas.is_chief
         ) as directory:

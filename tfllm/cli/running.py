@@ -7,7 +7,7 @@ import importlib.util
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,7 +125,7 @@ def _check_same(out: Path, before: dict, now: dict) -> None:
         shown = "; ".join(_difference(name, before.get(name), now.get(name)) for name in other)
         raise InputError(
             f"{out} holds an unfinished training that was begun otherwise: {shown}. "
-            "Give the same arguments to go on with it, or another --out to begin anew."
+            "Give the same arguments, those left out included, to go on with it, or another --out to begin anew."
         )
 
 
@@ -192,7 +192,7 @@ def make_encoder(run: dict, vocabulary_size: int) -> "keras.Model":
     from tfllm import models
 
     if run["init"]:
-        if base_builder(run["init"]) in ("build_decoder", "build_encoder_decoder"):
+        if base_recipe(run["init"])["builder"] in ("build_decoder", "build_encoder_decoder"):
             raise InputError(f"{run['init']} holds a decoder; this needs an encoder.")
         encoder = models.load_encoder(run["init"], dropout=run["dropout"])
         _warn_of_new_positions(run)
@@ -216,7 +216,7 @@ def make_decoder(run: dict, vocabulary_size: int, *, prefix: bool = False) -> "k
     from tfllm import models
 
     if run["init"]:
-        if base_builder(run["init"]) != "build_decoder":
+        if base_recipe(run["init"])["builder"] != "build_decoder":
             raise InputError(f"{run['init']} holds no decoder, which this goes on from.")
         decoder = models.load_encoder(run["init"], dropout=run["dropout"])
     else:
@@ -243,7 +243,7 @@ def make_encoder_decoder(run: dict, vocabulary_size: int) -> "keras.Model":
     from tfllm import models
 
     if run["init"]:
-        if base_builder(run["init"]) != "build_encoder_decoder":
+        if base_recipe(run["init"])["builder"] != "build_encoder_decoder":
             raise InputError(f"{run['init']} holds no encoder-decoder, which this goes on from.")
         model = models.load_encoder(run["init"], dropout=run["dropout"])
     else:
@@ -265,10 +265,10 @@ def start_of(init: str | Path | None) -> str | list[str]:
     return recipe["arguments"].get("start", "cls")
 
 
-def base_builder(directory: str | Path) -> str:
-    """The name of the builder that made a saved model, or what is under its head."""
+def base_recipe(directory: str | Path) -> dict:
+    """The recipe of a saved model, or of what is under its head."""
     recipe = manifest.read_manifest(directory, "model")["arguments"]["recipe"]
-    return (recipe["encoder"] or recipe)["builder"]
+    return recipe["encoder"] or recipe
 
 
 def _warn_of_new_positions(run: dict) -> None:
@@ -277,9 +277,9 @@ def _warn_of_new_positions(run: dict) -> None:
         log.warning("%s was trained at %d tokens; positions beyond are learned only now.", run["init"], before)
 
 
-def count_tokens(dataset: "tf.data.Dataset", batches: int = 4) -> float:
-    """Mean number of non-padding tokens in the first batches."""
-    counts = [float((part[0]["padding_mask"].numpy() > 0).sum()) for part in dataset.take(batches)]
+def count_tokens(batches: Iterable[tuple]) -> float:
+    """Mean number of non-padding tokens in batches."""
+    counts = [float((inputs["padding_mask"].numpy() > 0).sum()) for inputs, *_ in batches]
     return sum(counts) / max(len(counts), 1)
 
 

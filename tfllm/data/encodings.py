@@ -5,10 +5,12 @@ In: a file, and the encoding it was read in. Out: a sentence that says what to d
 
 import codecs
 import gzip
+import re
 import zlib
 from pathlib import Path
 
 _FOR_ICONV = {"utf-16": "UTF-16", "gb18030": "GB18030", "latin-1": "LATIN1"}
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _MOST = 2**22  # bytes that are tried
 _SPARSE = 0.3  # share of accented letters that no Western European text reaches
 _C1 = bytes(range(0x80, 0xA0))  # control characters in latin-1, which no text has
@@ -49,7 +51,7 @@ def _find_encoding(content: bytes, encoding: str) -> str | None:
     """The first encoding, except the one given, in which the bytes make a text; None if none does."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    names = ("utf-8", "gb18030", "latin-1") if content else ()
+    names = ("utf-8", "gb18030", "latin-1") if _BEYOND_ASCII.search(content) else ()
     return next((name for name in names if _fits(content, name, encoding)), None)
 
 
@@ -63,4 +65,10 @@ def _fits(content: bytes, name: str, encoding: str) -> bool:
         codecs.getincrementaldecoder(name)("strict").decode(content)
     except UnicodeDecodeError:
         return False
-    return True
+    return name != "gb18030" or _stand_together(content)
+
+
+def _stand_together(content: bytes) -> bool:
+    """Are most bytes beyond ASCII beside another, as in Chinese? An accented letter and an ASCII one decode, too."""
+    lengths = [len(run) for run in _BEYOND_ASCII.findall(content)]
+    return sum(length for length in lengths if length > 1) > sum(lengths) / 2

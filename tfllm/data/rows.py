@@ -124,7 +124,8 @@ def read_rows(path: Path, encoding: str = "utf-8", header: bool = True) -> Itera
     """The rows of a CSV, TSV or JSON lines file; any other file is read as TSV. Blank lines are skipped.
 
     CSV follows RFC 4180. TSV has no quoting: a quote is an ordinary character and one line is one row.
-    Without a header the columns are named '0', '1', ... .
+    Without a header the columns are named '0', '1', ... . A row with a byte that cannot be decoded is bad, whichever
+    column it stands in: the encoding is wrong, or the file is damaged.
 
     Raises:
         InputError: the file cannot be read, or its header is unusable.

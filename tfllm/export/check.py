@@ -6,7 +6,7 @@ export.
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from tfllm.checks import InputError
 from tfllm.export.ops import SERVERS, bfloat16_matrices, check_ops, read_graph, servers_for
 from tfllm.export.replay import TOLERANCES, WAYS, find_problems
 from tfllm.export.requests import Request, read_warm_up
-from tfllm.export.versions import find_version, numbers
+from tfllm.export.versions import GRAPH_FILE, find_version, numbers
 
 KIND = "savedmodel"
 FACTS_FILE = "assets.extra/tfllm.json"
@@ -84,27 +84,32 @@ def check_contents(savedmodel: Path) -> list[Finding]:
     return [Finding(name, True, step(savedmodel)) for name, step in CONTENT_CHECKS.items()]
 
 
-def check_successor(version: Path, signatures: Mapping[str, Collection[str]]) -> None:
+def check_successor(version: Path, savedmodel: Path) -> None:
     """Can the next version stand in for the one before it, which a server that runs would swap for it?
 
     Args:
-        version: where the next one belongs; what stands in the same directory was exported before.
-        signatures: the names of its signatures, each with the names of its inputs.
+        version: where the next one belongs; the versions before it stand in the same directory.
+        savedmodel: the next one, as it is written.
 
     Raises:
-        InputError: when it lacks a signature or an input that clients may be using.
+        InputError: when it lacks a signature, or one has other inputs or lacks an output.
     """
-    before = [number for number in numbers(version.parent) if (version.parent / str(number) / FACTS_FILE).is_file()]
+    before = [number for number in numbers(version.parent) if (version.parent / str(number) / GRAPH_FILE).is_file()]
     if not before:
         return
-    previous = version.parent / str(max(before))
-    asked = {name: one["inputs"] for name, one in _facts(previous)["signatures"].items()}
-    lost = [name for name, inputs in asked.items() if name not in signatures or set(inputs) - set(signatures[name])]
+    previous, asked = version.parent / str(max(before)), read_signatures(savedmodel)
+    lost = [name for name, one in read_signatures(previous).items() if not _answers_as(asked.get(name), one)]
     if lost:
         raise InputError(
-            f"{previous} answers {', '.join(lost)} and this model does not, or not with the same inputs: a server "
-            f"would swap it for {version.name}, and whoever asks it would get errors. Export it under another name."
+            f"{previous} answers {', '.join(lost)} and this model does not, or not with the same inputs and outputs: "
+            f"a server would swap it for {version.name}, and who asks it would get errors. Export it elsewhere."
         )
+
+
+def _answers_as(signature: dict | None, before: dict) -> bool:
+    if signature is None or set(signature["inputs"]) != set(before["inputs"]):
+        return False
+    return set(signature["outputs"]) >= set(before["outputs"])
 
 
 def find_servers(savedmodel: Path) -> list[str]:

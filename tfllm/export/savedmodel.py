@@ -88,8 +88,8 @@ def export_savedmodel(
 
     Raises:
         InputError: for a model no tfllm builder made, a `sequence_length` the model has no positions for, another
-            option in `columns`, a model with ops TF Serving does not have, or one that lacks a signature of the version
-            before it.
+            option in `columns`, a model with ops TF Serving does not have, or one that does not answer what the version
+            before it answers.
         RuntimeError: when the SavedModel does not answer like the Python model; that is a defect.
     """
     check_one_of("weights", weights, WEIGHTS)
@@ -98,12 +98,12 @@ def export_savedmodel(
     sequence_length = choose_length(model, sequence_length)
     model = _in_float32(model, tokenizer)
     served = _prepare(model, tokenizer, sequence_length, weights)
-    check_successor(version, {name: one.inputs for name, one in served.signatures.items()})
     samples = [text.encode("utf-8", "replace") for text in sample_texts] + list(_HOSTILE_TEXTS)
     longest = samples[0] + b" a" * sequence_length
     arguments = {"model": read_recipe(model), "sequence_length": sequence_length, "weights": weights}
     with _nothing_left_behind(version.parent), manifest.write_directory(version, KIND, arguments) as beside:
         _save(served.variables, tokenizer, served.signatures, beside)
+        check_successor(version, beside)
         # One text a request: a server whose batches are smaller must be able to replay the warm-up file.
         warm_up = [request for text in (samples[0], longest) for request in _requests(served.expected, [text])]
         write_warm_up(beside, version.parent.name, warm_up)
