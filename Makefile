@@ -21,7 +21,7 @@ test: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 torture: .venv/installed-dev
-	TFLLM_TORTURE=1 $(BIN)/python -m pytest tests/training/test_kills.py tests/training/test_loop.py tests/data/test_records_dataset.py tests/serving/test_load.py
+	TFLLM_TORTURE=1 XLA_FLAGS= $(BIN)/python -m pytest tests/training/test_kills.py tests/training/test_loop.py tests/data/test_records_dataset.py tests/serving/test_load.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
