@@ -32,7 +32,7 @@ def run(*arguments):
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def test_train_writes_a_tokenizer_that_loads(corpus, tmp_path):
