@@ -84,8 +84,8 @@ def _written(directory: Path, papers: list) -> list[str]:
     """The model's summary of each abstract; those of a batch are alike in length."""
     generator, texts = TextGenerator.load(directory), {}
     order = sorted(range(len(papers)), key=lambda place: sum(map(len, papers[place][0])))
-    for start_ in range(0, len(order), TOGETHER):
-        places = order[start_ : start_ + TOGETHER]
+    for begin in range(0, len(order), TOGETHER):
+        places = order[begin : begin + TOGETHER]
         answers = generator.answers([[_question(papers[place][0])] for place in places], max_new_tokens=NEW_TOKENS)
         texts |= {place: " ".join(answer["text"].split()) for place, answer in zip(places, answers, strict=True)}
         print(f"{len(texts)} of {len(order)}", flush=True)

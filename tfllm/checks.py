@@ -20,12 +20,8 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     word, choices = str(word), [str(choice) for choice in choices]
     begun = [choice for choice in choices if len(word) > 2 and choice.startswith(word)]
     short = len(word) == 2 and not word.isascii()  # as labels in Chinese are: one character of the two is enough
-    near = (
-        difflib.get_close_matches(word, choices, n=2, cutoff=0.5)
-        if short
-        else difflib.get_close_matches(word, choices, n=1)
-    )
-    near = near or begun[:1]
+    most, cutoff = (2, 0.5) if short else (1, 0.6)
+    near = difflib.get_close_matches(word, choices, most, cutoff) or begun[:1]
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 

@@ -240,8 +240,8 @@ def test_every_setting_has_a_default():
 
 def test_a_step_has_no_operation_that_hands_a_few_numbers_to_another_thread(generator):
     write = generator._functions(Rules())["write"].get_concrete_function()
-    names = [name for name in write.graph._functions if "while_body" in name]
-    bodies = [write.graph._get_function(name).graph for name in names]
-    found = collections.Counter(node.type for body in bodies for node in body.get_operations())
+    functions = write.graph.as_graph_def().library.function
+    bodies = [one for one in functions if "while_body" in one.signature.name]
+    found = collections.Counter(node.op for body in bodies for node in body.node_def)
     assert found["BatchMatMulV3"] == 4  # scores and sums of values, in two layers
     assert found["BatchMatMulV2"] == found["Softmax"] == 0

@@ -85,7 +85,7 @@ def generate(
         raise InputError("--encoding is that of a file: give --file, too.")
     if prompts and file is not None:
         raise InputError("Give prompts as arguments, or --file, not both.")
-    prompts = [printable(prompt) for prompt in prompts or []] + (read_lines(file, encoding) if file else [])
+    prompts = read_lines(file, encoding) if file else [printable(prompt) for prompt in prompts or []]
     if system is not None and not chat:
         raise InputError("--system is for a conversation: give --chat, too.")
     if not prompts and not chat:

@@ -134,18 +134,19 @@ class _Table(NamedTuple):
 def _columns(names: list[str], texts: list[str], table: _Table) -> dict[str, list]:
     """What the model is asked, by the names it asks for."""
     file = table.file
-    if file is not None and "".join(file.suffixes).removesuffix(".gz").endswith(_TABLES):
-        columns = _read_columns(table, names)
-    else:
-        if table.text is not None:
-            raise InputError(f"{file} is read as one text a line. --text is for tables: {', '.join(_TABLES)}.")
-        lines = read_lines(file, table.encoding) if file else []
-        if lines and len(names) > 1:
-            raise InputError(f"{file}: this model asks for {' and '.join(names)}: give a .csv, .tsv or .jsonl file.")
-        columns = {name: list(lines) for name in names}
-    if len(texts) % len(names):
-        raise InputError(f"This model asks for {' and '.join(names)}: give them in turn. Received: {len(texts)} texts.")
-    return {name: [*texts[place :: len(names)], *columns[name]] for place, name in enumerate(names)}
+    if file is None:
+        if len(texts) % len(names):
+            asked = " and ".join(names)
+            raise InputError(f"This model asks for {asked}: give them in turn. Received: {len(texts)} texts.")
+        return {name: texts[place :: len(names)] for place, name in enumerate(names)}
+    if "".join(file.suffixes).removesuffix(".gz").endswith(_TABLES):
+        return _read_columns(table, names)
+    if table.text is not None:
+        raise InputError(f"{file} is read as one text a line. --text is for tables: {', '.join(_TABLES)}.")
+    lines = read_lines(file, table.encoding)
+    if lines and len(names) > 1:
+        raise InputError(f"{file}: this model asks for {' and '.join(names)}: give a .csv, .tsv or .jsonl file.")
+    return {name: list(lines) for name in names}
 
 
 def _read_columns(table: _Table, names: list[str]) -> dict[str, list]:

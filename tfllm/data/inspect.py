@@ -138,9 +138,8 @@ def find_rare_labels(counts: Counter) -> list[dict]:
     found = []
     for label, rows in counts.most_common():
         far_more = [one for one in common if counts[one] >= 20 * rows]
-        near = (
-            did_you_mean(label, far_more) if len(label) > 2 or rows < _FEWEST else ""
-        )  # short ones are near by chance
+        by_chance = len(label) <= 2 and rows >= _FEWEST  # short labels often are near another
+        near = "" if by_chance else did_you_mean(label, far_more)
         if near or rows < _FEWEST:
             found.append({"label": label, "count": rows, "near": near})
     return found

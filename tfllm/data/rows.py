@@ -32,6 +32,7 @@ _FOREIGN = {  # first bytes of files that are not text, and what to do with them
 }
 _START = 8192  # bytes that tell whether a file is text
 _CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1b"))  # hardly ever in text; \x1b is in some encodings
+_TOLD_BYTE = re.compile(r"\bbyte 0x\w\w is not valid")  # what `text_fault` says of it
 _BYTE = re.compile("[\udc80-\udcff]")  # what `open_text` makes of a byte that could not be decoded
 
 
@@ -241,6 +242,11 @@ def _row(place: str, columns: list[str], cells: list[str], encoding: str) -> Row
         if _BYTE.search(cell):
             return BadRow(place, column, _byte_fault(cell, encoding))
     return Row(place, dict(zip(columns, cells, strict=True)))
+
+
+def tells_of_byte(reason: str) -> bool:
+    """Whether a reason of `text_fault` is a byte that could not be decoded."""
+    return _TOLD_BYTE.search(reason) is not None
 
 
 def _byte_fault(text: str, encoding: str) -> str:

@@ -22,13 +22,13 @@ from tfllm.data.rows import (
     open_text,
     read_lines,
     read_rows,
+    tells_of_byte,
     text_fault,
 )
 from tfllm.data.tfds import TfdsSource, parse_tfds, read_tfds_rows
 
 log = logging.getLogger("tfllm")
 
-_UNDECODABLE = re.compile(r"\bbyte 0x\w\w is not valid")
 TEXT_NAMES = ("text", "sentence", "review", "content", "comment", "文本", "内容", "评论")
 
 
@@ -147,7 +147,7 @@ def cell_text(cells: dict[str, object], column: str) -> tuple[str, str]:
 
 def bad_rows_error(bad: Sequence[BadRow], total: str, encoding: str) -> InputError:
     """The InputError for malformed rows: a wrong encoding if that is it, the first five, how many, what to do."""
-    undecodable = next((row.place for row in bad if _UNDECODABLE.search(row.reason)), None)
+    undecodable = next((row.place for row in bad if tells_of_byte(row.reason)), None)
     cause = [] if undecodable is None else [encoding_advice(re.sub(r"(:\d+)*(: .*)?$", "", undecodable), encoding)]
     return InputError("\n".join([*cause, *map(str, bad[:5]), total]))
 
