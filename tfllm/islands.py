@@ -34,8 +34,8 @@ def island(function):
                 outputs = bound(*tensors)
             return tape.gradient(outputs, list(tensors), upstream)
 
-        forward = tf.function(bound, jit_compile=True)
-        backward = tf.function(functools.partial(gradients), jit_compile=True)
+        forward = tf.function(bound, jit_compile=True, autograph=False)
+        backward = tf.function(functools.partial(gradients), jit_compile=True, autograph=False)
 
         @tf.custom_gradient
         def call(*tensors):

@@ -72,7 +72,7 @@ def _cross_entropy(smoothing):
     return call
 
 
-@tf.function(jit_compile=True, reduce_retracing=True)
+@tf.function(jit_compile=True, reduce_retracing=True, autograph=False)
 def _losses(ids, logits, smoothing):
     """The losses, and the logarithms of the sums of exponentials, both of the shape of `ids`."""
     totals = tf.reduce_logsumexp(logits, axis=-1)
@@ -82,7 +82,7 @@ def _losses(ids, logits, smoothing):
     return totals - right, totals
 
 
-@tf.function(jit_compile=True, reduce_retracing=True)
+@tf.function(jit_compile=True, reduce_retracing=True, autograph=False)
 def _slopes(ids, logits, totals, upstream, smoothing):
     """Softmax minus the target, times the gradient from above."""
     target = tf.cast(tf.range(tf.shape(logits)[-1]) == ids[..., None], logits.dtype)

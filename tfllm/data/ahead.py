@@ -1,8 +1,18 @@
 """Batches made in the background while the model computes."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 _BATCHES = 4
+
+
+def mapped(dataset: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
+    """`dataset.map` on all processors, in order, of a function of TensorFlow operations without tensors in `if` or
+    `while`: AutoGraph, which would translate it and all it calls, takes longer than tracing it does.
+    """
+    function = tf.autograph.experimental.do_not_convert(function)
+    return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def made_ahead(dataset: tf.data.Dataset) -> tf.data.Dataset:

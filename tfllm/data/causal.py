@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfllm import checks
 from tfllm.checks import InputError
-from tfllm.data.ahead import made_ahead
+from tfllm.data.ahead import made_ahead, mapped
 from tfllm.data.features import DECODER_INPUTS, check_dataset
 from tfllm.data.packing import fill_rows
 from tfllm.data.pretraining import find_records, read_rows
@@ -76,7 +76,7 @@ def causal_lm_dataset(
         start_batch=start_batch,
     )
     to_targets = next_token_targets(every_part_ends=find_records(corpus) is not None)
-    dataset = rows.map(to_targets, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = mapped(rows, to_targets)
     return check_dataset(made_ahead(dataset), DECODER_INPUTS, ["next_ids"], ["next_weights"])
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.checks import InputError, check_at_least
+from tfllm.data.ahead import mapped
 from tfllm.data.batches import Encoded, PackedBatches, TokenTargets
 from tfllm.data.features import DECODER_INPUTS
 from tfllm.tokenizers import Tokenizer
@@ -87,7 +88,7 @@ class ChatBatches(PackedBatches):
         def without_segments(inputs, next_ids, weights):
             return {name: inputs[name] for name in DECODER_INPUTS}, next_ids, weights
 
-        return dataset.map(without_segments, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return mapped(dataset, without_segments)
 
 
 def encode_answers(conversations: Sequence[_Messages], tokenizer: Tokenizer, sequence_length: int) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfllm import checks
 from tfllm.checks import InputError
-from tfllm.data.ahead import made_ahead
+from tfllm.data.ahead import made_ahead, mapped
 from tfllm.data.batches import Encoded, GroupedBatches, PackedBatches, TextTargets, length_grouped, rounded_width
 from tfllm.data.features import ENCODER_INPUTS, check_dataset
 from tfllm.tokenizers import Tokenizer
@@ -153,7 +153,7 @@ def text_dataset(
         return (inputs, tf.gather(targets, rows)) if targets is not None else inputs
 
     dataset = tf.data.Dataset.from_generator(batches, output_signature=tf.TensorSpec((None,), tf.int64))
-    dataset = dataset.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = mapped(dataset, gather)
     return made_ahead(dataset.apply(tf.data.experimental.assert_cardinality(-(-last // batch_size))))
 
 

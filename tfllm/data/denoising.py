@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfllm import checks
 from tfllm.checks import InputError
-from tfllm.data.ahead import made_ahead
+from tfllm.data.ahead import made_ahead, mapped
 from tfllm.data.features import SEQ2SEQ_INPUTS, check_dataset
 from tfllm.data.packing import best_fit_pairs, lay_out
 from tfllm.data.pretraining import find_records, read_rows
@@ -116,7 +116,7 @@ def denoising_dataset(
         next_ids = tf.where(last, tokenizer.sep_id, tf.pad(token_ids[:, 1:], [[0, 0], [0, 1]]))
         return rows, tf.where(mask > 0, next_ids, 0), tf.cast(mask > 0, tf.float32)
 
-    dataset = rows.map(to_targets, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = mapped(rows, to_targets)
     return check_dataset(made_ahead(dataset), SEQ2SEQ_INPUTS, ["next_ids"], ["next_weights"])
 
 

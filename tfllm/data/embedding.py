@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.checks import InputError
+from tfllm.data.ahead import mapped
 from tfllm.data.batches import Encoded, GroupedBatches, PackedBatches, TextTargets, rounded_width
 from tfllm.data.classification import encode_texts
 from tfllm.data.regression import read_scored_table
@@ -120,7 +121,7 @@ class EmbeddingBatches:
         self.texts_per_row = 2 * self._batches.texts_per_row if packed else None
 
     def __call__(self, start: int = 0) -> tf.data.Dataset:
-        return self._batches(start).map(self._numbered if self.texts_per_row else self._split)
+        return mapped(self._batches(start), self._numbered if self.texts_per_row else self._split)
 
     def _numbered(self, inputs: dict, values: tf.Tensor, weights: tf.Tensor) -> tuple:
         """Rows whose pairs are numbered -> rows whose texts are numbered."""

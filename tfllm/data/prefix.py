@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfllm.data.ahead import made_ahead
+from tfllm.data.ahead import made_ahead, mapped
 from tfllm.data.causal import causal_lm_dataset
 from tfllm.data.features import PREFIX_INPUTS, check_dataset
 from tfllm.tokenizers import Tokenizer
@@ -51,7 +51,7 @@ def prefix_lm_dataset(
         in_prefix = tf.pad(inputs["prefix_mask"][:, 1:], [[0, 0], [0, 1]])  # of the next token
         return inputs, next_ids, weights * tf.cast(1 - in_prefix, tf.float32)
 
-    dataset = batches.enumerate(start_batch).map(parted, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = mapped(batches.enumerate(start_batch), parted)
     return check_dataset(made_ahead(dataset), PREFIX_INPUTS, ["next_ids"], ["next_weights"])
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfllm import checks
 from tfllm.checks import InputError
-from tfllm.data.ahead import made_ahead
+from tfllm.data.ahead import made_ahead, mapped
 from tfllm.data.features import ENCODER_INPUTS, FEATURES, MASKED_LM_INPUTS, check_dataset
 from tfllm.data.masking import masked_lm_masker
 from tfllm.data.next_sentence import sentence_pairs
@@ -159,9 +159,9 @@ def read_rows(
 def _masked(dataset: tf.data.Dataset, start_batch: int, mask: Callable) -> tf.data.Dataset:
     """The batches with masks, which follow from their numbers; the first has number `start_batch`."""
     paired = "label_ids" in dataset.element_spec
-    dataset = dataset.enumerate(start_batch).map(mask, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = mapped(dataset.enumerate(start_batch), mask)
     if paired:
-        return made_ahead(dataset.map(_with_next_sentence))
+        return made_ahead(mapped(dataset, _with_next_sentence))
     return check_dataset(made_ahead(dataset), MASKED_LM_INPUTS, ["mask_ids"], ["mask_weights"])
 
 

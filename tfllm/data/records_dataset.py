@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tfllm import checks, manifest
 from tfllm.checks import InputError
-from tfllm.data.ahead import made_ahead
+from tfllm.data.ahead import made_ahead, mapped
 from tfllm.data.features import ENCODER_INPUTS, check_dataset
 from tfllm.data.records_shards import KIND, padding_mask_of, read_shard, tokenizer_hash
 from tfllm.data.splits import PARTS
@@ -142,7 +142,7 @@ def records_dataset(
     left = max(0, sum(entry["rows"] for _, entry in shards) - start_batch * whole)
     count = tf.data.INFINITE_CARDINALITY if repeat else left // whole + (left % whole > mine.start)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    dataset = dataset.map(lambda token_ids: _features(token_ids, tokenizer))
+    dataset = mapped(dataset, lambda token_ids: _features(token_ids, tokenizer))
     return check_dataset(made_ahead(dataset), ENCODER_INPUTS)
 
 

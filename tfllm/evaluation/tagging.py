@@ -150,14 +150,16 @@ def span_finder(
     check_length(model, sequence_length)
     arguments = read_recipe(model)["arguments"]
     kind, labels, whole_words = (arguments[name] for name in ("kind", "labels", "whole_words"))
-    read = tf.function(lambda text: encode(text, tokenizer, sequence_length, whole_words), input_signature=[_STRINGS])
+    read = tf.function(
+        lambda text: encode(text, tokenizer, sequence_length, whole_words), autograph=False, input_signature=[_STRINGS]
+    )
     _, places = read.get_concrete_function().structured_outputs
     specs = [
         tf.TensorSpec(model.output.shape, tf.float32),
         tf.nest.map_structure(tf.type_spec_from_value, places),
         _STRINGS,
     ]
-    choose = tf.function(lambda *given: decode(*given, labels, kind), input_signature=specs)
+    choose = tf.function(lambda *given: decode(*given, labels, kind), autograph=False, input_signature=specs)
 
     def find(texts):
         found = [[] for _ in texts]

@@ -129,7 +129,7 @@ def _from_model(directory: Path) -> _Found:
     arguments = manifest.read_manifest(directory, "model")["arguments"]
     length = choose_length(model, arguments["run"].get("sequence_length"))
     signature = build_signatures(model, load_tokenizer(directory), length)["serving_default"]
-    function = tf.function(lambda **inputs: signature.function(**inputs), reduce_retracing=True)
+    function = tf.function(lambda **inputs: signature.function(**inputs), autograph=False, reduce_retracing=True)
     concrete = function.get_concrete_function(**signature.inputs)
     task, run = task_of(arguments["recipe"]["builder"]), arguments["run"]
     return task, lambda **inputs: concrete(**inputs), signature.inputs, run

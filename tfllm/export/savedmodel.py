@@ -162,7 +162,7 @@ def _prepare(model: keras.Model, tokenizer: Tokenizer, sequence_length: int, wei
 
 
 def _traced(signatures: dict[str, Signature]) -> dict[str, Signature]:
-    return {name: one._replace(function=tf.function(one.function)) for name, one in signatures.items()}
+    return {name: one._replace(function=tf.function(one.function, autograph=False)) for name, one in signatures.items()}
 
 
 def _save(
@@ -174,7 +174,7 @@ def _save(
     root.tokenizer = tokenizer
     root.weights = variables
     functions = {
-        name: tf.function(signature.function).get_concrete_function(**signature.inputs)
+        name: tf.function(signature.function, autograph=False).get_concrete_function(**signature.inputs)
         for name, signature in signatures.items()
     }
     options = tf.saved_model.SaveOptions(save_debug_info=False, experimental_custom_gradients=False)

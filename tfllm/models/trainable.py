@@ -126,7 +126,7 @@ def _summed(gradients_of: Callable, batch: tuple, micro_batches: int) -> list:
     """The sum of the gradients of all micro-batches."""
     if micro_batches == 1:
         return gradients_of(batch)
-    one = tf.function(gradients_of)  # traced once
+    one = tf.function(gradients_of, autograph=False)  # traced once
     rows = tf.shape(tf.nest.flatten(batch)[0])[0]
     total = None
     for number in range(micro_batches):

@@ -21,6 +21,8 @@ from tfllm.tokenizers.offsets import character_boundaries, pick
 SPECIAL_NAMES = ("pad", "unk", "cls", "sep", "mask")
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 BERT_SPECIAL_TOKENS = MappingProxyType(dict(zip(SPECIAL_NAMES, SPECIAL_TOKENS, strict=True)))
+# AutoGraph would translate all that a tokenizer calls in a user's `dataset.map`, which takes longer than tracing it.
+_in_graph = tf.autograph.experimental.do_not_convert
 NO_TEXT = "The corpus has no text to train on: every text is empty, white space or invisible characters."
 
 
@@ -158,6 +160,7 @@ class Tokenizer(tf.Module, abc.ABC):
             raise InputError(f"This needs a tokenizer with a {name} token. Received: one with {self.special_tokens}.")
         return self._special_ids[name]
 
+    @_in_graph
     def tokenize(self, text) -> tf.RaggedTensor:
         """Token ids of each text, without special tokens.
 
@@ -170,10 +173,12 @@ class Tokenizer(tf.Module, abc.ABC):
         """
         return self._tokenize(_as_batch(text))
 
+    @_in_graph
     def tokenize_target(self, text) -> tf.RaggedTensor:
         """As `tokenize`, of texts that a model writes after it has read others; most tokenizers make no difference."""
         return self._tokenize_target(_as_batch(text))
 
+    @_in_graph
     def tokenize_with_offsets(self, text) -> Tokens:
         """Token ids of each text, and the bytes and characters of the text each token covers.
 
@@ -209,6 +214,7 @@ class Tokenizer(tf.Module, abc.ABC):
         end = tf.fill([token_ids.nrows(), 1], self.sep_id)
         return tf.concat([token_ids[:, : sequence_length - 1], end], axis=1)
 
+    @_in_graph
     def wrap_pair(
         self, first_ids: tf.RaggedTensor, second_ids: tf.RaggedTensor, sequence_length: int
     ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
@@ -238,6 +244,7 @@ class Tokenizer(tf.Module, abc.ABC):
         segments += [second_ids.with_flat_values(tf.fill(tf.shape(second_ids.flat_values), second_segment))]
         return tf.concat([first_ids, second_ids], axis=1), tf.concat(segments, axis=1)
 
+    @_in_graph
     def detokenize(self, token_ids) -> tf.Tensor:
         """Text of each row of ids; special tokens and ids outside the vocabulary are left out.
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 CODE_POINTS = 0x110000
-SURROGATES = slice(0xD800, 0xE000)
+SURROGATES = range(0xD800, 0xE000)
 _PAGE = 256
 
 
@@ -31,8 +31,6 @@ class CodePointTable(tf.Module):
         return tf.gather(self._values, tf.gather(self._pages, code_points // _PAGE) * _PAGE + code_points % _PAGE)
 
 
-def every_character() -> list[str]:
-    """All code points as strings of one character; U+FFFD stands for the surrogates, which are none."""
-    characters = [chr(code_point) for code_point in range(CODE_POINTS)]
-    characters[SURROGATES] = ["\ufffd"] * (SURROGATES.stop - SURROGATES.start)
-    return characters
+def characters(code_points: range) -> list[str]:
+    """Code points as strings of one character; U+FFFD stands for the surrogates, which are none."""
+    return ["\ufffd" if code_point in SURROGATES else chr(code_point) for code_point in code_points]

@@ -8,17 +8,17 @@ B texts, C characters of a text, N characters of a normalized text, K characters
 """
 
 import functools
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from tokenizers import normalizers
 
-from tfllm.tokenizers.code_points import CODE_POINTS, CodePointTable, every_character
+from tfllm.tokenizers.code_points import CODE_POINTS, CodePointTable, characters
 from tfllm.tokenizers.neighbours import after, before, places_in_runs, row_numbers
 
 _PLANE = 0x10000
+_PLANES = (0, 0x10000, 0x20000, 0x30000, 0xE0000, 0xF0000, 0x100000)  # in the others there is nothing
 _NOTHING = -CODE_POINTS - 1
 _SEPARATOR = "¶"  # a character that is left alone, joins with nothing, and is what nothing else becomes
 
@@ -117,24 +117,25 @@ def _albert_differences(lowercase: bool, strip_accents: bool) -> np.ndarray:
 
 def _differences(reference: normalizers.Normalizer) -> np.ndarray:
     """The table of a `TableNormalizer` that does what the reference does to single code points."""
-    changed = {
-        code_point: [ord(character) - code_point for character in replacement]
-        for code_point, replacement in enumerate(replacements(reference))
-        if replacement != chr(code_point)
-    }
+    changed = replacements(reference)
     differences = np.full((CODE_POINTS, max(map(len, changed.values()), default=1)), _NOTHING, np.int32)
     differences[:, 0] = 0
-    for code_point, row in changed.items():
-        differences[code_point] = row + [_NOTHING] * (differences.shape[1] - len(row))
+    differences[list(changed)] = _NOTHING
+    for code_point, replacement in changed.items():
+        for place, character in enumerate(replacement):
+            differences[code_point, place] = ord(character) - code_point
     return differences
 
 
-def replacements(reference: normalizers.Normalizer) -> Iterator[str]:
-    """What the reference makes of each code point; surrogates are taken for U+FFFD."""
-    characters = every_character()
-    characters[ord(_SEPARATOR)] = ""
-    for first in range(0, CODE_POINTS, _PLANE):
-        plane = reference.normalize_str(_SEPARATOR.join(characters[first : first + _PLANE])).split(_SEPARATOR)
+def replacements(reference: normalizers.Normalizer) -> dict[int, str]:
+    """What the reference makes of each code point that it changes; surrogates are taken for U+FFFD."""
+    changed = {}
+    for first in _PLANES:
+        given = characters(range(first, first + _PLANE))
         if first == 0:
-            plane[ord(_SEPARATOR)] = _SEPARATOR
-        yield from plane
+            given[ord(_SEPARATOR)] = ""
+        made = reference.normalize_str(_SEPARATOR.join(given)).split(_SEPARATOR)
+        if first == 0:
+            made[ord(_SEPARATOR)] = _SEPARATOR
+        changed.update((place, one) for place, one in enumerate(made, first) if one != chr(place))
+    return changed

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 from tokenizers import Regex, normalizers, pre_tokenizers
 
-from tfllm.tokenizers.code_points import CODE_POINTS, CodePointTable, every_character
+from tfllm.tokenizers.code_points import CODE_POINTS, CodePointTable, characters
 from tfllm.tokenizers.neighbours import after, before
 from tfllm.tokenizers.normalize import replacements
 
@@ -111,12 +111,11 @@ def _in_lower_case(code_points: tf.Tensor) -> tf.Tensor:
 @functools.cache
 def gpt2_classes() -> np.ndarray:
     """Class of each code point, int32 (1114112,), by the regular expressions of the reference."""
-    characters = every_character()
     classes = np.full(CODE_POINTS, REST, np.int32)
     runs = _splitter("|".join(f"{expression}+" for expression in _EXPRESSIONS.values()), "isolated")
     tests = {number: _splitter(expression, "removed") for number, expression in _EXPRESSIONS.items()}
     for planes in _PLANES:
-        for run, (first, end) in runs.pre_tokenize_str("".join(characters[planes.start : planes.stop])):
+        for run, (first, end) in runs.pre_tokenize_str("".join(characters(planes))):
             for number, test in tests.items():
                 if not test.pre_tokenize_str(run[0]):
                     classes[planes.start + first : planes.start + end] = number
@@ -131,10 +130,9 @@ def _bert_classes(split_on_cjk: bool) -> np.ndarray:
         spaced = normalizers.BertNormalizer(
             clean_text=False, handle_chinese_chars=True, strip_accents=False, lowercase=False
         )
-        classes[[len(one) == 3 for one in replacements(spaced)]] = ALONE
-    characters = every_character()
+        classes[[code_point for code_point, made in replacements(spaced).items() if len(made) == 3]] = ALONE
     for planes in _PLANES:
-        text = "".join(f"a{character}" for character in characters[planes.start : planes.stop])
+        text = "".join(f"a{character}" for character in characters(planes))
         is_space = np.ones(len(text), bool)
         for word, (first, end) in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(text):
             is_space[first:end] = False

@@ -115,7 +115,7 @@ def check_same_everywhere(batch: int) -> None:
 def _of_all_processes(number: int) -> list[int]:
     strategy = _make_multiworker()
 
-    @tf.function
+    @tf.function(autograph=False)
     def gathered():
         here = strategy.run(lambda: tf.constant([number]))
         return strategy.gather(here, axis=0)
