@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfllm.export import Predictor, check_savedmodel, export_savedmodel
+from tfllm.export import Predictor, export_savedmodel
 from tfllm.models import add_pretraining_heads, save_model
 
 TEXTS = ["the [MASK] was [MASK]", "[MASK][MASK]世[MASK]", "no gap", "a " * 40 + "[MASK]", ""]
@@ -12,7 +12,6 @@ TEXTS = ["the [MASK] was [MASK]", "[MASK][MASK]世[MASK]", "no gap", "a " * 40 +
 def test_a_savedmodel_fills_gaps_as_the_model_does(make_encoder, randomize, tokenizer, tmp_path):
     model = randomize(add_pretraining_heads(make_encoder()))
     version = export_savedmodel(model, tokenizer, tmp_path / "base", sequence_length=16, sample_texts=TEXTS)
-    assert all(finding.passed for finding in check_savedmodel(version))
     save_model(model, tmp_path / "model", tokenizer, run={"sequence_length": 16})
     served, own = Predictor(version).predict(text=TEXTS), Predictor(tmp_path / "model").predict(text=TEXTS)
     for answer, expected in zip(served, own, strict=True):

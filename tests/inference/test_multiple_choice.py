@@ -19,7 +19,7 @@ def model(make_encoder, randomize):
 @pytest.fixture(scope="module")
 def serve(model, tokenizer):
     signature = build_signatures(model, tokenizer, 16)["serving_default"]
-    traced = tf.function(signature.function).get_concrete_function(**signature.inputs)
+    traced = tf.function(signature.function, autograph=False).get_concrete_function(**signature.inputs)
 
     def serve(questions, choices, width=None):
         shape = [len(questions), len(choices[0]) if width is None else width]

@@ -144,7 +144,9 @@ def test_a_question_without_batch_mates_gets_the_same_answer(signatures):
 
 def test_the_graph_answers_as_the_operations_do_and_no_question_gives_no_answer(signatures):
     for name in ("serving_default", "n_best"):
-        traced = tf.function(signatures[name].function).get_concrete_function(**signatures[name].inputs)
+        traced = tf.function(signatures[name].function, autograph=False).get_concrete_function(
+            **signatures[name].inputs
+        )
         for questions, contexts in ((QUESTIONS, CONTEXTS), ([], [])):
             inputs = {"question": tf.constant(questions, tf.string, [len(questions)])}
             found = traced(**inputs, context=tf.constant(contexts, tf.string, [len(contexts)]))

@@ -57,6 +57,6 @@ def test_a_kerashub_backbone_can_stand_under_a_classifier(tokenizer, pooling):
 @pytest.mark.parametrize("rows", [0, 3])
 def test_a_traced_signature_keeps_the_rank_of_its_outputs(make_encoder, tokenizer, rows):
     tokenize = build_signatures(make_encoder(), tokenizer, 16)["tokenize"]
-    traced = tf.function(tokenize.function).get_concrete_function(**tokenize.inputs)
+    traced = tf.function(tokenize.function, autograph=False).get_concrete_function(**tokenize.inputs)
     assert traced.structured_outputs["token_ids"].shape.rank == 2
     assert traced(text=tf.constant(["good"] * rows, tf.string, [rows]))["token_ids"].shape == (rows, 3 if rows else 2)

@@ -158,7 +158,7 @@ def test_the_cached_step_gives_what_the_full_pass_gives(decoder, batch):
 
 def test_a_whole_pass_compiles_for_static_shapes(decoder, batch):
     inputs = {name: tf.constant(value) for name, value in batch.items()}
-    compiled = tf.function(lambda inputs: decoder(inputs, training=True), jit_compile=True)(inputs)
+    compiled = tf.function(lambda inputs: decoder(inputs, training=True), jit_compile=True, autograph=False)(inputs)
     np.testing.assert_allclose(compiled, predict(decoder, batch), atol=1e-5)
 
 
@@ -195,7 +195,7 @@ def test_recomputed_activations_give_the_same_gradients_with_dropout(make_decode
         if recomputes:
             recompute_activations(model)
 
-        @tf.function
+        @tf.function(autograph=False)
         def gradients(inputs, model=model):
             with tf.GradientTape() as tape:
                 loss = tf.reduce_sum(model(inputs, training=True) ** 2)

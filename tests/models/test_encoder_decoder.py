@@ -159,7 +159,7 @@ def test_recomputed_activations_give_the_same_gradients_with_dropout(make_model,
         if recomputes:
             recompute_activations(model)
 
-        @tf.function
+        @tf.function(autograph=False)
         def gradients(inputs, model=model):
             with tf.GradientTape() as tape:
                 loss = tf.reduce_sum(tf.nn.log_softmax(model(inputs, training=True))[..., 7])

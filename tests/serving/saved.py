@@ -51,7 +51,8 @@ class Numbers(tf.Module):
         for dtype in (tf.int8, tf.int16, tf.int64, tf.uint8, tf.uint32, tf.uint64, tf.float64, tf.bool, tf.half):
             found[f"echo_{dtype.name}"] = (lambda v: {"v": tf.identity(v)}, {"v": vector(dtype)})
         return {
-            name: tf.function(function).get_concrete_function(**inputs) for name, (function, inputs) in found.items()
+            name: tf.function(function, autograph=False).get_concrete_function(**inputs)
+            for name, (function, inputs) in found.items()
         }
 
     def feature(self, inputs):
@@ -102,7 +103,8 @@ class Words(tf.Module):
             "tokenize": (lambda text: {"num_tokens": tf.strings.length(text) + 2}, {"text": vector(tf.string)}),
         }
         return {
-            name: tf.function(function).get_concrete_function(**inputs) for name, (function, inputs) in found.items()
+            name: tf.function(function, autograph=False).get_concrete_function(**inputs)
+            for name, (function, inputs) in found.items()
         }
 
     def generate(self, text, max_new_tokens, temperature, top_k, top_p, seed):
@@ -142,7 +144,7 @@ class Reviews(tf.Module):
             label = tf.gather(names, tf.argmax(scores, axis=1))
             return {"label": label, "score": tf.reduce_max(scores, axis=1), "scores": scores, "labels": rows}
 
-        return {"serving_default": tf.function(classify).get_concrete_function(text=vector(tf.string))}
+        return {"serving_default": tf.function(classify, autograph=False).get_concrete_function(text=vector(tf.string))}
 
 
 def save(root: tf.Module, directory: Path) -> None:
