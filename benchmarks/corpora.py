@@ -22,12 +22,13 @@ def write_corpus(language: str, data: Path, file: Path) -> None:
     """Write the raw text of a language, one document a line, without the texts of its tasks' test parts."""
     documents = _english(data) if language == "en" else _chinese(data)
     tasks = ENGLISH_TASKS if language == "en" else CHINESE_TASKS
+    shortest = 20 if language == "en" else 7
     beside = file.with_suffix(".unfinished")
     tests = {_squeeze(text) for task in tasks for text, _ in read_task(task, data)[1]}
     with open(beside, "w", encoding="utf-8") as stream:
         for document in documents:
             line = _squeeze(document)
-            if len(line) > 20 and line not in tests:
+            if len(line) > shortest and line not in tests:
                 stream.write(line + "\n")
     beside.rename(file)
 
@@ -127,6 +128,18 @@ def _chinese(data: Path) -> Iterator[str]:
     for text in _column(data / "raw_zh_fewclue/chid/unlabeled.json.gz", "content"):
         yield text.replace("#idiom#", "")
     yield from _column(data / "raw_zh_fewclue/eprstmt/unlabeled.json.gz", "sentence")
+    for file in ("cmrc2018/cmrc2018_dev.json.gz", "xquad/xquad.zh.json.gz"):
+        for article in json.loads(_text(data / file))["data"]:
+            yield from (paragraph["context"] for paragraph in article["paragraphs"])
+    for file in ("csl_title/dev.tsv.gz", "csl_title/test.tsv.gz"):
+        yield from (line.split("\t")[1] for line in _lines(data / file))
+    for one in json.loads(_text(data / "alpaca_demo/alpaca_zh_demo.json.gz")):
+        yield one["instruction"] + one["input"] + one["output"]
+    with open(data / "stsb/stsb-zh-train.csv", encoding="utf-8", newline="") as stream:
+        for row in csv.reader(stream):
+            yield from row[:2]
+    for task in CHINESE_TASKS:  # the raw text has no titles of news and no hotels
+        yield from (text for text, _ in read_task(task, data)[0])
 
 
 def _paragraphs(text: str) -> Iterable[str]:
