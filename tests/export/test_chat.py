@@ -94,7 +94,7 @@ def test_a_system_message_without_a_place_is_refused_in_one_line(model, chat_tok
         module = tf.Module()
         module.kept = [chat_tokenizer, *(weight.value for weight in model.weights)]
         asked = {name: signatures[name] for name in ("generate", "chat", "score")}
-        asked = {name: one.function.get_concrete_function(**one.inputs) for name, one in asked.items()}
+        asked = {name: tf.function(one.function).get_concrete_function(**one.inputs) for name, one in asked.items()}
         tf.saved_model.save(module, str(tmp_path / "chat" / "1"), asked)
         python, saved = TextGenerator(model, chat_tokenizer, 24), load_generator(tmp_path / "chat", trust=True)
         for generator in (python, saved):

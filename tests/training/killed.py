@@ -11,9 +11,8 @@ import sys
 
 import keras
 import numpy as np
-import tensorflow as tf  # noqa: F401 (imported before the forks)
 
-import tfllm
+from tfllm import adamw, add_masked_lm_head, build_encoder  # here, that is once and before the forks
 from tfllm.data import masked_lm_dataset
 from tfllm.tokenizers import load_tokenizer
 from tfllm.training import Run, train_masked_lm
@@ -26,11 +25,11 @@ def train(records: str, out: str, steps: int) -> None:
     keras.utils.set_random_seed(5)
     tokenizer = load_tokenizer(records + "/tokenizer")
     size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "dropout": 0.1}
-    model = tfllm.add_masked_lm_head(tfllm.build_encoder(tokenizer.vocabulary_size, **size))
+    model = add_masked_lm_head(build_encoder(tokenizer.vocabulary_size, **size))
     train_masked_lm(
         model,
         lambda start: masked_lm_dataset(records, tokenizer, batch_size=BATCH_SIZE, start_batch=start, part="train"),
-        tfllm.adamw(1e-2, total_steps=steps, warmup_steps=10),
+        adamw(1e-2, total_steps=steps, warmup_steps=10),
         steps=steps,
         run=Run(out + "/run", save_seconds=0),
     )

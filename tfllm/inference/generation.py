@@ -3,6 +3,7 @@
 B texts, T tokens.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,11 +64,13 @@ def _fill_signature(writer: "TextWriter") -> "Signature":
     from tfllm.generation.text_generator import SAMPLING
     from tfllm.inference.signatures import TEXT, Signature
 
+    write = _traced(writer)
+
     def fill(text, suffix, **columns):
-        return writer.write(tf.stack([text, suffix], axis=1), Sampling(**columns))
+        return write(tf.stack([text, suffix], axis=1), Sampling(**columns))
 
     inputs = {"text": TEXT, "suffix": TEXT, **SAMPLING._asdict()}
-    return Signature(tf.function(fill, autograph=False, reduce_retracing=True), inputs, _EXAMPLE._asdict())
+    return Signature(fill, inputs, _EXAMPLE._asdict())
 
 
 def _chat_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Signature"]:
@@ -79,19 +82,18 @@ def _chat_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Signa
 
     turns = tf.TensorSpec([None, None], tf.string)
     settings, _ = read_settings({}, generation)
+    write = _traced(writer)
 
     def chat(roles, contents, **columns):
-        return writer.write(tf.stack([roles, contents], axis=1), Sampling(**columns))
+        return write(tf.stack([roles, contents], axis=1), Sampling(**columns))
 
     def serving_default(text):
-        return writer.write(user_messages(text), _stored(settings, text))
+        return write(user_messages(text), _stored(settings, text))
 
     return {
-        "serving_default": Signature(
-            tf.function(serving_default, autograph=False, reduce_retracing=True), {"text": TEXT}
-        ),
+        "serving_default": Signature(serving_default, {"text": TEXT}),
         "chat": Signature(
-            tf.function(chat, autograph=False, reduce_retracing=True),
+            chat,
             {"roles": turns, "contents": turns, **SAMPLING._asdict()},
             {"roles": ("user", "assistant", "user"), **_EXAMPLE._asdict()},
         ),
@@ -115,22 +117,28 @@ def writing_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Sig
 
     settings, _ = read_settings({}, generation)
     inputs = {"text": TEXT, **SAMPLING._asdict()}
+    write = _traced(writer)
 
     def generate(text, **columns):
-        return writer.write(text, Sampling(**columns))
+        return write(text, Sampling(**columns))
 
     def serving_default(text):
-        return writer.write(text, _stored(settings, text))
+        return write(text, _stored(settings, text))
 
-    # Traced: a loop that runs operation by operation rounds otherwise than the one that is exported.
     return {
-        "serving_default": Signature(
-            tf.function(serving_default, autograph=False, reduce_retracing=True), {"text": TEXT}
-        ),
-        "generate": Signature(
-            tf.function(generate, autograph=False, reduce_retracing=True), inputs, _EXAMPLE._asdict()
-        ),
+        "serving_default": Signature(serving_default, {"text": TEXT}),
+        "generate": Signature(generate, inputs, _EXAMPLE._asdict()),
     }
+
+
+def _traced(writer: "TextWriter") -> Callable:
+    """`writer.write` as one function that the signatures share, so that a SavedModel holds it once.
+
+    Also, a loop that runs operation by operation rounds otherwise than the one that is exported.
+    """
+    from tfllm.generation.text_generator import SAMPLING
+
+    return tf.function(writer.write, autograph=False, input_signature=[writer.texts, SAMPLING])
 
 
 def to_rows(inputs: dict[str, list[str]], outputs: dict[str, np.ndarray]) -> list[dict]:
