@@ -224,6 +224,41 @@ def test_a_missing_text_is_named_and_not_taken_for_the_word_none(model, tmp_path
         run(predict, model, "--file", file)
 
 
+@pytest.mark.parametrize("name", ["rows.json", "ROWS.JSONL", "T.CSV", "T.Tsv", "T.CSV.gz"])
+def test_a_table_is_known_by_the_names_that_training_knows(model, tmp_path, name):
+    content = b'{"body": "good tea"}\n' if "rows" in name.lower() else b"body\ngood tea\n"
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert json.loads(run(predict, model, "--file", tmp_path / name, "--json"))["text"] == "good tea"
+
+
+@pytest.mark.parametrize("text", ['"a \\ud83d b"', '["good tea", "a \\ud83d b"]'])
+def test_half_a_surrogate_pair_is_named_by_its_row(model, tmp_path, text):
+    file = tmp_path / "texts.jsonl"
+    file.write_text(f'{{"body": "good tea"}}\n{{"body": {text}}}\n', "utf-8")
+    with pytest.raises(InputError, match=r"texts.jsonl:2: body: \\ud83d is half of a surrogate pair, at character 3"):
+        run(predict, model, "--file", file)
+
+
+def test_the_first_text_of_a_table_without_a_header_is_not_lost(model, tmp_path):
+    untold = Path(shutil.copytree(model, tmp_path / "model"))
+    written = read_manifest(untold, "model")
+    written["arguments"]["run"]["text"] = None
+    write_manifest(untold, written)
+
+    def asked(name, content, *arguments):
+        (tmp_path / name).write_text(content, "utf-8")
+        printed = run(predict, untold, "--file", tmp_path / name, "--json", *arguments)
+        return [json.loads(line)["text"] for line in printed.splitlines()]
+
+    lines = "good tea\nbad tea\n"
+    with pytest.raises(InputError, match=r"(?s)texts.csv: its first line, 'good tea', was taken for .*--text 0.*\.txt"):
+        asked("texts.csv", lines)
+    assert asked("texts.csv", lines, "--text", "good tea") == ["bad tea"]
+    assert asked("texts.csv", lines, "--text", "0") == ["good tea", "bad tea"]
+    assert asked("texts.csv", f"Review\n{lines}") == ["good tea", "bad tea"]
+    assert asked("texts.jsonl", '{"phrase": "good tea"}\n') == ["good tea"]  # which has no header to mistake
+
+
 def test_a_user_sees_answers_and_nothing_of_tensorflow(savedmodel):
     command = [sys.executable, "-m", "tfllm", "predict", savedmodel, "lovely", b"not UTF-8: \xff"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

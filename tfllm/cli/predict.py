@@ -22,7 +22,8 @@ from tfllm.cli.tasks.base import split_names
 if TYPE_CHECKING:
     from tfllm.data.rows import Row
 
-_TABLES = (".csv", ".tsv", ".jsonl")
+_TABLES = ("csv", "tsv", "json")  # kinds of files
+_TABLE_NAMES = ".csv, .tsv, .jsonl or .json"
 _STANDARD_INPUT = "standard input"
 
 
@@ -44,7 +45,7 @@ def predict(
     file: Annotated[
         Path | None,
         typer.Option(
-            help="Texts, one a line; - reads standard input. A .csv, .tsv or .jsonl file has a column for each text "
+            help=f"Texts, one a line; - reads standard input. A {_TABLE_NAMES} file has a column for each text "
             "the model asks for."
         ),
     ] = None,
@@ -133,19 +134,21 @@ class _Table(NamedTuple):
 
 def _columns(names: list[str], texts: list[str], table: _Table) -> dict[str, list]:
     """What the model is asked, by the names it asks for."""
+    from tfllm.data.rows import file_kind
+
     file = table.file
     if file is None:
         if len(texts) % len(names):
             asked = " and ".join(names)
             raise InputError(f"This model asks for {asked}: give them in turn. Received: {len(texts)} texts.")
         return {name: texts[place :: len(names)] for place, name in enumerate(names)}
-    if "".join(file.suffixes).removesuffix(".gz").endswith(_TABLES):
+    if file_kind(file) in _TABLES:
         return _read_columns(table, names)
     if table.text is not None:
-        raise InputError(f"{file} is read as one text a line. --text is for tables: {', '.join(_TABLES)}.")
+        raise InputError(f"{file} is read as one text a line. --text is for tables: {_TABLE_NAMES}.")
     lines = read_lines(file, table.encoding)
     if lines and len(names) > 1:
-        raise InputError(f"{file}: this model asks for {' and '.join(names)}: give a .csv, .tsv or .jsonl file.")
+        raise InputError(f"{file}: this model asks for {' and '.join(names)}: give a {_TABLE_NAMES} file.")
     return {name: list(lines) for name in names}
 
 
@@ -177,7 +180,7 @@ def _read_columns(table: _Table, names: list[str]) -> dict[str, list]:
 def _cell(row: "Row", columns: list[str]) -> str | list[str]:
     """What stands in a column, or in one for each choice."""
     from tfllm.data.multiple_choice import cell_choices
-    from tfllm.data.rows import json_type
+    from tfllm.data.rows import json_type, text_fault
 
     if len(columns) > 1:
         choices, reason = cell_choices(row.cells, columns)
@@ -187,15 +190,26 @@ def _cell(row: "Row", columns: list[str]) -> str | list[str]:
     value = row.cells[columns[0]]
     if value is None or isinstance(value, bool | dict):
         raise InputError(f"{row.place}: {columns[0]}: must be a text, not a {json_type(value)}.")
+    texts = (text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str))
+    fault = next(filter(None, map(text_fault, texts)), None)
+    if fault:
+        raise InputError(f"{row.place}: {columns[0]}: {fault[1]}, at character {fault[0] + 1}.")
     return value if isinstance(value, str | list) else str(value)
 
 
 def _find_columns(name: str, wanted: list[str] | None, there: list[str], file: Path) -> list[str]:
     """Where what the model asks for stands: in the columns wanted, or that name, or where training would look."""
-    from tfllm.data.sources import choose_text_column
+    from tfllm.data.rows import file_kind
+    from tfllm.data.sources import TEXT_NAMES, choose_text_column
 
     found = next((columns for columns in (wanted, [name]) if columns and set(columns) <= set(there)), None)
     if found is None and name == "text" and wanted is None:
+        if len(there) == 1 and file_kind(file) != "json" and there[0].casefold() not in TEXT_NAMES:
+            shown = there[0] if len(there[0]) <= 30 else f"{there[0][:29]}…"
+            raise InputError(
+                f"{file}: its first line, {shown!r}, was taken for the header, and is no usual name of a column. If it "
+                "is the header, name it: --text COLUMN. If it is a text: --text 0, or a .txt file with one text a line."
+            )
         return [choose_text_column([column for column in there if column.casefold() != "label"], str(file))]
     return found or wanted or [name]
 
