@@ -47,7 +47,7 @@ class VocabularyCrossEntropy(keras.losses.Loss):
     def __init__(self, label_smoothing: float = 0.0, name: str = "vocabulary_cross_entropy", **kwargs):
         checks.check_between("label_smoothing", label_smoothing, 0, 1)
         super().__init__(name=name, **kwargs)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = float(label_smoothing)
 
     def call(self, ids, logits):
         ids, logits, smoothing = ops.cast(ids, "int32"), ops.cast(logits, "float32"), self.label_smoothing
@@ -117,7 +117,7 @@ class ClassificationLoss(keras.losses.Loss):
     def __init__(self, label_smoothing: float = 0.0, name: str = "classification_loss", **kwargs):
         checks.check_between("label_smoothing", label_smoothing, 0, 1)
         super().__init__(name=name, **kwargs)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = float(label_smoothing)
 
     def call(self, label_ids, logits):
         log_probabilities = ops.log_softmax(ops.cast(logits, "float32"))
@@ -165,7 +165,7 @@ class SpanLoss(keras.losses.Loss):
     def __init__(self, label_smoothing: float = 0.0, name: str = "span_loss", **kwargs):
         checks.check_between("label_smoothing", label_smoothing, 0, 1)
         super().__init__(name=name, **kwargs)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = float(label_smoothing)
 
     def call(self, places, logits):
         logits = ops.cast(logits, "float32")
@@ -194,7 +194,7 @@ class ChoiceLoss(keras.losses.Loss):
     def __init__(self, label_smoothing: float = 0.0, name: str = "choice_loss", **kwargs):
         checks.check_between("label_smoothing", label_smoothing, 0, 1)
         super().__init__(name=name, **kwargs)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = float(label_smoothing)
 
     def call(self, targets, logits):
         there = ops.greater_equal(targets, 0)
@@ -223,7 +223,7 @@ class MultilabelLoss(keras.losses.Loss):
     def __init__(self, label_smoothing: float = 0.0, name: str = "multilabel_loss", **kwargs):
         checks.check_between("label_smoothing", label_smoothing, 0, 1)
         super().__init__(name=name, **kwargs)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = float(label_smoothing)
 
     def call(self, labels, logits):
         logits = ops.cast(logits, "float32")

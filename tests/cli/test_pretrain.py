@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from tfllm import load_encoder, load_model, load_tokenizer, manifest
 from tfllm.checks import InputError
 from tfllm.cli.pretrain import pretrain
+from tfllm.data import write_records
+from tfllm.data.splits import is_held_out
 
 QUICK = {"size": "tiny", "steps": 2, "batch_size": 4, "sequence_length": 32, "held_out": 0.2}
 
@@ -51,6 +53,26 @@ def test_a_corpus_too_small_to_hold_a_text_out_is_refused_before_training(tokeni
     (tmp_path / "corpus.txt").write_text("one document\n", "utf-8")
     with pytest.raises(InputError, match="--held-out"):
         pretrain([str(tmp_path / "corpus.txt")], tmp_path / "m", tokenizer=tokenizer_directory)
+
+
+def test_records_without_a_held_out_part_are_refused_before_training(corpus, tokenizer_directory, tmp_path):
+    tokenizer = load_tokenizer(tokenizer_directory)
+    write_records(corpus, tokenizer, tmp_path / "records", sequence_length=32, held_out=1e-9, workers=1)
+    with pytest.raises(InputError, match="train with --held-out 0"):
+        pretrain([str(tmp_path / "records")], tmp_path / "m", tokenizer=tokenizer_directory, size="tiny", steps=2)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_model_is_saved_although_its_held_out_text_has_nothing_to_score(
+    corpus, tokenizer_directory, tmp_path, caplog
+):
+    known = [line for line in corpus.read_text("utf-8").splitlines()[:20] if not is_held_out(line, 0.05)]
+    unknown = next(text for text in map(chr, range(0x1F600, 0x1F680)) if is_held_out(text, 0.05))
+    (tmp_path / "corpus.txt").write_text("\n".join([*known, unknown]) + "\n", "utf-8")
+    arguments = QUICK | {"held_out": 0.05}
+    run = pretrain([str(tmp_path / "corpus.txt")], tmp_path / "m", tokenizer=tokenizer_directory, **arguments)
+    assert "held_out_scores" not in run and "no scores on held-out text" in caplog.text
+    assert load_model(tmp_path / "m").name
 
 
 def test_malformed_text_is_refused_or_left_out_and_other_encodings_are_read(tokenizer_directory, tmp_path):

@@ -14,7 +14,11 @@ from tfllm.cli.objectives import OBJECTIVES, check_objective
 from tfllm.cli.startup import load_tensorflow, log
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
+
+    from tfllm.cli.objectives import Objective
+    from tfllm.tokenizers import Tokenizer
 
 
 def pretrain(
@@ -112,6 +116,8 @@ def pretrain(
         _check_parts(data, run["held_out"], reading)
     fill_in(run, **suited)
     task = OBJECTIVES[objective](data, run, reading, is_text=records is None)
+    if records is not None and run["held_out"]:
+        task.batches(vocabulary, "held-out", repeat=False)  # records without that part are refused now, not at the end
 
     def train(start: int) -> "tf.data.Dataset":
         return task.batches(vocabulary, "train", start_batch=start)
@@ -158,8 +164,7 @@ def pretrain(
         replicas.wait()
         return run
     if run["held_out"]:
-        run["held_out_scores"] = task.held_out_scores(model, vocabulary)
-        log.info("held-out text: %s", running.shown(run["held_out_scores"]))
+        _score(run, task, model, vocabulary)
     running.save(model, out, vocabulary, run, data)
     replicas.wait()
     return run
@@ -174,6 +179,16 @@ def _check_parts(data: list[str], held_out: float, reading: dict) -> None:
             f"No text falls into the held-out part, a share of {held_out}: the corpus has too few documents. "
             "Raise --held-out, or give --held-out 0 to train without validation."
         )
+
+
+def _score(run: dict, task: "Objective", model: "keras.Model", vocabulary: "Tokenizer") -> None:
+    """Put the scores on held-out text into `run`; what cannot be scored is saved all the same."""
+    try:
+        run["held_out_scores"] = task.held_out_scores(model, vocabulary)
+    except InputError as error:
+        log.warning("no scores on held-out text: %s", error)
+    else:
+        log.info("held-out text: %s", running.shown(run["held_out_scores"]))
 
 
 def _count_steps(once: "tf.data.Dataset", epochs: float) -> int:

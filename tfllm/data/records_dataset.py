@@ -128,7 +128,10 @@ def records_dataset(
         )
     shards = [(name, entry) for name, entry in records.part(part).items() if entry["rows"]]
     if not shards:
-        raise InputError(f"{directory} has no rows in the part {part!r}.")
+        raise InputError(
+            f"{directory} has no rows in the part {part!r}: its documents are too few for the share held out. Write "
+            "the records with another --held-out, or train with --held-out 0."
+        )
 
     whole = batch_size * num_workers
     mine = slice(worker_index * batch_size, (worker_index + 1) * batch_size)

@@ -3,6 +3,7 @@
 B texts, T tokens.
 """
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -64,13 +65,11 @@ def _fill_signature(writer: "TextWriter") -> "Signature":
     from tfllm.generation.text_generator import SAMPLING
     from tfllm.inference.signatures import TEXT, Signature
 
-    write = _traced(writer)
-
-    def fill(text, suffix, **columns):
+    def fill(write, text, suffix, **columns):
         return write(tf.stack([text, suffix], axis=1), Sampling(**columns))
 
     inputs = {"text": TEXT, "suffix": TEXT, **SAMPLING._asdict()}
-    return Signature(fill, inputs, _EXAMPLE._asdict())
+    return Signature(_sharing(writer)(fill), inputs, _EXAMPLE._asdict())
 
 
 def _chat_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Signature"]:
@@ -82,18 +81,18 @@ def _chat_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Signa
 
     turns = tf.TensorSpec([None, None], tf.string)
     settings, _ = read_settings({}, generation)
-    write = _traced(writer)
+    sharing = _sharing(writer)
 
-    def chat(roles, contents, **columns):
+    def chat(write, roles, contents, **columns):
         return write(tf.stack([roles, contents], axis=1), Sampling(**columns))
 
-    def serving_default(text):
+    def serving_default(write, text):
         return write(user_messages(text), _stored(settings, text))
 
     return {
-        "serving_default": Signature(serving_default, {"text": TEXT}),
+        "serving_default": Signature(sharing(serving_default), {"text": TEXT}),
         "chat": Signature(
-            chat,
+            sharing(chat),
             {"roles": turns, "contents": turns, **SAMPLING._asdict()},
             {"roles": ("user", "assistant", "user"), **_EXAMPLE._asdict()},
         ),
@@ -117,28 +116,36 @@ def writing_signatures(writer: "TextWriter", generation: dict) -> dict[str, "Sig
 
     settings, _ = read_settings({}, generation)
     inputs = {"text": TEXT, **SAMPLING._asdict()}
-    write = _traced(writer)
+    sharing = _sharing(writer)
 
-    def generate(text, **columns):
+    def generate(write, text, **columns):
         return write(text, Sampling(**columns))
 
-    def serving_default(text):
+    def serving_default(write, text):
         return write(text, _stored(settings, text))
 
     return {
-        "serving_default": Signature(serving_default, {"text": TEXT}),
-        "generate": Signature(generate, inputs, _EXAMPLE._asdict()),
+        "serving_default": Signature(sharing(serving_default), {"text": TEXT}),
+        "generate": Signature(sharing(generate), inputs, _EXAMPLE._asdict()),
     }
 
 
-def _traced(writer: "TextWriter") -> Callable:
-    """`writer.write` as one function that the signatures share, so that a SavedModel holds it once.
+def _sharing(writer: "TextWriter") -> Callable[[Callable], Callable]:
+    """`function(write, **inputs)` -> `function(**inputs)`, with `writer.write` traced once for all such functions.
 
-    Also, a loop that runs operation by operation rounds otherwise than the one that is exported.
+    So a SavedModel holds it once; and a loop that runs operation by operation rounds otherwise than one in a graph.
+    As with a `tf.function`, `python_function` of what is returned is not traced: it sees the weights of the moment.
     """
     from tfllm.generation.text_generator import SAMPLING
 
-    return tf.function(writer.write, autograph=False, input_signature=[writer.texts, SAMPLING])
+    traced = tf.function(writer.write, autograph=False, input_signature=[writer.texts, SAMPLING])
+
+    def sharing(function: Callable) -> Callable:
+        shared = functools.partial(function, traced)
+        shared.python_function = functools.partial(function, writer.write)
+        return shared
+
+    return sharing
 
 
 def to_rows(inputs: dict[str, list[str]], outputs: dict[str, np.ndarray]) -> list[dict]:
