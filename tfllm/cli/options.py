@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperOption
 
 from tfllm.checks import InputError, did_you_mean
+
+_COMMA_SEPARATED = ("labels", "choices", "score_range")
 
 
 def _read_config(context: typer.Context, file: Path | None) -> Path | None:
@@ -21,7 +24,7 @@ def _read_config(context: typer.Context, file: Path | None) -> Path | None:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: not valid TOML: {error}.") from None
     flags = {
-        flag.removeprefix("--"): parameter.name
+        flag.removeprefix("--"): parameter
         for parameter in context.command.params
         for flag in parameter.opts
         if flag.startswith("--") and parameter.name not in ("config", "help")
@@ -31,9 +34,24 @@ def _read_config(context: typer.Context, file: Path | None) -> Path | None:
             raise InputError(
                 f"{file}: {name!r} is not an option of `{context.command.name}`{did_you_mean(name, flags)}."
             )
-    given = {flags[name.replace("_", "-")]: value for name, value in values.items()}
+    chosen = ((flags[name.replace("_", "-")], name, value) for name, value in values.items())
+    given = {option.name: _option_value(option, value, f"{file}: {name}") for option, name, value in chosen}
     context.default_map = {**(context.default_map or {}), **given}
     return file
+
+
+def _option_value(option: TyperOption, value: object, place: str) -> object:
+    """A value of TOML as the option takes it: a list where it may be repeated, else one value."""
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(one, list | dict) for one in values):
+        raise InputError(f"{place}: must be a text, a number, true or false. Received: {value}.")
+    if option.multiple:
+        return values
+    if isinstance(value, list):
+        joined = ",".join(map(str, value))
+        told = f'Write them in one text: "{joined}"' if option.name in _COMMA_SEPARATED else f"Received: {value}"
+        raise InputError(f"{place}: takes one value, not a list. {told}.")
+    return value
 
 
 Config = Annotated[
