@@ -51,7 +51,8 @@ def train_tokenizer(
         encoding, on_bad_rows: see `read_texts`.
 
     Raises:
-        InputError: if the corpus cannot be read or has no text, `out` is taken, or `lowercase` is asked of byte-bpe.
+        InputError: if the corpus cannot be read or has no text, `out` is taken, or `lowercase` or `model_type` is asked
+            of a kind that has none.
     """
     from tfllm.data.sources import expand_paths, read_texts
     from tfllm.manifest import check_free
@@ -59,6 +60,10 @@ def train_tokenizer(
 
     check_one_of("kind", kind, KINDS)
     check_one_of("model_type", model_type, MODEL_TYPES)
+    if model_type != "unigram" and kind != "sentencepiece":
+        raise InputError(
+            f"`model_type` is for kind sentencepiece: leave it out. Received: kind={kind!r}, model_type={model_type!r}."
+        )
     if out is not None:
         check_free(out)
     if lowercase and kind == "byte-bpe":
