@@ -108,6 +108,24 @@ def test_data_that_do_not_fit_the_model_are_refused(classifier, tmp_path, rows, 
         evaluate(classifier, [str(tmp_path / "test.csv")])
 
 
+def test_a_second_text_is_for_models_of_pairs_and_they_need_one(classifier, reviews, tmp_path):
+    with pytest.raises(InputError, match=r"reviews answers single texts: leave --text-pair out"):
+        evaluate(classifier, [str(reviews)], text_pair="review")
+    labels = ["negative", "positive"]
+    run = {"text": "review", "label": "stars", "sequence_length": 16}
+    pairs = save(tmp_path / "pairs", lambda encoder: add_classifier_head(encoder, labels, pairs=True), run)
+    with pytest.raises(InputError, match=r"pairs answers pairs of texts: name the second's column: --text-pair COLUMN"):
+        evaluate(pairs, [str(reviews)])
+    assert evaluate(pairs, [str(reviews)], text_pair="review")["examples"] == 4
+
+
+def test_bad_rows_are_an_error_or_left_out_and_not_collected(classifier, reviews):
+    reviews.write_text(f"{reviews.read_text('utf-8')}positive,\n", "utf-8")
+    assert evaluate(classifier, [str(reviews)], on_bad_rows="skip")["examples"] == 4
+    with pytest.raises(InputError, match=r"`on_bad_rows` must be one of error, skip\. Received: 'collect'"):
+        evaluate(classifier, [str(reviews)], on_bad_rows="collect")
+
+
 @pytest.mark.parametrize("add_head", [add_masked_lm_head, add_pretraining_heads])
 def test_a_masked_language_model_is_scored_on_a_corpus(add_head, tmp_path):
     directory = save(tmp_path / "base", add_head, {"sequence_length": 16})

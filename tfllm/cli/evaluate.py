@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from tfllm import manifest
-from tfllm.checks import InputError, check_at_least
+from tfllm.checks import InputError, check_at_least, check_one_of
 from tfllm.cli import options
 from tfllm.cli.running import as_list
 from tfllm.cli.startup import errors, load_tensorflow, log
@@ -50,12 +50,14 @@ def evaluate(
     model's card.
     """
     check_at_least("batch_size", batch_size, 1)
+    check_one_of("on_bad_rows", on_bad_rows, ("error", "skip"))
     data = as_list(data)
     arguments = manifest.read_manifest(model_directory, "model")["arguments"]
     recipe, run = arguments["recipe"], _settings(**arguments)
     named = {"text": text, "text_pair": text_pair, "label": label}
     run |= {name: column or run.get(name) for name, column in named.items()}
     run |= {"encoding": encoding, "on_bad_rows": on_bad_rows, "batch_size": batch_size}
+    _check_pairs(model_directory, recipe["arguments"].get("pairs"), text_pair, run["text_pair"])
     load_tensorflow()
     task = find_task_of_model(recipe, run)
     if task:
@@ -78,6 +80,17 @@ def _settings(recipe: dict, run: dict) -> dict:
     encoder = recipe["encoder"] or recipe
     longest = encoder["arguments"].get("max_sequence_length", SEQUENCE_LENGTH)
     return {"sequence_length": min(SEQUENCE_LENGTH, longest), **run}
+
+
+def _check_pairs(model_directory: Path, pairs: bool | None, named: str | None, column: str | None) -> None:
+    """Raise InputError unless a head that says whether it is for `pairs` is given as many texts as it takes."""
+    if pairs is False and named:
+        raise InputError(
+            f"{model_directory} answers single texts: leave --text-pair out; or if it was trained on pairs elsewhere, "
+            f"import it with --pairs. Received: --text-pair {named}."
+        )
+    if pairs and not column:
+        raise InputError(f"{model_directory} answers pairs of texts: name the second's column: --text-pair COLUMN.")
 
 
 def _score(task: Task, model_directory: Path, data: list[str], head: dict, run: dict) -> dict:
