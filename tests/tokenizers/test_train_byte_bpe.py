@@ -3,11 +3,13 @@
 import logging
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
 from tfllm.checks import InputError
 from tfllm.tokenizers import train_byte_bpe
+from tfllm.tokenizers.sample import draw_sample
 
 TRAIN = (
     "import sys; from tfllm.tokenizers import train_byte_bpe\n"
@@ -63,3 +65,14 @@ def test_with_no_merge_every_token_is_a_byte():
     tokenizer = train_byte_bpe(["aaaa é"], vocabulary_size=260)
     assert tokenizer.tokenize(["aé a"]).to_list() == [[tokenizer.vocabulary.index(c) for c in "aÃ©Ġa"]]
     assert tokenizer.detokenize(tokenizer.tokenize(["aé a"])).numpy()[0].decode() == "aé a"
+
+
+def test_of_a_corpus_the_trainer_cannot_hold_a_sample_is_learned(texts, monkeypatch, caplog):
+    corpus = [f"{text} {number}" for number in range(20) for text in texts]
+    monkeypatch.setattr(import_module("tfllm.tokenizers.train_byte_bpe"), "SAMPLE_BYTES", 2000)
+    with caplog.at_level(logging.INFO):
+        tokenizer = train_byte_bpe(corpus, vocabulary_size=400, seed=3)
+    assert "drawn at random" in caplog.text
+    sample = draw_sample(corpus, most_bytes=2000, seed=3)
+    assert len(sample) < len(corpus) / 2
+    assert tokenizer.vocabulary == train_byte_bpe(sample, vocabulary_size=400).vocabulary

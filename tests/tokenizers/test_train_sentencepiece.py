@@ -1,6 +1,7 @@
 """Training SentencePiece: deterministic, complete, with byte fallback, long lines included."""
 
 import logging
+from importlib import import_module
 
 import pytest
 
@@ -64,3 +65,15 @@ def test_impossible_arguments_are_input_errors():
         train_sentencepiece(["a"], model_type="unigramm")
     with pytest.raises(InputError, match="`vocabulary_size` must be at least 262"):
         train_sentencepiece(["a"], vocabulary_size=200)
+
+
+@pytest.mark.parametrize(("name", "most"), [("SAMPLE_BYTES", 4000), ("SAMPLE_LINES", 40)])
+def test_of_a_corpus_the_trainer_cannot_hold_a_sample_is_learned(texts, monkeypatch, caplog, name, most):
+    corpus = [f"{text} {number}".replace("\n", " ") for number in range(20) for text in texts]
+    monkeypatch.setattr(import_module("tfllm.tokenizers.train_sentencepiece"), name, most)
+    with caplog.at_level(logging.INFO):
+        sampled, again = (train_sentencepiece(corpus, vocabulary_size=400, seed=3) for _ in range(2))
+    assert "drawn at random" in caplog.text
+    assert sampled.vocabulary == again.vocabulary
+    monkeypatch.undo()
+    assert sampled.vocabulary != train_sentencepiece(corpus, vocabulary_size=400).vocabulary

@@ -4,7 +4,6 @@ In: texts, read once. Out: a `SentencePieceTokenizer`.
 """
 
 import io
-import itertools
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -13,10 +12,12 @@ import sentencepiece
 
 from tfllm.checks import InputError, check_at_least, check_one_of
 from tfllm.tokenizers.base import NO_TEXT, SPECIAL_TOKENS
+from tfllm.tokenizers.sample import draw_sample
 from tfllm.tokenizers.sentencepiece import SentencePieceTokenizer
 
 LINE_CHARACTERS = 1000  # longer lines are cut: the trainer skips lines of over 4192 bytes
-LINES = 200_000  # what the trainer holds in memory (15 times their bytes); of a longer corpus it draws this many
+SAMPLE_LINES = 200_000  # of a longer corpus so many are drawn, of so many bytes: the trainer needs 15 times these
+SAMPLE_BYTES = 100_000_000
 THREADS = 4  # fixed: sums over threads are rounded differently for another number
 LOG = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def train_sentencepiece(
     """A SentencePiece tokenizer for texts like these, with byte fallback: no character is unknown.
 
     Args:
-        texts: read once, as a stream. Of more than 200,000 lines, 200,000 are drawn at random.
+        texts: read once, as a stream. Of more than 200,000 lines or 100 MB, up to so many are drawn at random.
         vocabulary_size: most tokens wanted, the five special ones and 256 bytes included. A small corpus gives fewer;
             this is logged as a warning.
         model_type: "unigram" or "bpe".
@@ -47,16 +48,14 @@ def train_sentencepiece(
     """
     check_one_of("model_type", model_type, ["unigram", "bpe"])
     check_at_least("vocabulary_size", vocabulary_size, len(SPECIAL_TOKENS) + 256 + 1)
-    lines = _lines(texts)
-    first = next(lines, None)
-    if first is None:
+    lines = draw_sample(_lines(texts), most_bytes=SAMPLE_BYTES, most_texts=SAMPLE_LINES, seed=seed)
+    if not lines:
         raise InputError(NO_TEXT)
     pad, unk, cls, sep, mask = SPECIAL_TOKENS
     model = io.BytesIO()
-    sentencepiece.set_random_generator_seed(seed)
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=itertools.chain([first], lines),
+            sentence_iterator=iter(lines),
             model_writer=model,
             model_type=model_type,
             vocab_size=vocabulary_size,
@@ -72,7 +71,6 @@ def train_sentencepiece(
             bos_piece=cls,
             eos_piece=sep,
             control_symbols=[mask],
-            input_sentence_size=LINES,
             num_threads=THREADS,
             minloglevel=2,
         )
@@ -99,7 +97,7 @@ def _explain(error: str, vocabulary_size: int) -> str:
 def _lines(texts: Iterable[str]) -> Iterator[str]:
     """The lines of the texts that are not blank, in pieces the trainer takes."""
     for text in texts:
-        for line in text.encode("utf-8", "replace").decode("utf-8").split("\n"):
+        for line in text.split("\n"):
             for piece in re.findall(rf".{{1,{LINE_CHARACTERS}}}", line):
                 if piece.strip():
                     yield piece
