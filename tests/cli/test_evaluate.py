@@ -10,25 +10,28 @@ from typer.testing import CliRunner
 from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.cli.evaluate import EvaluateCommand, evaluate
+from tfllm.data import write_records
 from tfllm.evaluation import model_card
 from tfllm.models import (
+    add_causal_lm_head,
     add_classifier_head,
     add_masked_lm_head,
     add_next_sentence_head,
     add_pretraining_heads,
+    build_decoder,
     build_encoder,
     save_model,
 )
-from tfllm.tokenizers import WordPieceTokenizer
+from tfllm.tokenizers import WordPieceTokenizer, load_tokenizer
 
 WORDS = ["good", "bad", "tea", "cup", "book", "rain", "warm", "cold", "and", "a"]
 REVIEWS = [("good tea", "positive"), ("bad tea", "negative"), ("a good warm book", "positive"), ("cold", "negative")]
 
 
-def save(directory, add_head, run):
+def save(directory, add_head, run, build=build_encoder):
     tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])
     keras.utils.set_random_seed(1)
-    encoder = build_encoder(
+    encoder = build(
         tokenizer.vocabulary_size,
         num_layers=1,
         num_heads=2,
@@ -136,6 +139,45 @@ def test_a_masked_language_model_is_scored_on_a_corpus(add_head, tmp_path):
     assert scores["pseudo_perplexity"] > 1 and scores["sampled_texts"] == 8
     assert ("next_sentence_accuracy" in scores) == (add_head is add_pretraining_heads)
     assert "pseudo perplexity" in (directory / "README.md").read_text("utf-8")
+
+
+@pytest.fixture
+def records(tmp_path):
+    """`records(model, length)`: a records directory for a model, of rows of a length."""
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("good tea and a cup\na warm book\nbad cold rain\na good cup and tea\n" * 4, "utf-8")
+
+    def write(model, length):
+        out = tmp_path / f"{model.name}-{length}"
+        write_records(corpus, load_tokenizer(model), out, sequence_length=length, held_out=0.2, workers=1)
+        return out
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("add_head", "build", "counted"),
+    [(add_masked_lm_head, build_encoder, "masked_tokens"), (add_causal_lm_head, build_decoder, "tokens")],
+)
+def test_a_language_model_is_scored_on_records(add_head, build, counted, records, tmp_path, caplog):
+    directory = save(tmp_path / "base", add_head, {"sequence_length": 24}, build)
+    scores = evaluate(directory, [str(records(directory, 16))])
+    assert scores[counted] > 0 and scores["loss"] > 0
+    assert "pseudo_perplexity" not in scores
+    assert ("no pseudo-perplexity" in caplog.text) == (add_head is add_masked_lm_head)
+    if add_head is add_causal_lm_head:  # the same tokens as of the text, each text whole in its row
+        of_text = evaluate(directory, [str(tmp_path / "corpus.txt")])
+        assert (scores["tokens"], scores["loss"]) == (of_text["tokens"], pytest.approx(of_text["loss"], rel=1e-5))
+    with pytest.raises(InputError, match="must not exceed 32"):
+        evaluate(directory, [str(records(directory, 64))])
+
+
+def test_records_are_refused_by_models_that_need_texts(classifier, records, tmp_path):
+    directory = records(classifier, 16)
+    chat = save(tmp_path / "chat", add_causal_lm_head, {"task": "chat"}, build_decoder)
+    for model in (classifier, chat):
+        with pytest.raises(InputError, match="rows of token ids, which score only masked and causal language models"):
+            evaluate(model, [str(directory)])
 
 
 def test_a_next_sentence_model_is_scored_on_a_corpus(tmp_path):

@@ -60,14 +60,16 @@ def evaluate(
     _check_pairs(model_directory, recipe["arguments"].get("pairs"), text_pair, run["text_pair"])
     load_tensorflow()
     task = find_task_of_model(recipe, run)
+    records_length = _records_length(data, model_directory, None if task else recipe["builder"])
+    run["sequence_length"] = records_length or run["sequence_length"]
     if task:
         scores = _score(task, model_directory, data, recipe["arguments"], run)
     elif recipe["builder"] in ("add_masked_lm_head", "add_pretraining_heads"):
-        scores = _score_masked_lm(model_directory, data, run)
+        scores = _score_masked_lm(model_directory, data, run, is_text=records_length is None)
     elif recipe["builder"] == "add_next_sentence_head":
         scores = _score_next_sentence(model_directory, data, run)
     elif recipe["builder"] == "add_causal_lm_head":
-        scores = _score_causal_lm(model_directory, data, run)
+        scores = _score_causal_lm(model_directory, data, run, is_text=records_length is None)
     else:
         raise InputError(f"{model_directory} was made by {recipe['builder']}: it is not a model that can be scored.")
     _show(scores, json_file)
@@ -93,6 +95,19 @@ def _check_pairs(model_directory: Path, pairs: bool | None, named: str | None, c
         raise InputError(f"{model_directory} answers pairs of texts: name the second's column: --text-pair COLUMN.")
 
 
+def _records_length(data: list[str], model_directory: Path, builder: str | None) -> int | None:
+    """The sequence length of the records that the data are, None for text; `builder` is that of a language model."""
+    from tfllm.data import find_records
+
+    records = find_records(data)
+    if records and builder not in ("add_masked_lm_head", "add_pretraining_heads", "add_causal_lm_head"):
+        raise InputError(
+            f"{records.directory} holds rows of token ids, which score only masked and causal language models. Give "
+            f"{model_directory} the files it is for."
+        )
+    return records.sequence_length if records else None
+
+
 def _score(task: Task, model_directory: Path, data: list[str], head: dict, run: dict) -> dict:
     from tfllm.models import load_model
     from tfllm.tokenizers import load_tokenizer
@@ -101,10 +116,10 @@ def _score(task: Task, model_directory: Path, data: list[str], head: dict, run: 
     return task.scores(load_model(model_directory), load_tokenizer(model_directory), rows, head, run)
 
 
-def _score_masked_lm(model_directory: Path, data: list[str], run: dict) -> dict:
+def _score_masked_lm(model_directory: Path, data: list[str], run: dict, *, is_text: bool) -> dict:
     from tfllm.data import masked_lm_dataset, read_texts
     from tfllm.evaluation import masked_lm_scores, pseudo_perplexity
-    from tfllm.models import load_model
+    from tfllm.models import check_length, load_model
     from tfllm.tokenizers import load_tokenizer
 
     model, tokenizer = load_model(model_directory), load_tokenizer(model_directory)
@@ -121,6 +136,10 @@ def _score_masked_lm(model_directory: Path, data: list[str], run: dict) -> dict:
         repeat=False,
         **reading,
     )
+    if not is_text:
+        check_length(model, sequence_length)
+        log.warning("no pseudo-perplexity: records keep no texts")
+        return masked_lm_scores(model, dataset)
     texts = read_texts(data, **reading)
     return {
         **masked_lm_scores(model, dataset),
@@ -143,19 +162,18 @@ def _score_next_sentence(model_directory: Path, data: list[str], run: dict) -> d
     )
 
 
-def _score_causal_lm(model_directory: Path, data: list[str], run: dict) -> dict:
-    from tfllm.data import read_texts
-    from tfllm.evaluation import evaluate_causal_lm
-    from tfllm.models import load_model
+def _score_causal_lm(model_directory: Path, data: list[str], run: dict, *, is_text: bool) -> dict:
+    from tfllm.data import causal_lm_dataset, read_texts
+    from tfllm.evaluation import causal_lm_scores, evaluate_causal_lm
+    from tfllm.models import check_length, load_model
     from tfllm.tokenizers import load_tokenizer
 
-    return evaluate_causal_lm(
-        load_model(model_directory),
-        load_tokenizer(model_directory),
-        read_texts(data, **_reading(run)),
-        sequence_length=run["sequence_length"],
-        batch_size=run["batch_size"],
-    )
+    model, tokenizer = load_model(model_directory), load_tokenizer(model_directory)
+    size = {"sequence_length": run["sequence_length"], "batch_size": run["batch_size"]}
+    if is_text:
+        return evaluate_causal_lm(model, tokenizer, read_texts(data, **_reading(run)), **size)
+    check_length(model, size["sequence_length"])
+    return causal_lm_scores(model, causal_lm_dataset(data, tokenizer, repeat=False, **size))
 
 
 def _reading(run: dict) -> dict:
