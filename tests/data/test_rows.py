@@ -99,6 +99,22 @@ def test_an_unterminated_quote_names_the_line_where_it_opens(write):
     )
 
 
+def test_a_quote_not_closed_within_the_largest_field_is_a_bad_row_that_names_the_lines_lost(write, monkeypatch):
+    monkeypatch.setattr("tfllm.data.rows._LARGEST_FIELD", 2000)
+    lost = "".join(f"line {number:03d},x\n" for number in range(4, 400))
+    found = rows(write("a.csv", f'text,label\nfine,x\n"never closed,y\n{lost}'))
+    assert found[1] == (
+        3,
+        "the quote that opens in line 3 is not closed within 2,000 characters; lines 3 to 184 are lost, and reading "
+        "goes on after them",
+    )
+    assert found[2:] == [(line, {"text": f"line {line:03d}", "label": "x"}) for line in range(185, 400)]
+    assert rows(write("b.csv", f"text,label\n{'a' * 2001},x\nfine,y\n")) == [
+        (2, "a field has more than 2,000 characters; the line is lost"),
+        (3, {"text": "fine", "label": "y"}),
+    ]
+
+
 def test_text_after_a_closing_quote_is_a_bad_row_and_the_next_row_is_read(write):
     assert rows(write("a.csv", 'text,label\n"so" he said,x\nfine,y\n')) == [
         (2, "text follows a closing quote; double a quote that stands inside a quoted field"),
@@ -118,6 +134,8 @@ def test_text_after_a_closing_quote_is_a_bad_row_and_the_next_row_is_read(write)
     [
         ("text,label,text", r"a.csv:1: column 3: the header names 'text' twice"),
         ("text,label,", r"a.csv:1: column 3: the header has no name here \(a trailing comma"),
+        ('text,"la"bel', r"a.csv:1: the header cannot be read: text follows a closing quote; double"),
+        ('text,"label', r"a.csv:1: the header cannot be read: the quote that opens in line 1 is never closed"),
         ("text;label", r"a.csv:1: the only column is 'text;label'. Separate columns by commas"),
     ],
 )

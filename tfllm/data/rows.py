@@ -23,7 +23,7 @@ from tfllm.data.encodings import encoding_advice, encoding_name, is_utf_8
 log = logging.getLogger("tfllm")
 
 SUFFIXES = {".txt": "text", ".csv": "csv", ".tsv": "tsv", ".jsonl": "json", ".json": "json"}
-_LARGEST_FIELD = 2**31 - 1  # csv refuses fields over 128 KB unless told otherwise
+_LARGEST_FIELD = 2**24  # characters; a field of CSV with more is a quote that is never closed
 _FOREIGN = {  # first bytes of files that are not text, and what to do with them
     b"\x1f\x8b": "is gzip-compressed: give it a name that ends in .gz",
     b"PK\x03\x04": "is a zip archive (or an Excel file): unpack it, or save it as CSV, first",
@@ -181,6 +181,13 @@ def _csv_fault(error: str, row: list[str], first: int) -> str:
     last, opened = first + len(row) - 1, first + _open_quote(row)
     if error == "unexpected end of data":
         return f"the quote that opens in line {opened} is never closed; the row swallows everything up to line {last}"
+    if "field limit" in error and last > first:
+        return (
+            f"the quote that opens in line {opened} is not closed within {_LARGEST_FIELD:,} characters; lines {first} to "
+            f"{last} are lost, and reading goes on after them"
+        )
+    if "field limit" in error:
+        return f"a field has more than {_LARGEST_FIELD:,} characters; the line is lost"
     if "expected after" not in error:
         return f"{error} (the row spans lines {first} to {last})" if last > first else error
     if last > opened:
@@ -222,6 +229,8 @@ def _named_rows(
     for line, cells in rows:
         place = f"{path}:{line}"
         if isinstance(cells, str):
+            if columns is None and header:
+                raise InputError(f"{place}: the header cannot be read: {cells}.")
             yield BadRow(place, "", cells)
         elif columns is None:
             numbers = [str(number) for number in range(len(cells))]
