@@ -85,6 +85,17 @@ def test_an_unlabelled_corpus_is_counted(check, tmp_path):
     assert "2 documents" in out
 
 
+def test_of_many_malformed_documents_the_count_the_encoding_and_the_first_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_bytes(b"good\n" + "我要茶\n".encode("gb18030") * 1200)
+    said = CliRunner().invoke(app, ["data", "check", "a.txt", "--on-bad-rows", "collect"])
+    assert said.exit_code == 0
+    assert "Bad rows: 1,200.\na.txt is not all valid UTF-8; it may be gb18030." in said.stdout
+    assert "and 1,180 more" in said.stdout
+    assert "bad_rows.jsonl: the first 1000 of 1200 bad rows." in said.stderr
+    assert len(Path("bad_rows.jsonl").read_text().splitlines()) == 1000
+
+
 def test_a_table_without_a_column_of_labels_says_which_columns_there_are(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "a.csv").write_text("text,sentiment\ngood,positive\n")

@@ -93,7 +93,7 @@ def test_duplicates_are_repeated_texts_and_texts_with_two_labels():
 
 def test_a_test_part_shows_its_overlap_and_labels_never_trained():
     report = inspect_table(table_of([("good", "p"), ("bad", "n")]), test=table_of([("Good", "p"), ("new", "x")]))
-    assert report["test"] == {"rows": 2, "overlap": 1, "unseen_labels": ["x"], "bad_rows": []}
+    assert report["test"] == {"rows": 2, "overlap": 1, "unseen_labels": ["x"], "bad_rows": [], "bad_row_count": 0}
 
 
 def test_a_table_without_labels_has_no_conflicts():
@@ -109,6 +109,7 @@ def test_texts_are_counted_with_their_malformed_ones(tokenizer):
         "characters": {"min": 3, "median": 3, "p95": 9, "max": 9, "total": 12},
         "tokens": {"min": 1, "median": 1, "p95": 2, "max": 2, "total": 3},
         "bad_rows": [{"place": "a.txt:2:1", "column": "", "reason": "NUL byte"}],
+        "bad_row_count": 1,
     }
     with pytest.raises(InputError, match="There is no document"):
         inspect_texts([bad])
@@ -121,6 +122,28 @@ def test_a_corpus_in_another_encoding_is_refused_with_the_one_that_fits(tmp_path
         match=r"(?s)^\S+a.txt is not all valid UTF-8; it may be gb18030.*There is no document that is not bad",
     ):
         check_data(tmp_path / "a.txt")
+
+
+def test_of_the_malformed_documents_of_a_corpus_the_first_are_listed_and_all_are_counted(tmp_path):
+    (tmp_path / "a.txt").write_text("good\n" + ("x" * 40 + "\0\n") * 2500)
+    report = check_data(tmp_path / "a.txt")
+    assert (report["documents"], report["bad_row_count"], report["encoding_advice"]) == (1, 2500, None)
+    assert [row["place"].split(":")[1] for row in report["bad_rows"]] == [str(line) for line in range(2, 1002)]
+    with pytest.raises(InputError, match=r"no document that is not bad \(1001 are\)"):
+        inspect_texts(BadRow(f"a.txt:{line}:2", "", "NUL byte") for line in range(1, 1002))
+
+
+def test_bytes_that_cannot_be_decoded_are_told_with_the_encoding_that_fits(tmp_path):
+    (tmp_path / "a.txt").write_bytes("a\n我要茶\n好茶呢\n".encode("gb18030"))
+    (tmp_path / "a.csv").write_bytes("text,label\na,p\n我要茶,n\n好茶呢,n\n".encode("gb18030"))
+    (tmp_path / "b.csv").write_text("text,label\nb,p\n,n\n")
+    advice = (
+        "is not all valid UTF-8; it may be gb18030. Say which encoding it has (encoding='gb18030'; --encoding gb18030)"
+    )
+    assert f"{tmp_path / 'a.txt'} {advice}" in check_data(tmp_path / "a.txt")["encoding_advice"]
+    for report in (check_data(tmp_path / "a.csv"), check_data(tmp_path / "b.csv", test=tmp_path / "a.csv")):
+        assert f"{tmp_path / 'a.csv'} {advice}" in report["encoding_advice"]
+    assert check_data(tmp_path / "b.csv")["encoding_advice"] is None
 
 
 def test_plain_text_is_a_corpus_unless_a_column_is_named(tmp_path):
@@ -151,6 +174,40 @@ def test_arguments_that_do_not_fit_are_errors(tmp_path):
         check_data(tmp_path / "a.txt", sequence_length=8)
     with pytest.raises(InputError, match="`test` needs labelled rows"):
         check_data(tmp_path / "a.txt", test=tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"choices": ["a"]}, "--choices is for --task choice; without a task nothing reads it"),
+        ({"separator": ";"}, "--label-separator is for --task multilabel; without"),
+        ({"score_range": (0, 1)}, "--score-range is for --task regress, similarity; without"),
+        ({"source": "text"}, "--source is for --task seq2seq; without"),
+        ({"target": "text"}, "--target is for --task seq2seq; without"),
+    ],
+)
+def test_without_a_task_what_only_a_task_reads_is_refused(tmp_path, argument, message):
+    (tmp_path / "a.csv").write_text("text,label\ngood,p\n")
+    with pytest.raises(InputError, match=message):
+        check_data(tmp_path / "a.csv", **argument)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"labels": ["p"]},
+        {"label": "label"},
+        {"text_pair": "label"},
+        {"sequence_length": 8},
+        {"choices": ["a"]},
+        {"test": "a.csv"},
+    ],
+)
+def test_what_a_corpus_does_not_read_is_refused(tmp_path, tokenizer, argument):
+    tokenizer.save(tmp_path / "tokenizer")
+    (tmp_path / "a.csv").write_text("text,label\ngood,p\n")
+    with pytest.raises(InputError, match=f"`{next(iter(argument))}` needs labelled rows: these files are unlabelled"):
+        check_data(tmp_path / "a.csv", corpus=True, text="text", tokenizer=tmp_path / "tokenizer", **argument)
 
 
 def test_the_known_overlap_of_a_real_data_set_is_found(shared_data):

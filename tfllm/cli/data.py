@@ -13,7 +13,7 @@ from tfllm.cli.startup import load_tensorflow
 from tfllm.cli.tasks import TASKS
 
 BAD_ROWS_FILE = "bad_rows.jsonl"
-_MOST_SHOWN = 20  # labels, and bad rows, that are printed; --json has all
+_MOST_SHOWN = 20  # labels, and bad rows, that are printed; --json has more
 
 app = typer.Typer(no_args_is_help=True, help="Look at data before training.")
 
@@ -88,17 +88,18 @@ def check(
         _print_report(report)
     bad_rows = _all_bad_rows(report)
     if bad_rows and on_bad_rows == "collect":
-        _write_bad_rows(bad_rows)
+        _write_bad_rows(bad_rows, _bad_row_count(report))
     if bad_rows and on_bad_rows == "error":
         raise typer.Exit(2)
 
 
-def _write_bad_rows(bad_rows: list[dict]) -> None:
+def _write_bad_rows(bad_rows: list[dict], count: int) -> None:
     from tfllm.data.rows import BadRow
     from tfllm.data.tables import write_bad_rows
 
     write_bad_rows([BadRow(**row) for row in bad_rows], BAD_ROWS_FILE)
-    typer.echo(f"{BAD_ROWS_FILE}: {len(bad_rows)} bad rows.", err=True)
+    first = f"the first {len(bad_rows)} of " if count > len(bad_rows) else ""
+    typer.echo(f"{BAD_ROWS_FILE}: {first}{count} bad rows.", err=True)
 
 
 def _print_report(report: dict) -> None:
@@ -157,10 +158,11 @@ def _findings(report: dict) -> list[str]:
         *_of_test(report),
     ]
     bad_rows = _all_bad_rows(report)
-    lines.append(f"Bad rows: {len(bad_rows):,}.")
+    lines.append(f"Bad rows: {_bad_row_count(report):,}.")
+    lines += [report["encoding_advice"]] if report["encoding_advice"] else []
     lines += [": ".join(filter(None, row.values())) for row in bad_rows[:_MOST_SHOWN]]
     if len(bad_rows) > _MOST_SHOWN:
-        lines.append(f"and {len(bad_rows) - _MOST_SHOWN:,} more")
+        lines.append(f"and {_bad_row_count(report) - _MOST_SHOWN:,} more")
     return lines
 
 
@@ -244,6 +246,11 @@ def _of_test(report: dict) -> Iterator[str]:
         yield f"Labels of the test part that the training part lacks: {', '.join(test['unseen_labels'])}."
 
 
+def _bad_row_count(report: dict) -> int:
+    """How many there are, also those of a corpus that are not listed."""
+    return report["bad_row_count"] + (report["test"]["bad_row_count"] if report.get("test") else 0)
+
+
 def _all_bad_rows(report: dict) -> list[dict]:
-    """Those of the data, then those of the test part."""
+    """Those of the data that are listed, then those of the test part."""
     return report["bad_rows"] + (report["test"]["bad_rows"] if report.get("test") else [])

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tfllm.checks import InputError, did_you_mean
-from tfllm.data.inspect_tasks import Inspected, of_table, read_task
+from tfllm.data.inspect_tasks import Inspected, check_read, of_table, read_task
 from tfllm.data.rows import BadRow, file_kind
-from tfllm.data.sources import bad_rows_error, expand_paths, read_documents
+from tfllm.data.sources import bad_rows_error, expand_paths, read_documents, undecodable_advice
 from tfllm.data.splits import count_overlap, normal_form, normalized_texts
 from tfllm.data.tables import Table, is_labelled_folder, read_table
 from tfllm.tokenizers import Tokenizer, load_tokenizer
@@ -19,6 +19,7 @@ from tfllm.tokenizers import Tokenizer, load_tokenizer
 _BATCH = 1000  # texts tokenized together
 _FEWEST = 3  # rows of a label: with fewer there is none for validation, or one to learn from
 _MOST_CONFLICTS = 20  # shown in the report; all are counted
+_MOST_BAD = 1000  # documents of a corpus that are listed; all are counted
 
 
 def check_data(
@@ -57,7 +58,8 @@ def check_data(
         data_dir: where TFDS data sets are prepared.
 
     Returns:
-        `inspect_table`'s or `inspect_texts`' report; with a task also what it alone has to say.
+        `inspect_table`'s or `inspect_texts`' report; with a task also what it alone has to say. `encoding_advice`:
+        which encoding to name, if bytes of the listed bad rows could not be decoded; else None.
 
     Raises:
         InputError: a file cannot be read, a column is missing, or an argument does not fit.
@@ -67,21 +69,25 @@ def check_data(
     if tokenizer is not None:
         tokenizer = load_tokenizer(tokenizer)
     columns = {"text": text, "text_pair": text_pair, "label": label, "encoding": encoding, "data_dir": data_dir}
+    columns |= {"labels": labels}
+    own = {"choices": choices, "separator": separator, "score_range": score_range, "source": source, "target": target}
     if task is not None:
         if corpus:
             raise InputError("A corpus has no task: leave out `task`, or `corpus`.")
-        columns |= {"labels": labels, "choices": choices, "separator": separator, "score_range": score_range}
-        columns |= {"source": source, "target": target}
-        train, held_out = (None if part is None else read_task(task, part, **columns) for part in (files, test))
-        return _report(train, tokenizer, sequence_length, held_out)
-    if corpus or (text is None and label is None and labels is None and _is_plain_text(files)):
-        if test is not None:
-            raise InputError("`test` needs labelled rows: these files are unlabelled text. Name the columns (--text).")
+        train, held_out = (None if part is None else read_task(task, part, **columns, **own) for part in (files, test))
+        report = _report(train, tokenizer, sequence_length, held_out)
+    elif corpus or (text is None and label is None and labels is None and _is_plain_text(files)):
+        of_rows = {"test": test, "text_pair": text_pair, "label": label, "labels": labels, **own}
+        _check_unread(**of_rows, sequence_length=sequence_length)
         documents = read_documents(files, text, encoding=encoding, data_dir=data_dir)
-        return inspect_texts(documents, tokenizer, encoding)
-    columns |= {"labels": labels, "on_bad_rows": "collect"}
-    train, held_out = (None if part is None else read_table(part, **columns) for part in (files, test))
-    return inspect_table(train, tokenizer, sequence_length, held_out)
+        report = inspect_texts(documents, tokenizer, encoding)
+    else:
+        check_read(None, **own)
+        columns |= {"on_bad_rows": "collect"}
+        train, held_out = (None if part is None else read_table(part, **columns) for part in (files, test))
+        report = inspect_table(train, tokenizer, sequence_length, held_out)
+    bad = report["bad_rows"] + (report["test"]["bad_rows"] if report.get("test") else [])
+    return {**report, "encoding_advice": undecodable_advice([BadRow(**row) for row in bad], encoding)}
 
 
 def inspect_table(
@@ -99,8 +105,9 @@ def inspect_table(
         `duplicates`: {`repeated_rows`: rows whose text stands in an earlier row, `conflicting_texts`: texts that stand
         under more than one label, `conflicts`: the first of them with their places by label}.
         `columns`: all of the first file, also those that are not read.
-        `bad_rows`: [{`place`, `column`, `reason`}].
-        `test`: {`rows`, `overlap`, `unseen_labels`, `bad_rows`}: rows also in `table`; labels that are not.
+        `bad_rows`: [{`place`, `column`, `reason`}]. `bad_row_count`: int.
+        `test`: {`rows`, `overlap`, `unseen_labels`, `bad_rows`, `bad_row_count`}: rows also in `table`; labels that are
+        not.
     """
     report = _report(of_table(table), tokenizer, sequence_length, None if test is None else of_table(test))
     return {**report, "columns": table.columns}
@@ -124,6 +131,7 @@ def _report(rows: Inspected, tokenizer: Tokenizer | None, sequence_length: int |
         "duplicates": _duplicates(rows.table),
         **rows.facts,
         "bad_rows": [row._asdict() for row in rows.table.bad_rows],
+        "bad_row_count": len(rows.table.bad_rows),
         "test": None if test is None else _compare(rows, test),
     }
 
@@ -149,17 +157,20 @@ def inspect_texts(documents: Iterable[str | BadRow], tokenizer=None, encoding: s
     """Report on a stream of documents, which were read in `encoding`, in constant memory.
 
     Returns:
-        {`documents`, `characters`, `tokens`, `bad_rows`}, as in `inspect_table`.
+        {`documents`, `characters`, `tokens`, `bad_rows`, `bad_row_count`}, as in `inspect_table`; of the bad ones the
+        first 1,000 are listed.
     """
-    characters, tokens, bad = Counter(), Counter(), []
+    characters, tokens, bad, bad_count = Counter(), Counter(), [], 0
     for batch in _batches(documents):
         texts = [document for document in batch if isinstance(document, str)]
-        bad += [document for document in batch if isinstance(document, BadRow)]
+        malformed = [document for document in batch if isinstance(document, BadRow)]
+        bad_count += len(malformed)
+        bad += malformed[: _MOST_BAD - len(bad)]
         characters.update(map(len, texts))
         if tokenizer is not None and texts:
             tokens += _token_lengths(((text,) for text in texts), tokenizer)
     if bad and not characters:
-        raise bad_rows_error(bad, f"There is no document that is not bad ({len(bad)} are).", encoding)
+        raise bad_rows_error(bad, f"There is no document that is not bad ({bad_count} are).", encoding)
     if not characters:
         raise InputError("There is no document: every line is blank or malformed.")
     return {
@@ -167,7 +178,18 @@ def inspect_texts(documents: Iterable[str | BadRow], tokenizer=None, encoding: s
         "characters": _summary(characters),
         "tokens": None if tokenizer is None else _summary(tokens),
         "bad_rows": [row._asdict() for row in bad],
+        "bad_row_count": bad_count,
     }
+
+
+def _check_unread(**of_rows) -> None:
+    """Raise InputError for an argument that a corpus does not read."""
+    for name, value in of_rows.items():
+        if value is not None:
+            raise InputError(
+                f"`{name}` needs labelled rows: these files are unlabelled text. Name the columns (--text, --label), "
+                "or leave it out."
+            )
 
 
 def _is_plain_text(files: str | Path | Sequence[str | Path]) -> bool:
@@ -245,6 +267,7 @@ def _compare(train: Inspected, test: Inspected) -> dict:
         "overlap": count_overlap(train.table, test.table),
         "unseen_labels": sorted(set(test.counts or ()) - set(train.counts or ())),
         "bad_rows": [row._asdict() for row in test.table.bad_rows],
+        "bad_row_count": len(test.table.bad_rows),
     }
     if "contexts" in train.facts:
         seen = {normal_form(context) for context in set(train.table.pairs)}

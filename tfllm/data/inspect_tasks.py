@@ -93,12 +93,12 @@ def read_task(
         InputError: as the reader's; a column the task needs is not named, or one is that it does not read.
     """
     check_one_of("task", task, READERS)
-    _check_read(
+    check_read(
         task,
         text_pair=text_pair,
         labels=labels,
         choices=choices,
-        label_separator=separator,
+        separator=separator,
         score_range=score_range,
         source=source,
         target=target,
@@ -116,19 +116,20 @@ _READ_BY = {
     "text_pair": ("classify", "pairs", "multilabel", "regress", "embed", "similarity", "qa"),
     "labels": ("classify", "pairs", "multilabel"),
     "choices": ("choice",),
-    "label_separator": ("multilabel",),
+    "separator": ("multilabel",),
     "score_range": ("regress", "similarity"),
     "source": ("seq2seq",),
     "target": ("seq2seq",),
 }
 
 
-def _check_read(task: str, **given) -> None:
+def check_read(task: str | None, **given) -> None:
+    """Raise InputError for an argument that the task, or a table read without one, would ignore."""
     for name, value in given.items():
         if value is not None and task not in _READ_BY[name]:
-            raise InputError(
-                f"--{name.replace('_', '-')} is for --task {', '.join(_READ_BY[name])}; --task {task} does not read it."
-            )
+            option = "--label-separator" if name == "separator" else f"--{name.replace('_', '-')}"
+            others = "without a task nothing reads it" if task is None else f"--task {task} does not read it"
+            raise InputError(f"{option} is for --task {', '.join(_READ_BY[name])}; {others}.")
 
 
 def of_table(table: Table) -> Inspected:

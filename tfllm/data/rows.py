@@ -183,8 +183,8 @@ def _csv_fault(error: str, row: list[str], first: int) -> str:
         return f"the quote that opens in line {opened} is never closed; the row swallows everything up to line {last}"
     if "field limit" in error and last > first:
         return (
-            f"the quote that opens in line {opened} is not closed within {_LARGEST_FIELD:,} characters; lines {first} to "
-            f"{last} are lost, and reading goes on after them"
+            f"the quote that opens in line {opened} is not closed within {_LARGEST_FIELD:,} characters; lines {first} "
+            f"to {last} are lost, and reading goes on after them"
         )
     if "field limit" in error:
         return f"a field has more than {_LARGEST_FIELD:,} characters; the line is lost"

@@ -147,9 +147,14 @@ def cell_text(cells: dict[str, object], column: str) -> tuple[str, str]:
 
 def bad_rows_error(bad: Sequence[BadRow], total: str, encoding: str) -> InputError:
     """The InputError for malformed rows: a wrong encoding if that is it, the first five, how many, what to do."""
-    undecodable = next((row.place for row in bad if tells_of_byte(row.reason)), None)
-    cause = [] if undecodable is None else [encoding_advice(re.sub(r"(:\d+)*(: .*)?$", "", undecodable), encoding)]
-    return InputError("\n".join([*cause, *map(str, bad[:5]), total]))
+    advice = undecodable_advice(bad, encoding)
+    return InputError("\n".join([*([advice] if advice else []), *map(str, bad[:5]), total]))
+
+
+def undecodable_advice(bad: Sequence[BadRow], encoding: str) -> str | None:
+    """What to do about the encoding of the first file in which a byte could not be decoded; None if there is none."""
+    place = next((row.place for row in bad if tells_of_byte(row.reason)), None)
+    return None if place is None else encoding_advice(re.sub(r"(:\d+)*(: .*)?$", "", place), encoding)
 
 
 def _expand(path: str | Path) -> list[Path | TfdsSource]:
