@@ -30,12 +30,12 @@ class Server(NamedTuple):
 
 @pytest.fixture(scope="session")
 def start_server():
-    """`start_server(base_path, *options)`: runs `tfllm serve` in a process and waits until it listens."""
+    """`start_server(*arguments)`: runs `tfllm serve` in a process and waits until it listens."""
     started = []
 
-    def start(base_path: Path, *options: str) -> Server:
+    def start(*arguments: str | Path) -> Server:
         ports = ["--rest-port", "0", "--grpc-port", "0"]
-        command = [sys.executable, "-m", "tfllm", "serve", str(base_path), *ports, *options]
+        command = [sys.executable, "-m", "tfllm", "serve", *ports, *map(str, arguments)]
         environment = {**os.environ, "COLUMNS": "500"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
@@ -79,7 +79,7 @@ def server(saved_models, start_server, tmp_path_factory):
           config {{ name: "reviews" base_path: "{saved_models}/reviews" model_platform: "tensorflow" }}
         }}"""
     )
-    found = start_server(saved_models, "--trust", "--model-config", str(config))
+    found = start_server("--trust", "--model-config", config)
     wait_for(
         found,
         "numbers version 1 is served",

@@ -306,7 +306,6 @@ def test_what_tensorflow_says_when_it_starts_is_held_back(server):
         (["--versions", "newest"], "--versions must be latest, all, a number"),
         (["--rest-port", "70000"], "less than or equal to 65535"),
         (["--max-batch-size", "0"], "`max-batch-size` must be at least 1"),
-        (["--model-config", "/dev/null/x"], "no such file"),
     ],
 )
 def test_options_that_mean_nothing_are_said(saved_models, options, message):

@@ -21,12 +21,12 @@ _LIMITS = Limits()
 
 def serve(
     base_path: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="savedmodels, with NAME/VERSION in it, or savedmodels/NAME. New versions are found while it runs.",
-            show_default=False,
+            show_default="savedmodels",
         ),
-    ] = Path("savedmodels"),
+    ] = None,
     rest_port: Annotated[int, typer.Option(help="Of REST and the page; 0 takes a free one.", min=0, max=65535)] = 8501,
     grpc_port: Annotated[int, typer.Option(help="Of gRPC; 0 takes a free one.", min=0, max=65535)] = 8500,
     host: Annotated[
@@ -39,8 +39,11 @@ def serve(
         Path | None, typer.Option(help="TF Serving's models.config, in place of a base path: names, versions, labels.")
     ] = None,
     versions: Annotated[
-        str, typer.Option(help="latest; all; a number: so many of the latest; or 3,5: these. Of each model.")
-    ] = "latest",
+        str | None,
+        typer.Option(
+            help="latest; all; a number: so many of the latest; or 3,5: these. Of each model.", show_default="latest"
+        ),
+    ] = None,
     poll: Annotated[float, typer.Option(help="Seconds between two looks for new versions. 0: never.")] = 1.0,
     max_batch_size: Annotated[int, typer.Option(help="Rows of different requests computed together at most.")] = 32,
     batch_timeout: Annotated[
@@ -65,6 +68,8 @@ def serve(
     ] = None,
 ) -> None:
     """Answer on this machine as TF Serving would, over REST and gRPC. For production use TF Serving."""
+    _check_together(base_path, model_config, versions, emit_docker)
+    base_path = base_path or Path("savedmodels")
     if emit_docker is not None:
         from tfllm.serving.docker import write_docker
 
@@ -88,7 +93,7 @@ def serve(
     _check_installed()
     token = _read_token(token_file, host)
     check_exists(model_config or base_path)
-    latest, specific = _read_versions(versions)
+    latest, specific = _read_versions(versions or "latest")
 
     sys.modules.setdefault("keras", None)  # TensorFlow imports Keras where it is installed; a server has no use for it
     load_tensorflow()
@@ -126,6 +131,26 @@ def read_token(file: Path) -> str:
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
         raise InputError(f"{file}: a token needs at least 16 printable ASCII characters, without spaces.")
     return token
+
+
+def _check_together(
+    base_path: Path | None, model_config: Path | None, versions: str | None, emit_docker: Path | None
+) -> None:
+    """Raise InputError for an option that another one would leave without effect."""
+    if emit_docker is not None:
+        for name, value in (("--model-config", model_config), ("--versions", versions)):
+            if value is not None:
+                raise InputError(
+                    "--emit-docker writes a models.config of its own, with the latest version of each model of a base "
+                    f"path; what else to serve stands there. Leave {name} out. Received: {name} {value}."
+                )
+    if model_config is not None:
+        for name, value in (("--versions", versions), ("the base path", base_path)):
+            if value is not None:
+                raise InputError(
+                    f"--model-config says itself where the models stand and which versions are served. "
+                    f"Leave {name} out. Received: {value}."
+                )
 
 
 def _check_installed() -> None:

@@ -1,0 +1,28 @@
+"""What `tfllm serve` refuses before it starts; what it answers is tested under tests/serving."""
+
+from pathlib import Path
+
+import pytest
+
+from tfllm.checks import InputError
+from tfllm.cli.serve import serve
+
+BASE, CONFIG, DOCKER = Path("savedmodels"), Path("models.config"), Path("production")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"emit_docker": DOCKER, "model_config": CONFIG}, "Leave --model-config out. Received: --model-config models"),
+        ({"emit_docker": DOCKER, "versions": "3"}, "Leave --versions out. Received: --versions 3"),
+        ({"model_config": CONFIG, "versions": "latest"}, "Leave --versions out. Received: latest"),
+        ({"model_config": CONFIG, "base_path": BASE}, "Leave the base path out. Received: savedmodels"),
+        ({"model_config": CONFIG}, "models.config: no such file"),
+        ({}, "savedmodels: no such file"),
+    ],
+)
+def test_an_option_that_would_have_no_effect_is_refused(options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        serve(**options)
+    assert list(tmp_path.iterdir()) == []
