@@ -26,3 +26,10 @@ def test_an_option_that_would_have_no_effect_is_refused(options, message, tmp_pa
     with pytest.raises(InputError, match=message):
         serve(**options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e300, -1.0])
+@pytest.mark.parametrize(("option", "most"), [("timeout", 86_400), ("poll", 86_400), ("batch_timeout", 60_000)])
+def test_nobody_waits_for_ever(option, most, number, tmp_path):
+    with pytest.raises(InputError, match=f"`{option.replace('_', '-')}` must be between 0 and {most}. Received: "):
+        serve(tmp_path, **{option: number})

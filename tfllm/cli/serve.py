@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tfllm import manifest
-from tfllm.checks import InputError, check_at_least, check_exists
+from tfllm.checks import InputError, check_at_least, check_between, check_exists
 from tfllm.cli.startup import load_tensorflow, log
 from tfllm.serving.limits import Limits
 
@@ -17,6 +17,7 @@ _NEEDED = ("grpc", "grpc_health", "httptools", "prometheus_client", "starlette",
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _OFF = "0: no limit."
 _LIMITS = Limits()
+_DAY = 24 * 60 * 60  # seconds; threads cannot wait for ever
 
 
 def serve(
@@ -79,15 +80,15 @@ def serve(
         return
     for name, value in (
         ("max-queue", max_queue),
-        ("timeout", timeout),
         ("max-body-bytes", max_body_bytes),
         ("max-instances", max_instances),
         ("max-text-bytes", max_text_bytes),
         ("max-json-depth", max_json_depth),
-        ("poll", poll),
-        ("batch-timeout", batch_timeout),
     ):
         check_at_least(name, value, 0)
+    check_between("timeout", timeout, 0, _DAY)
+    check_between("poll", poll, 0, _DAY)
+    check_between("batch-timeout", batch_timeout, 0, 60_000)
     check_at_least("max-batch-size", max_batch_size, 1)
     check_at_least("threads", threads, 1)
     _check_installed()
