@@ -146,6 +146,12 @@ def test_kubernetes_manifests_belong_together(written):
     assert kinds["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == kinds["Deployment"]["metadata"]["name"]
 
 
+def test_kubernetes_starts_the_server_as_compose_does(written, compose):
+    deployment = next(yaml.safe_load_all((written / "kubernetes.yaml").read_text("utf-8")))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == compose["services"]["serving-1"]["command"]
+
+
 def test_nginx_balances_rest_and_grpc_over_both_replicas(written):
     text = (written / "nginx.conf").read_text("utf-8")
     assert text.count("{") == text.count("}")
