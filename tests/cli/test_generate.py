@@ -51,6 +51,11 @@ def test_prompts_are_written_on_and_the_same_again_while_it_is_written(written):
     assert rows[0]["text"] in run_command("generate", written[0], "the cat", *settings).output
 
 
+def test_what_is_printed_is_the_text_with_its_tabs(written):
+    done = run_command("generate", written[0], "def f():\n\treturn", "--max-new-tokens", 0)
+    assert done.output == "def f():\n\treturn\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

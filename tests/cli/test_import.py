@@ -175,6 +175,14 @@ def test_a_tokenizer_of_another_model_is_refused(exported, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_options_that_a_source_does_not_read_are_refused(exported, tmp_path):
+    with pytest.raises(InputError, match="--tokenizer is that of a"):
+        import_checkpoint(str(exported), tmp_path / "out", tokenizer_file=tmp_path / "tokenizer.bin")
+    with pytest.raises(InputError, match="--trust is for a directory"):
+        import_checkpoint(__file__, tmp_path / "out", trust=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def _hostile():
     file = Path(__file__).resolve().parents[1] / "models" / "pretrained" / "hostile.py"
     specification = importlib.util.spec_from_file_location("hostile", file)

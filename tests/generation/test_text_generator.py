@@ -156,6 +156,13 @@ def test_more_beams_find_texts_no_less_probable(generator):
     assert np.mean([row["log_prob"] for row in four]) > np.mean([row["log_prob"] for row in one])
 
 
+def test_what_beams_are_compared_by_is_not_told_for_the_probability_of_the_model(generator):
+    rules = {"num_beams": 3, "repetition_penalty": 2.0, "max_new_tokens": 6, "min_new_tokens": 6}
+    (row,) = generator.generate([""], **rules)
+    (score,) = generator.score([row["text"]])
+    assert row["log_prob"] == pytest.approx(score["log_prob"], abs=1e-4)
+
+
 def test_scores_are_the_probabilities_of_the_full_pass(generator, probabilities, letters):
     texts = ["a b c", "", "f"]
     for row, text in zip(generator.score(texts), texts, strict=True):

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfllm.checks import InputError
 from tfllm.generation import TextGenerator
-from tfllm.inference import build_signatures, task_of, to_rows
+from tfllm.inference import build_signatures, choose_length, task_of, to_rows
 from tfllm.inference.generation import OUTPUTS
 from tfllm.models import add_causal_lm_head, build_decoder
 
@@ -35,6 +35,12 @@ def test_a_decoder_with_its_head_is_a_task_and_offers_no_vectors(signatures):
     assert task_of("add_causal_lm_head") == "generation"
     assert set(signatures) == {"serving_default", "generate", "score", "tokenize"}
     assert list(signatures["generate"].inputs) == ["text", "max_new_tokens", "temperature", "top_k", "top_p", "seed"]
+
+
+def test_it_sees_as_much_as_a_generator_and_other_models_what_data_sets_are_cut_to(tokenizer, make_encoder):
+    writer = add_causal_lm_head(build_decoder(tokenizer.vocabulary_size, **SIZE | {"max_sequence_length": 400}))
+    assert choose_length(writer, None) == 400
+    assert choose_length(make_encoder(max_sequence_length=400), None) == 128
 
 
 def test_the_default_signature_writes_as_the_model_was_saved(signatures, model, tokenizer):

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from tfllm import manifest
 from tfllm.checks import InputError
@@ -99,7 +97,6 @@ def generate(
     if chat:
         hold_conversation(generator, prompts, settings, system=system, as_json=as_json)
         return
-    console = Console(highlight=False, soft_wrap=True)
     if stream:
         _stream(generator, prompts, settings)
         return
@@ -109,11 +106,11 @@ def generate(
         rows = generator.fill(prompts, [printable(suffix)] * len(prompts), **settings)
     for number, row in enumerate(rows):
         if as_json:
-            console.out(json.dumps(row, ensure_ascii=False))
+            typer.echo(json.dumps(row, ensure_ascii=False))
         else:
             between = "\n" if generator.reads_first else ""
-            whole = Text.assemble((row["prompt"], "dim"), between, row["text"])
-            console.print(*([""] if number else []), whole, sep="\n")
+            lead = "\n" if number else ""
+            typer.echo(lead + typer.style(row["prompt"], dim=True) + between + row["text"])  # tabs stay tabs
 
 
 def _check_writes(model: Path) -> None:

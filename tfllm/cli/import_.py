@@ -51,6 +51,10 @@ def import_checkpoint(
     """Take over a published model: its weights, its head and its tokenizer."""
     source, out = str(source), Path(out)
     manifest.check_free(out)
+    if tokenizer_file is not None and Path(source).suffix != ".bin":
+        raise InputError(f"--tokenizer is that of a .bin file of llama2.c: leave it out. Received: {source}.")
+    if trust and Path(source).is_file():
+        raise InputError(f"--trust is for a directory with tf_model.h5: leave it out. Received: {source}.")
     load_tensorflow()
     from tfllm.evaluation import model_card
     from tfllm.models import check_length, save_model, set_pairs

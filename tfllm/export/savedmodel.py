@@ -76,7 +76,7 @@ def export_savedmodel(
         tokenizer: the one the model was trained with.
         directory: `savedmodels/NAME`; the versions stand in it.
         sequence_length: where texts are cut, in tokens, [CLS] and [SEP] included; the length the model was trained
-            at. None takes 128, the default of the data sets.
+            at. None takes 128, the default of the data sets; all positions of a model that writes.
         sample_texts: texts of your own for the check; the first of them is also in the warm-up file.
         weights: "float32"; "bfloat16", in which an encoder's layers multiply: faster where the server's processor
             multiplies it (AMX, avx512_bf16), slower elsewhere, and scores are rounded to about two digits; "int8",

@@ -19,7 +19,8 @@ class Texts(NamedTuple):
     """K texts of each row."""
 
     token_ids: tf.Tensor  # int32 (B, K, N)
-    log_prob: tf.Tensor  # float32 (B, K), _NONE where there is no text
+    score: tf.Tensor  # float32 (B, K), the log-probability after penalties for repetition; _NONE where there is no text
+    log_prob: tf.Tensor  # float32 (B, K), that which the model itself gives
     count: tf.Tensor  # int32 (B, K), tokens without the one that ends a text
 
 
@@ -72,10 +73,11 @@ class BeamWriter:
         empty = Texts(
             tf.ensure_shape(tf.fill([*shape, room], self._pad_id), [None, self._beams, None]),
             tf.fill(shape, _NONE),
+            tf.zeros(shape),
             tf.zeros(shape, tf.int32),
         )
         first = tf.where(tf.range(self._beams) == 0, 0.0, _NONE)
-        alive = empty._replace(log_prob=tf.zeros(shape) + first)
+        alive = empty._replace(score=tf.zeros(shape) + first)
         return State(tf.constant(0), alive, empty, limits <= 0, logits, cache)
 
     def _take(self, state, prompts, lengths, limits) -> State:
@@ -87,18 +89,20 @@ class BeamWriter:
         room = tf.shape(state.alive.token_ids)[2]
         history = history_of(prompts, lengths, tf.reshape(state.alive.token_ids, [-1, room]))
         open_log_probs = allowed(log_probs, history, lengths + number, barred, self._rules)
-        total = state.alive.log_prob[:, :, tf.newaxis] + tf.reshape(open_log_probs, [-1, beams, size])
+        total = state.alive.score[:, :, tf.newaxis] + tf.reshape(open_log_probs, [-1, beams, size])
         found, places = tf.math.top_k(tf.reshape(total, [-1, beams * size]), 2 * beams)  # (B, 2K)
         parent, token = places // size, places % size
+        own = tf.gather(tf.reshape(log_probs, [-1, beams * size]), places, batch_dims=1)
         ends = tf.gather(self._end, token)
         real = found > _NONE / 2
         texts = Texts(
             _with_token(tf.gather(state.alive.token_ids, parent, batch_dims=1), token, ends, number),
             found,
+            tf.gather(state.alive.log_prob, parent, batch_dims=1) + own,
             tf.where(ends, number, number + 1),
         )
         alive = _without(texts, ends)
-        alive, chosen = _pick(alive, alive.log_prob, beams)
+        alive, chosen = _pick(alive, alive.score, beams)
         ended = _without(texts, ~(ends & real & (tf.range(2 * beams) < beams)))
         ended = _join(state.ended, ended)
         ended, _ = _pick(ended, self._score(ended, ended=True), beams)
@@ -112,12 +116,12 @@ class BeamWriter:
     def _score(self, texts: Texts, *, ended: bool) -> tf.Tensor:
         """float32 (B, K): by which texts are compared."""
         length = tf.cast(texts.count + (1 if ended else 0), tf.float32)  # the end is a token, too
-        return texts.log_prob / tf.maximum(length, 1.0) ** self._rules.length_penalty
+        return texts.score / tf.maximum(length, 1.0) ** self._rules.length_penalty
 
     def _settled(self, alive: Texts, ended: Texts, limits: tf.Tensor) -> tf.Tensor:
         """bool (B,): whether no text that is alive can become better than the K that have ended."""
         longest = tf.cast(limits[:, tf.newaxis] if self._rules.length_penalty > 0 else alive.count + 1, tf.float32)
-        hope = tf.reduce_max(alive.log_prob / tf.maximum(longest, 1.0) ** self._rules.length_penalty, axis=1)
+        hope = tf.reduce_max(alive.score / tf.maximum(longest, 1.0) ** self._rules.length_penalty, axis=1)
         return tf.reduce_min(self._score(ended, ended=True), axis=1) >= hope
 
     def _best(self, state: State) -> Written:
@@ -145,10 +149,11 @@ def _join(first: Texts, second: Texts) -> Texts:
 
 
 def _without(texts: Texts, left_out: tf.Tensor) -> Texts:
-    return texts._replace(log_prob=tf.where(left_out, _NONE, texts.log_prob))
+    return texts._replace(score=tf.where(left_out, _NONE, texts.score))
 
 
 def _frozen(finished: tf.Tensor, old: Texts, new: Texts) -> Texts:
     """The old texts of rows that are finished, the new ones of the others."""
-    shapes = (finished[:, tf.newaxis, tf.newaxis], finished[:, tf.newaxis], finished[:, tf.newaxis])
-    return Texts(*(tf.where(where, a, b) for where, a, b in zip(shapes, old, new, strict=True)))
+    column = finished[:, tf.newaxis]
+    token_ids = tf.where(column[:, :, tf.newaxis], old.token_ids, new.token_ids)
+    return Texts(token_ids, *(tf.where(column, a, b) for a, b in zip(old[1:], new[1:], strict=True)))

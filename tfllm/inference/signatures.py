@@ -75,9 +75,17 @@ def build_signatures(model: keras.Model, tokenizer: Tokenizer, sequence_length: 
 
 
 def choose_length(model: keras.Model, sequence_length: int | None) -> int:
-    """The length to cut texts at: the one given, if the model has positions for it; else 128, as in training."""
+    """The length to cut texts at: the one given, if the model has positions for it.
+
+    None: 128, as in training; all positions of a model that writes, as a `TextGenerator`.
+    """
     if sequence_length is None:
-        return min(DEFAULT_LENGTH, longest_text(model))
+        longest = longest_text(model)
+        return (
+            longest
+            if task_of(read_recipe(model)["builder"]) in ("generation", "seq2seq")
+            else min(DEFAULT_LENGTH, longest)
+        )
     checks.check_at_least("sequence_length", sequence_length, 3)
     check_length(model, sequence_length)
     return sequence_length
