@@ -97,15 +97,23 @@ def _check_rows(rows: RowSettings) -> None:
         ("top_k", 0, _MOST, "iu"),
         ("seed", -_MOST, _MOST, "iu"),
     ):
-        values = np.asarray(getattr(rows, name))
+        values = _as_array(getattr(rows, name))
         if values.dtype.kind not in kinds or not ((values >= low) & (values <= high)).all():
             number = "number" if "f" in kinds else "whole number"
             most = "" if high == float("inf") else f" and at most {high:,}"
             received = getattr(rows, name)
             raise InputError(f"`{name}` must be a {number} of at least {low:,}{most}. Received: {received!r}.")
-    shares = np.asarray(rows.top_p)
+    shares = _as_array(rows.top_p)
     if shares.dtype.kind not in "iuf" or not ((shares > 0) & (shares <= 1)).all():
         raise InputError(f"`top_p` must be above 0 and at most 1. Received: {rows.top_p!r}.")
+
+
+def _as_array(values: object) -> np.ndarray:
+    """The values; lists of different lengths, which are no array, as an object."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.empty((), object)
 
 
 def _check_rules(rules: Rules) -> None:
