@@ -7,8 +7,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tfllm.checks import InputError
 from tfllm.serving import Client, ServingError
 from tfllm.writing import RowSettings
 
@@ -133,6 +135,18 @@ def test_only_writers_stream(rest, server):
     assert response.status_code == 400 and "does not write text" in response.json()["error"]
     with Client(server.url) as client, pytest.raises(ServingError, match="does not write text"):
         list(client.stream("numbers", "a"))
+
+
+def test_the_client_streams_settings_of_any_kind_or_says_what_is_wrong(server):
+    with Client(server.url) as client:
+        whole = client.stream("words", "Go", max_new_tokens=np.int32(3), temperature=np.float32(0))
+        assert "".join(whole) == "".join(client.stream("words", "Go", max_new_tokens=3))
+        with pytest.raises(ServingError, match="surrogate pair in string is invalid"):
+            list(client.stream("words", "\udc80"))
+        with pytest.raises(ServingError, match="`temperature` must be a number"):
+            list(client.stream("words", "Go", temperature=float("nan")))
+        with pytest.raises(InputError, match="Values must be strings, numbers"):
+            list(client.stream("words", "Go", seed=object()))
 
 
 def chat(rest, *messages, **more):
