@@ -24,7 +24,8 @@ def write_page_models(base: Path) -> None:
     writer = {"serving_default": ([TEXT], _write_all), "generate": (_SETTINGS, _write), "tokenize": ([TEXT], _tokenize)}
     _save(base / "generation", "generation", writer)
     talker = {"serving_default": ([TEXT], _write_all), "chat": ([LISTS, LISTS, *_SETTINGS[1:]], _chat)}
-    _save(base / "talker", "generation", {**talker, "tokenize": ([TEXT], _tokenize)})
+    for name in ("talker", "talker_too"):
+        _save(base / name, "generation", {**talker, "tokenize": ([TEXT], _tokenize)})
 
 
 def _save(directory: Path, task: str, signatures: dict) -> None:

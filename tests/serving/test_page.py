@@ -7,7 +7,7 @@ import pytest
 from tests.serving.page_models import HOSTILE, LABELS, write_page_models
 
 TASKS = ["classification", "embedding", "fill_mask", "generation", "multilabel", "multiple_choice", "next_sentence"]
-MODELS = [*TASKS, "question_answering", "regression", "tagging", "talker"]
+MODELS = [*TASKS, "question_answering", "regression", "tagging", "talker", "talker_too"]
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,51 @@ def test_a_conversation_goes_on_and_can_be_cleared(open_page):
     page.get_by_role("button", name="Clear").click()
     assert page.inner_text("#answer") == ""
     assert "1:New" in ask(page, "talker", message="New")
+
+
+CLEAR = "[...document.querySelectorAll('#ask button')].find(button => button.textContent === 'Clear').click()"
+CHOOSE = "const model = document.querySelector('#model'); model.value = {!r}; model.dispatchEvent(new Event('change'))"
+
+
+@pytest.mark.parametrize(
+    "action", [CLEAR, CHOOSE.format("talker"), CHOOSE.format("talker_too")], ids=["clear", "again", "other"]
+)
+def test_what_is_cleared_during_an_answer_is_gone(open_page, action):
+    page = open_page()
+    page.select_option("#model", "talker")
+    page.fill("[name=max_new_tokens]", "40")
+    page.evaluate(
+        f"""() => new MutationObserver((_, observer) => {{
+            if (!document.querySelector('#answer').textContent.includes('0😀')) return;
+            observer.disconnect();
+            {action};
+            document.body.dataset.cleared = 'yes';
+        }}).observe(document.querySelector('#answer'), {{childList: true, subtree: true, characterData: true}})"""
+    )
+    page.fill("[name=message]", "Hello")
+    page.click("#ask [type=submit]")
+    page.wait_for_selector("[data-cleared]")
+    page.wait_for_selector("#stop:disabled")
+    assert (page.inner_text("#answer"), page.inner_text("#error")) == ("", "")
+    assert page.input_value("[name=message]") == ""
+    assert "1:New" in ask(page, page.input_value("#model"), message="New")
+
+
+def test_another_language_during_an_answer_leaves_it_to_be_stopped(open_page):
+    page = open_page()
+    page.select_option("#model", "talker")
+    page.evaluate(
+        """() => new MutationObserver((_, observer) => {
+            if (!document.querySelector('#answer').textContent.includes('0😀')) return;
+            observer.disconnect();
+            const language = document.querySelector('#language');
+            language.value = 'zh';
+            language.dispatchEvent(new Event('change'));
+            window.stoppable = !document.querySelector('#stop').disabled;
+        }).observe(document.querySelector('#answer'), {childList: true, subtree: true, characterData: true})"""
+    )
+    assert "1:Hello 0😀" in ask(page, "talker", message="Hello")
+    assert page.evaluate("window.stoppable")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ place("language").addEventListener("change", (event) => {
   again();
 });
 place("model").addEventListener("change", () => {
-  conversation = [];
   clear();
   drawForm(false);
 });
@@ -92,15 +91,12 @@ function drawForm(keep) {
     }
   }
   const stop = element("button", { type: "button", id: "stop" }, word("stop"));
-  stop.disabled = true;
+  stop.disabled = !running;
   stop.addEventListener("click", () => running?.abort());
   const buttons = element("p", {}, element("button", { type: "submit" }, word("ask")), stop);
   if (model.chats) {
     const wipe = element("button", { type: "button" }, word("clear"));
-    wipe.addEventListener("click", () => {
-      conversation = [];
-      clear();
-    });
+    wipe.addEventListener("click", clear);
     buttons.append(wipe);
   }
   buttons.append(element("span", { class: "quiet" }, word("keys")));
@@ -134,7 +130,10 @@ function fail(error) {
   place("error").textContent = [word(known[error.status] ?? ""), message].filter(Boolean).join(" ");
 }
 
+/** Forget the conversation and what is shown; a request on its way is ended. */
 function clear() {
+  running?.abort();
+  conversation = [];
   place("answer").replaceChildren();
   place("error").textContent = "";
   again = () => {};
@@ -187,19 +186,21 @@ async function converse(model) {
   const { max_new_tokens: max_tokens, ...settings } = settingsOf();
   const turns = [...conversation, { role: "user", content: message }];
   const reply = { role: "assistant", content: "" };
+  const before = conversation; // another array as soon as it is cleared
   again = () => draw([...turns, reply].map(turn));
   again();
   field.value = "";
   try {
     for await (const piece of chat(model, turns, { max_tokens, ...settings }, running.signal)) {
+      if (conversation !== before) return;
       reply.content += piece;
       place("answer").lastChild.lastChild.append(piece);
     }
   } catch (error) {
-    if (!reply.content) field.value = message;
+    if (!reply.content && conversation === before) field.value = message;
     throw error;
   } finally {
-    if (reply.content) conversation = [...turns, reply];
+    if (reply.content && conversation === before) conversation = [...turns, reply];
     field.focus();
   }
 }
