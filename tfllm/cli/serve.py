@@ -143,7 +143,7 @@ def _check_together(
             if value is not None:
                 raise InputError(
                     "--emit-docker writes a models.config of its own, with the latest version of each model of a base "
-                    f"path; what else to serve stands there. Leave {name} out. Received: {name} {value}."
+                    f"path: say there what else to serve. Leave {name} out. Received: {name} {value}."
                 )
     if model_config is not None:
         for name, value in (("--versions", versions), ("the base path", base_path)):
