@@ -15,6 +15,7 @@ from tfllm.losses import (
     MultilabelLoss,
     RegressionLoss,
     SpanLoss,
+    causal_lm_loss,
     masked_lm_loss,
     next_sentence_loss,
 )
@@ -226,3 +227,9 @@ def test_the_right_choice_is_told_from_those_that_are_there():
     np.testing.assert_allclose(ChoiceLoss(0.3).call(targets, logits), [np.log(2), second], rtol=1e-6)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(ChoiceLoss(0.3)), safe_mode=True)
     assert again.get_config() == ChoiceLoss(0.3).get_config()
+
+
+def test_smoothing_may_be_a_number_of_numpy():
+    ids, logits = tf.constant([[1, 0]]), tf.constant([[[0.0, 2.0, -1.0], [1.0, 0.0, 0.5]]])
+    smoothed, of_numpy = (causal_lm_loss(value)(ids, logits) for value in (0.25, np.float64(0.25)))
+    assert float(smoothed) == float(of_numpy) != float(causal_lm_loss()(ids, logits))

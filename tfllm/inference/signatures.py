@@ -80,12 +80,8 @@ def choose_length(model: keras.Model, sequence_length: int | None) -> int:
     None: 128, as in training; all positions of a model that writes, as a `TextGenerator`.
     """
     if sequence_length is None:
-        longest = longest_text(model)
-        return (
-            longest
-            if task_of(read_recipe(model)["builder"]) in ("generation", "seq2seq")
-            else min(DEFAULT_LENGTH, longest)
-        )
+        writes = task_of(read_recipe(model)["builder"]) in ("generation", "seq2seq")
+        return longest_text(model) if writes else min(DEFAULT_LENGTH, longest_text(model))
     checks.check_at_least("sequence_length", sequence_length, 3)
     check_length(model, sequence_length)
     return sequence_length
