@@ -1,6 +1,5 @@
 """`tfllm finetune`: labelled rows and an encoder -> a model for a task."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -180,7 +179,6 @@ def finetune(
         save_minutes=save_minutes,
         writes=replicas.is_chief,
     )
-    started = time.monotonic()
     with replicas, running.precision_policy(choose_precision(precision)):
         if dry_run:
             return job.dry_run(train)
@@ -191,7 +189,7 @@ def finetune(
                 job.cross_validate(rows, folds, seed, directory)
             model, scores = job.train_seeds(train, kept, range(seed, seed + seeds), directory)
             chosen.finish(model, job.tokenizer, kept, head, run)
-    run |= {"seconds": round(time.monotonic() - started), "validation_rows": len(kept), "validation_scores": scores}
+    run |= {"seconds": round(job.seconds), "validation_rows": len(kept), "validation_scores": scores}
     if replicas.is_chief:
         running.save(model, out, job.tokenizer, run, files)
     replicas.wait()

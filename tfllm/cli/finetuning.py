@@ -34,6 +34,9 @@ class FineTuning:
         tensorboard: where TensorBoard's logs go.
         save_minutes: pause between two checkpoints.
         writes: False in all processes of a training but one.
+
+    Attributes:
+        seconds: how long all trainings so far took.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class FineTuning:
     ):
         self._task, self._run, self._head, self.tokenizer = task, run, head, tokenizer
         self._tensorboard, self._save_seconds, self._writes = tensorboard, 60 * save_minutes, writes
-        self._looked_at = False
+        self._looked_at, self.seconds = False, 0.0
 
     def train(self, train: Any, validation: Any, seed: int, directory: Path) -> tuple["keras.Model", dict[str, float]]:
         """A model trained with `seed`, and the validation scores of its best epoch; checkpoints go to `directory`."""
@@ -68,6 +71,7 @@ class FineTuning:
         kept = Run(directory, save_seconds=self._save_seconds, on_divergence=run["on_divergence"], writes=self._writes)
         validate = self._task.validator(model, self.tokenizer, validation, self._head, run)
         history = self._fit(model, batches, validate, run["epochs"], callbacks, kept)
+        self.seconds += kept.seconds
         if run["lora_rank"]:
             merge_adapters(model)
         best = best_epoch(history, run["monitor"], self._task.monitors[run["monitor"]])

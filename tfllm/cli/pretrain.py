@@ -1,6 +1,5 @@
 """`tfllm pretrain`: raw text or records and a tokenizer -> a pretrained encoder or decoder."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -140,26 +139,20 @@ def pretrain(
                 ),
             )
         log.info("training %s parameters for %s steps", f"{model.count_params():,}", f"{steps:,}")
-        started = time.monotonic()
         callbacks = running.training_callbacks(steps, running.count_tokens(once.take(4)), tensorboard)
         with running.unfinished_run(
             out, "pretrain", run, data, replicas=replicas.num_replicas, writes=replicas.is_chief
         ) as directory:
-            trained = task.train(
-                model,
-                train,
-                optimizer,
-                steps=steps,
-                micro_batches=micro_batches,
-                run=Run(
-                    directory / "training",
-                    save_seconds=60 * save_minutes,
-                    on_divergence=on_divergence,
-                    writes=replicas.is_chief,
-                ),
-                callbacks=callbacks,
+            kept = Run(
+                directory / "training",
+                save_seconds=60 * save_minutes,
+                on_divergence=on_divergence,
+                writes=replicas.is_chief,
             )
-    run |= {"task": objective, "steps": steps, "seconds": round(time.monotonic() - started), "training": trained}
+            trained = task.train(
+                model, train, optimizer, steps=steps, micro_batches=micro_batches, run=kept, callbacks=callbacks
+            )
+    run |= {"task": objective, "steps": steps, "seconds": round(kept.seconds), "training": trained}
     if not replicas.is_chief:
         replicas.wait()
         return run

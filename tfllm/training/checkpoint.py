@@ -5,6 +5,7 @@ hash. In: a compiled model and what else the run remembers. Out: the same, bit f
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from tfllm.checks import InputError
 log = logging.getLogger("tfllm")
 KIND = "checkpoint"
 _STATE = "state.npz"
+_NAME = re.compile(r"checkpoint-(\d+)")
 _SPARE_BYTES = 1 << 20  # manifest, directories, zip headers
 
 
@@ -42,6 +44,7 @@ class Checkpoints:
 
     def __init__(self, directory: str | Path, keep: int = 2):
         self.directory, self._keep = Path(directory), keep
+        self._damaged = set()
 
     def save(self, model: keras.Model, step: int, notes: dict, arrays: Sequence[np.ndarray] = ()) -> bool:
         """Write a checkpoint: weights, optimizer, seed generators, and the run's own notes and arrays.
@@ -73,21 +76,27 @@ class Checkpoints:
                 raise
             self._say_missing(step, needed)
             return False
-        for old in self._all()[: -self._keep]:
+        whole = [old for old in self._all() if old not in self._damaged]
+        for old in [*self._damaged, *whole[: -self._keep]]:
             shutil.rmtree(old)
+        self._damaged.clear()
         return True
 
     def read(self) -> Restored | None:
         """The newest whole checkpoint; None if there is none.
 
-        A damaged one is named in the log, and the one before it is used.
+        A damaged one is named in the log, and the one before it is used; the next that is written replaces it.
         """
-        for path in reversed(self._all()):
+        paths, self._damaged = self._all(), set()
+        while paths:
+            path = paths.pop()
             try:
                 found = manifest.read_manifest(path, KIND)
                 manifest.check_files(path, found)
-            except InputError as error:
-                log.warning("%s The checkpoint before it is used.", error)
+            except (InputError, OSError) as error:  # a disk may refuse to read what stood on it
+                remedy = "The checkpoint before it is used." if paths else "No whole one is left: training begins anew."
+                log.warning("%s %s", error, remedy)
+                self._damaged.add(path)
                 continue
             with np.load(path / _STATE, allow_pickle=False) as stored:
                 extra, state = (
@@ -99,10 +108,11 @@ class Checkpoints:
         return None
 
     def _all(self) -> list[Path]:
-        return sorted(path for path in self.directory.glob("checkpoint-*") if path.is_dir())
+        found = (path for path in self.directory.glob("checkpoint-*") if _NAME.fullmatch(path.name) and path.is_dir())
+        return sorted(found, key=_number)
 
     def _last_number(self) -> int:
-        return max((int(path.name.rpartition("-")[2]) for path in self._all()), default=0)
+        return max(map(_number, self._all()), default=0)
 
     def _say_missing(self, step: int, needed: int) -> None:
         missing = max(needed - shutil.disk_usage(self.directory).free, 1)
@@ -115,6 +125,10 @@ class Checkpoints:
             self.directory,
             last,
         )
+
+
+def _number(path: Path) -> int:
+    return int(_NAME.fullmatch(path.name)[1])
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

@@ -48,7 +48,8 @@ def fit_steps(
         callbacks: further Keras callbacks.
 
     Raises:
-        InputError: when the loss or a gradient is not finite; the batch is kept in the run's directory.
+        InputError: when the loss or a gradient is not finite, the batch is kept in the run's directory; or when the
+            batches end.
         Interrupted: after SIGTERM or SIGINT, when the run has saved itself.
     """
     keeper = _Keeper(model, memory, epoch_steps, run)
@@ -62,11 +63,16 @@ def fit_steps(
                 _end_epoch(model, memory, everyone, epoch_steps)
             keeper.stop_if_asked()
             if memory.step >= last_step or model.stop_training:
-                return
+                break
+            before = memory.step
             try:
                 _fit_once(model, batches, memory, last_step, epoch_steps, everyone)
             except _NotFinite as error:
                 _handle_divergence(model, batches, memory, run, error.step, epoch_steps)
+            else:
+                _check_goes_on(before, memory.step, last_step)
+    if run:
+        run.seconds = memory.seconds
 
 
 def _fit_once(model, batches, memory, last_step, epoch_steps, callbacks) -> None:
@@ -86,6 +92,15 @@ def _fit_once(model, batches, memory, last_step, epoch_steps, callbacks) -> None
         verbose=0,
         shuffle=False,
     )
+
+
+def _check_goes_on(before: int, now: int, last_step: int) -> None:
+    """Raise InputError if `fit` came to no further batch."""
+    if now == before:
+        raise InputError(
+            f"The training data end after {now:,} of {last_step:,} batches. They must hold a row at least, and repeat "
+            "without end (`repeat=True`)."
+        )
 
 
 def _without(dataset: tf.data.Dataset, start: int, skipped: Sequence[int]) -> tf.data.Dataset:
@@ -154,15 +169,18 @@ class _Keeper(keras.callbacks.Callback):
         self._memory, self._epoch_steps, self._run = memory, epoch_steps, run
         self._saved = time.monotonic()
         self._scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        self.wait_for_signals = lambda: None  # called after every batch
         self.signal: int | None = None
         self.scoring = False  # between the checkpoint at the end of an epoch and its score: nothing would be lost
+        self._first = memory.step
         self._standing = memory.step or None  # the number of batches in the newest checkpoint
 
     def on_train_begin(self, logs=None):
-        if self._run and self._run.skips and self._memory.step == 0:
-            self._save()  # something to go back to
+        if self._run and self._run.skips and self._memory.step == self._first:
+            self._save()  # something to go back to; a checkpoint of the stage before has another optimizer
 
     def on_train_batch_end(self, batch, logs=None):
+        self.wait_for_signals()
         memory = self._memory
         watched = ("loss",) if self._scaled else ("loss", "gradient_norm")  # loss scaling mends gradients by itself
         if not all(math.isfinite(float(logs.get(name, 0.0))) for name in watched):
@@ -213,7 +231,10 @@ class _Keeper(keras.callbacks.Callback):
 
 @contextlib.contextmanager
 def _signals_wait(keeper: _Keeper) -> Iterator[None]:
-    """SIGTERM and SIGINT wait for the end of a batch; the second one does not."""
+    """After the first batch SIGTERM and SIGINT wait for the end of the next; the second one does not.
+
+    Before, while data are read up to where a training goes on and a step is compiled, there is nothing to be saved.
+    """
     if threading.current_thread() is not threading.main_thread() or keeper._run is None:
         yield
         return
@@ -225,8 +246,12 @@ def _signals_wait(keeper: _Keeper) -> Iterator[None]:
         if keeper.scoring:
             keeper.stop_if_asked()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before[number] = signal.signal(number, remember)
+    def begin():
+        keeper.wait_for_signals = lambda: None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, remember)
+
+    keeper.wait_for_signals = begin
     try:
         yield
     finally:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
+from tfllm.checks import InputError
 from tfllm.losses import masked_lm_loss, next_sentence_loss
-from tfllm.training.checkpoint import restore
+from tfllm.training.checkpoint import Restored, restore
 from tfllm.training.loop import fit_steps
 from tfllm.training.run import Memory, Run
 
@@ -59,12 +60,20 @@ def train_compiled(
     model.micro_batches = micro_batches
     memory, found = Memory(), run.read() if run else None
     if found:
+        _check_steps(found, steps)
         restore(model, found)
         memory.recall(found)
         log.info("going on from %s, after %d of %d batches", found.path, memory.step, steps)
     from_start = batches if callable(batches) else batches.skip
     fit_steps(model, from_start, memory, last_step=steps, epoch_steps=steps, run=run, callbacks=callbacks)
     return memory.history[-1]
+
+
+def _check_steps(found: Restored, steps: int) -> None:
+    if steps < found.step:
+        raise InputError(
+            f"{found.path} was written after {found.step:,} batches: `steps` cannot be fewer. Received: {steps:,}."
+        )
 
 
 def compile_masked_lm(model: keras.Model, optimizer: keras.optimizers.Optimizer | str = "adamw") -> None:

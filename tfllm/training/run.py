@@ -3,6 +3,7 @@
 In: a directory. Out: `Run` and `Memory`, which `loop.fit_steps` keeps up to date.
 """
 
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +33,9 @@ class Run:
         on_divergence: "stop" ends the training with an error at the first loss or gradient that is not finite; "skip"
             goes back to the last checkpoint and leaves the batch out.
         writes: False in all processes of a training but one; they read what that one has written.
+
+    Attributes:
+        seconds: how long the training took when it has ended, in all processes that had a part in it.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Run:
         self.save_seconds, self.skips = save_seconds, on_divergence == "skip"
         self.writes = writes
         self.checkpoints = Checkpoints(self.directory, keep)
+        self.seconds = 0.0
 
     def read(self) -> Restored | None:
         """The newest whole checkpoint, the same in every process of a training; None if there is none."""
@@ -59,18 +64,23 @@ class Run:
 
 
 class Memory:
-    """What a training remembers besides the model: how far it is, its history, and what its watcher knows.
+    """What a training remembers besides the model: how far it is, its history, its time, and what its watcher knows.
 
     `pending` holds the logs of an epoch that is over but not yet scored; None otherwise.
     """
 
     def __init__(self, watch: "Watch | None" = None):
         self.step, self.history, self.skipped, self.pending, self.stopped = 0, [], [], None, False
-        self._watch = watch
+        self._watch, self._seconds_before, self._begun = watch, 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long it took to come here; time that was spent after the checkpoint it went on from is lost."""
+        return self._seconds_before + time.monotonic() - self._begun
 
     def notes(self) -> dict:
         """JSON values from which `recall` brings everything back, with `arrays`."""
-        own = {name: getattr(self, name) for name in ("history", "skipped", "pending", "stopped")}
+        own = {name: getattr(self, name) for name in ("history", "skipped", "pending", "stopped", "seconds")}
         return {**own, "watch": self._watch.notes() if self._watch else None}
 
     def arrays(self) -> list[np.ndarray]:
@@ -94,6 +104,7 @@ class Memory:
             notes["stopped"],
         )
         self.skipped = sorted({*self.skipped, *notes["skipped"]})
+        self._seconds_before, self._begun = notes["seconds"], time.monotonic()
         if self._watch:
             self._watch.recall(notes["watch"], found.arrays)
 
