@@ -2,25 +2,27 @@
 
 In: texts, read once. Out: a `WordPieceTokenizer`.
 
-Two passes over the normalized text. The first counts characters. The second trains with the alphabet given, because
-left to itself the trainer numbers the "##" letters in the order of a randomly seeded hash map, and ties between merges
-are broken by these numbers.
+The trainer is given words, which costs it half of what texts do, and the alphabet, because left to itself it numbers
+the "##" letters in the order of a randomly seeded hash map, and ties between merges are broken by these numbers.
 """
 
 import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import models, normalizers, pre_tokenizers, trainers
+from tokenizers import models, pre_tokenizers, trainers
 
 from tfllm.checks import InputError, check_at_least
 from tfllm.tokenizers.base import NO_TEXT, SPECIAL_TOKENS
+from tfllm.tokenizers.bert_words import BertWords, CharacterCounts
 from tfllm.tokenizers.wordpiece import WordPieceTokenizer
 
 CHARACTER_COVERAGE = 0.9999  # of the text is written in characters that get a place before any tokens are joined
 ALPHABET_SHARE = 1 / 8  # of the vocabulary is what these characters may fill even if they are rarer than that
+CHARACTERS_AT_ONCE = 1 << 20
 LOG = logging.getLogger(__name__)
 
 
@@ -44,68 +46,70 @@ def train_wordpiece(
     """
     check_at_least("vocabulary_size", vocabulary_size, 100)
     check_at_least("min_frequency", min_frequency, 1)
-    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as spool:
-        counts = Counter()
-        forms = set(_train(_normalize(texts, lowercase, spool, counts), vocab_size=0, special_tokens=[]))
-        characters = _by_frequency(counts, forms)
-        alphabet = _choose_alphabet(characters, counts, forms, vocabulary_size)
-        continuations = [form for form in _forms(alphabet, forms) if form.startswith("##")]
-        spool.seek(0)
-        vocabulary = _train(
-            spool,
+    with tempfile.TemporaryDirectory() as folder:
+        words = Path(folder) / "words.txt"
+        counts, insiders = _write_words(texts, words, BertWords(lowercase))
+        characters = sorted(counts, key=lambda character: (-counts[character], character))
+        if not characters:
+            raise InputError(NO_TEXT)
+        alphabet = _choose_alphabet(characters, counts, insiders, vocabulary_size)
+        rust = RustTokenizer(models.WordPiece(unk_token="[UNK]"))
+        rust.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        trainer = trainers.WordPieceTrainer(
             vocab_size=vocabulary_size,
             min_frequency=min_frequency,
-            special_tokens=[*SPECIAL_TOKENS, *continuations],
+            special_tokens=[*SPECIAL_TOKENS, *(f"##{letter}" for letter in alphabet if letter in insiders)],
             initial_alphabet=alphabet,
             limit_alphabet=len(alphabet),
+            show_progress=False,
         )
-    vocabulary += _forms(characters[len(alphabet) :], forms)[: vocabulary_size - len(vocabulary)]  # where room is left
+        rust.train([str(words)], trainer)
+    ids = rust.get_vocab()
+    vocabulary = sorted(ids, key=ids.get)
+    vocabulary += _forms(characters[len(alphabet) :], insiders)[
+        : vocabulary_size - len(vocabulary)
+    ]  # where room is left
     if len(vocabulary) < vocabulary_size:
         LOG.warning("The corpus is too small for %d tokens; it gave %d.", vocabulary_size, len(vocabulary))
     return WordPieceTokenizer(vocabulary, lowercase=lowercase)
 
 
-def _normalize(texts: Iterable[str], lowercase: bool, spool, counts: Counter) -> Iterator[str]:
-    """Yield each text as BERT normalizes it, counting its characters and copying it to `spool`."""
-    normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+def _write_words(texts: Iterable[str], file: Path, split: BertWords) -> tuple[Counter, set[str]]:
+    """Write the words of the texts to a file, white space between them, and count their characters."""
+    counts = CharacterCounts()
+    with open(file, "wb") as stream:
+        for block in _blocks(texts):
+            words = split(block.encode("utf-8", "replace").decode("utf-8"))  # "?" for lone surrogates
+            stream.write(words.tobytes().decode("utf-32-le").encode("utf-8"))
+            counts.add(words)
+    return counts.occurrences()
+
+
+def _blocks(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, each ended by a newline, many together."""
+    gathered, size = [], 0
     for text in texts:
-        text = text.encode("utf-8", "replace").decode("utf-8")  # the Rust library takes no lone surrogates
-        for line in normalizer.normalize_str(text).split("\n"):
-            counts.update(line)
-            spool.write(f"{line}\n")
-            yield line
+        gathered.append(f"{text}\n")
+        size += len(text)
+        if size > CHARACTERS_AT_ONCE:
+            yield "".join(gathered)
+            gathered, size = [], 0
+    yield "".join(gathered)
 
 
-def _train(texts: Iterable[str], **options) -> list[str]:
-    """The vocabulary the Rust trainer finds, in the order of its ids."""
-    rust = RustTokenizer(models.WordPiece(unk_token="[UNK]"))
-    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    rust.train_from_iterator(texts, trainers.WordPieceTrainer(show_progress=False, **options))
-    vocabulary = rust.get_vocab()
-    return sorted(vocabulary, key=vocabulary.get)
-
-
-def _by_frequency(counts: Counter, forms: set[str]) -> list[str]:
-    """The characters in `forms`, most frequent first; ties by code point."""
-    characters = sorted((form for form in forms if len(form) == 1), key=lambda form: (-counts[form], form))
-    if not characters:
-        raise InputError(NO_TEXT)
-    return characters
-
-
-def _choose_alphabet(characters: list[str], counts: Counter, forms: set[str], vocabulary_size: int) -> list[str]:
+def _choose_alphabet(characters: list[str], counts: Counter, insiders: set[str], vocabulary_size: int) -> list[str]:
     """The most frequent of `characters`, which get their places before any tokens are joined."""
-    total = sum(counts[character] for character in characters)
+    total = sum(counts.values())
     room = vocabulary_size - len(SPECIAL_TOKENS)
     places, covered = 0, 0
     for number, character in enumerate(characters):
-        places += len(_forms([character], forms))
+        places += len(_forms([character], insiders))
         if places > room or (covered >= CHARACTER_COVERAGE * total and places > ALPHABET_SHARE * vocabulary_size):
             return characters[:number]
         covered += counts[character]
     return characters
 
 
-def _forms(characters: list[str], forms: set[str]) -> list[str]:
-    """The ways `characters` occur: "x" at the beginning of words, "##x" inside them."""
-    return [form for character in characters for form in (character, f"##{character}") if form in forms]
+def _forms(characters: list[str], insiders: set[str]) -> list[str]:
+    """Each character, and after it "##x" if it stands inside words."""
+    return [form for one in characters for form in ([one, f"##{one}"] if one in insiders else [one])]
