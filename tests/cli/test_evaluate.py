@@ -170,6 +170,11 @@ def test_a_language_model_is_scored_on_records(add_head, build, counted, records
         assert (scores["tokens"], scores["loss"]) == (of_text["tokens"], pytest.approx(of_text["loss"], rel=1e-5))
     with pytest.raises(InputError, match="must not exceed 32"):
         evaluate(directory, [str(records(directory, 64))])
+    for option in ({"text": "body"}, {"encoding": "gb18030"}):
+        with pytest.raises(
+            InputError, match=f"--{next(iter(option))} says nothing where .*base is scored on such data"
+        ):
+            evaluate(directory, [str(tmp_path / "base-16")], **option)
 
 
 def test_records_are_refused_by_models_that_need_texts(classifier, records, tmp_path):
@@ -178,6 +183,24 @@ def test_records_are_refused_by_models_that_need_texts(classifier, records, tmp_
     for model in (classifier, chat):
         with pytest.raises(InputError, match="rows of token ids, which score only masked and causal language models"):
             evaluate(model, [str(directory)])
+
+
+@pytest.mark.parametrize(
+    ("add_head", "build"), [(add_masked_lm_head, build_encoder), (add_causal_lm_head, build_decoder)]
+)
+@pytest.mark.parametrize("option", ["label", "text_pair"])
+def test_columns_that_a_language_model_does_not_read_are_refused(add_head, build, option, tmp_path):
+    directory = save(tmp_path / "base", add_head, {"sequence_length": 16}, build)
+    (tmp_path / "corpus.txt").write_text("good tea and a cup\n", "utf-8")
+    with pytest.raises(InputError, match=f"--{option.replace('_', '-')} says nothing"):
+        evaluate(directory, [str(tmp_path / "corpus.txt")], **{option: "stars"})
+
+
+def test_columns_that_a_task_does_not_read_are_refused(tmp_path):
+    directory = save(tmp_path / "chat", add_causal_lm_head, {"task": "chat"}, build_decoder)
+    (tmp_path / "chat.jsonl").write_text("{}\n", "utf-8")
+    with pytest.raises(InputError, match="--label says nothing"):
+        evaluate(directory, [str(tmp_path / "chat.jsonl")], label="stars")
 
 
 def test_a_next_sentence_model_is_scored_on_a_corpus(tmp_path):

@@ -62,6 +62,8 @@ def evaluate(
     task = find_task_of_model(recipe, run)
     records_length = _records_length(data, model_directory, None if task else recipe["builder"])
     run["sequence_length"] = records_length or run["sequence_length"]
+    reads = () if records_length else task.columns if task else ("text",)
+    _check_read(model_directory, reads, named | ({"encoding": encoding != "utf-8"} if records_length else {}))
     if task:
         scores = _score(task, model_directory, data, recipe["arguments"], run)
     elif recipe["builder"] in ("add_masked_lm_head", "add_pretraining_heads"):
@@ -93,6 +95,15 @@ def _check_pairs(model_directory: Path, pairs: bool | None, named: str | None, c
         )
     if pairs and not column:
         raise InputError(f"{model_directory} answers pairs of texts: name the second's column: --text-pair COLUMN.")
+
+
+def _check_read(model_directory: Path, reads: tuple[str, ...], options: dict) -> None:
+    """Raise InputError for one of `options` that was given and is not in `reads`."""
+    for name, given in options.items():
+        if given and name not in reads:
+            raise InputError(
+                f"--{name.replace('_', '-')} says nothing where {model_directory} is scored on such data: leave it out."
+            )
 
 
 def _records_length(data: list[str], model_directory: Path, builder: str | None) -> int | None:

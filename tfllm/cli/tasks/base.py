@@ -23,11 +23,13 @@ class Task(abc.ABC):
     """One task.
 
     Attributes:
+        columns: which of --text, --text-pair and --label the task's files have.
         monitors: name of a score of `validator` -> "max" or "min", which is better; the first one is the default.
         averages: whether the mean of several models' outputs is an answer, as `--ensemble` takes it to be.
         harm_of_changes: why texts must not be changed at random.
     """
 
+    columns = ("text", "text_pair", "label")
     monitors: dict[str, str]
     averages = True
     harm_of_changes = "this task learns of places in them"

@@ -9,6 +9,7 @@ _IGNORED = ("text", "text_pair", "label", "pre_norm")
 class ChatTask(Task):
     """Answers to messages; --text, --label and their like have nothing to name."""
 
+    columns = ()
     monitors = {"loss": "min", "perplexity": "min"}  # noqa: RUF012
 
     def read(self, files, run, head=None):

@@ -7,6 +7,7 @@ from tfllm.cli.tasks.base import Task, split_names
 class MultipleChoiceTask(Task):
     """The right choice. `--text` names the question's column, `--choices` those of the choices."""
 
+    columns = ("text", "label")
     monitors = {"accuracy": "max", "loss": "min"}  # noqa: RUF012
     harm_of_changes = "then another choice may be the right one"
 

@@ -11,6 +11,7 @@ _IGNORED = ("text", "text_pair", "label", "pre_norm", "frozen_layers", "unfreeze
 class Seq2SeqTask(TableTask):
     """Targets written after sources are read."""
 
+    columns = ()
     monitors = {"loss": "min", "bleu": "max", "chrf": "max", "rouge1": "max"}  # noqa: RUF012
     stratified = False
     averages = False  # texts have no mean

@@ -10,6 +10,7 @@ _COLORS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 class TaggingTask(Task):
     """Tags in CoNLL columns, CoNLL-U or JSON lines of spans."""
 
+    columns = ("text", "label")
     monitors = {"f1": "max", "accuracy": "max"}  # noqa: RUF012
 
     def read(self, files, run, head=None):
