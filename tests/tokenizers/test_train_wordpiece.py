@@ -3,6 +3,9 @@
 import logging
 import subprocess
 import sys
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +72,14 @@ def test_a_small_corpus_gives_fewer_tokens_and_says_so(caplog):
 def test_texts_are_read_once_and_may_hold_anything(texts):
     tokenizer = train_wordpiece(iter([*texts, "", "\0", "\ud800", "[SEP] [SEP]", "a\r\nb"]), vocabulary_size=500)
     assert tokenizer.vocabulary.count("[SEP]") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_named_with_what_to_do(texts, tmp_path, monkeypatch):
+    (tmp_path / "words.txt").symlink_to("/dev/full")
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda: nullcontext(tmp_path))
+    with pytest.raises(InputError, match=f"{tmp_path}: No space left on device.*TMPDIR"):
+        train_wordpiece(texts)
 
 
 @pytest.mark.parametrize("texts", [[], ["", " \n"], ["\u200b\0"]])

@@ -6,6 +6,7 @@ The trainer is given words, which costs it half of what texts do, and the alphab
 the "##" letters in the order of a randomly seeded hash map, and ties between merges are broken by these numbers.
 """
 
+import io
 import logging
 import tempfile
 from collections import Counter
@@ -42,7 +43,7 @@ def train_wordpiece(
         WordPieceTokenizer. The same texts give the same vocabulary.
 
     Raises:
-        InputError: if no text has a visible character, or `vocabulary_size` is under 100.
+        InputError: if no text has a visible character, `vocabulary_size` is under 100, or the disk is full.
     """
     check_at_least("vocabulary_size", vocabulary_size, 100)
     check_at_least("min_frequency", min_frequency, 1)
@@ -77,12 +78,23 @@ def train_wordpiece(
 def _write_words(texts: Iterable[str], file: Path, split: BertWords) -> tuple[Counter, set[str]]:
     """Write the words of the texts to a file, white space between them, and count their characters."""
     counts = CharacterCounts()
-    with open(file, "wb") as stream:
+    with open(file, "wb", buffering=0) as stream:
         for block in _blocks(texts):
             words = split(block.encode("utf-8", "replace").decode("utf-8"))  # "?" for lone surrogates
-            stream.write(words.tobytes().decode("utf-32-le").encode("utf-8"))
             counts.add(words)
+            _write(words.tobytes().decode("utf-32-le").encode("utf-8"), stream, file)
     return counts.occurrences()
+
+
+def _write(data: bytes, stream: io.RawIOBase, file: Path) -> None:
+    try:
+        while data:
+            data = data[stream.write(data) :]
+    except OSError as error:
+        raise InputError(
+            f"{file.parent}: {error.strerror}. The words of all texts are kept there while the vocabulary is trained; "
+            "the environment variable TMPDIR names another place."
+        ) from None
 
 
 def _blocks(texts: Iterable[str]) -> Iterator[str]:
