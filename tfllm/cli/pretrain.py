@@ -84,6 +84,7 @@ def pretrain(
     check_objective(run)
     checks.check_between("warmup_share", warmup_share, 0, 1)
     checks.check_between("fill_in_middle", fill_in_middle, 0, 1)
+    checks.check_between("held_out", 0.01 if held_out is None else held_out, 0, 1)
     checks.check_between("seed", seed, 0, 2**31 - 1)
     running.check_tensorboard(tensorboard)
     if not dry_run:
@@ -112,7 +113,7 @@ def pretrain(
     for name in ("sequence_length", "held_out"):
         run[name] = defaults[name] if run[name] is None else run[name]
     if records is None:
-        _check_parts(data, run["held_out"], reading)
+        _check_text(data, run["held_out"], reading)
     fill_in(run, **suited)
     task = OBJECTIVES[objective](data, run, reading, is_text=records is None)
     if records is not None and run["held_out"]:
@@ -163,15 +164,26 @@ def pretrain(
     return run
 
 
-def _check_parts(data: list[str], held_out: float, reading: dict) -> None:
-    """Raise InputError before any training if no text is held out although some should be."""
-    from tfllm.data import read_held_out
+def _check_text(data: list[str], held_out: float, reading: dict) -> None:
+    """Raise InputError before any training for a malformed text wherever it stands, or a part without texts.
 
-    if held_out and next(read_held_out(data, held_out, **reading), None) is None:
+    Reads all text once, unless malformed texts are to be left out: some 50 MB a second.
+    """
+    from tfllm.data import read_texts
+    from tfllm.data.splits import is_held_out
+
+    parts = set()
+    for text in read_texts(data, **reading):
+        parts.add(is_held_out(text, held_out))
+        if reading["on_bad_rows"] == "skip" and parts == {True, False}:
+            break
+    if held_out and True not in parts:
         raise InputError(
             f"No text falls into the held-out part, a share of {held_out}: the corpus has too few documents. "
             "Raise --held-out, or give --held-out 0 to train without validation."
         )
+    if False not in parts:
+        raise InputError(f"All text falls into the held-out part, a share of {held_out}: lower --held-out.")
 
 
 def _score(run: dict, task: "Objective", model: "keras.Model", vocabulary: "Tokenizer") -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _TRIAL_STEPS = 6
 DEFAULT_SIZE = "mini"
 _LOCK, _ARGUMENTS = "lock", "arguments.json"
+_MAY_CHANGE = ("on_divergence",)  # arguments of a training that goes on: what is trained already is the same
 
 
 def record(arguments: dict) -> dict:
@@ -79,11 +80,16 @@ def unfinished_run(
             _go_on_or_begin(out, {"command": command, **arguments}, data, replicas)
             yield directory
         except BaseException:
-            if not any(entry.is_file() for entry in directory.rglob("*/*")):
+            if not _has_trained(directory):
                 shutil.rmtree(directory)
                 with contextlib.suppress(OSError):  # somebody has put something else there
                     out.rmdir()
             raise
+
+
+def _has_trained(directory: Path) -> bool:
+    """Whether there is a checkpoint, or a batch that ended the training."""
+    return any(entry.is_file() for entry in directory.rglob("*/*"))
 
 
 def _go_on_or_begin(out: Path, arguments: dict, data: Sequence[str], replicas: int) -> None:
@@ -102,7 +108,7 @@ def _go_on_or_begin(out: Path, arguments: dict, data: Sequence[str], replicas: i
         "replicas": str(replicas),
     }
     file = out / manifest.RUN / _ARGUMENTS
-    if not file.exists():
+    if not file.exists() or not _has_trained(file.parent):
         manifest.write_json(file, wanted)
         return
     before = json.loads(file.read_text("utf-8"))
@@ -119,7 +125,7 @@ def _go_on_or_begin(out: Path, arguments: dict, data: Sequence[str], replicas: i
 
 
 def _check_same(out: Path, before: dict, now: dict) -> None:
-    names = sorted({*before, *now} - {"surroundings"})
+    names = sorted({*before, *now} - {"surroundings", *_MAY_CHANGE})
     other = [name for name in names if before.get(name) != now.get(name)]
     if other:
         shown = "; ".join(_difference(name, before.get(name), now.get(name)) for name in other)

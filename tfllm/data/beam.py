@@ -23,7 +23,7 @@ from tfllm import checks, manifest
 from tfllm.checks import InputError
 from tfllm.data.cleaning import Fingerprinter, read_quotes
 from tfllm.data.records import WORK, make_request, opened, shard_name, write_manifest, write_named_shard
-from tfllm.data.sources import bad_rows_error, expand_paths, read_documents
+from tfllm.data.sources import bad_rows_error, check_reading, expand_paths, read_documents
 from tfllm.data.splits import is_held_out, normal_form
 from tfllm.tokenizers import Tokenizer, load_tokenizer
 
@@ -68,6 +68,8 @@ def write_records(
     tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else load_tokenizer(tokenizer)
     reading = {"text_column": text_column, "document": document, "encoding": encoding, "on_bad_rows": on_bad_rows}
     files = [] if isinstance(corpus, beam.PTransform) else expand_paths(corpus)
+    if files:
+        check_reading(files, text_column, document, on_bad_rows)
     evaluation_files = expand_paths(remove_texts_of) if remove_texts_of else []
     arguments = {
         "sequence_length": sequence_length,

@@ -26,6 +26,7 @@ from tfllm.tokenizers import Tokenizer
 
 _CHUNK_CHARACTERS = 2_000_000  # texts tokenised and packed at a time; bounds memory
 _SHUFFLE_ROWS = 20_000
+_READING = {"text_column": None, "document": "line", "encoding": "utf-8", "on_bad_rows": "error"}
 
 
 def masked_lm_dataset(
@@ -60,7 +61,7 @@ def masked_lm_dataset(
             dicts with `masked_lm` and `next_sentence`.
         text_column, document, encoding, on_bad_rows: how the files are read, see `read_texts`; not for records.
         part: "all" texts, or those for "train", or the "held-out" ones. A text's own hash decides.
-        held_out: share of the texts held out, 0 to 1; default 0.01, or that of the records.
+        held_out: share of the texts held out, 0 to 1; default 0.01, or that of the records. 0 takes all for training.
         repeat: True shuffles and never ends, for training with `steps_per_epoch`; False passes once, in order.
         seed: decides the order, the pairs and the masks.
         start_batch: leaves out so many batches: the first is then the one that a run from 0 sees after them. Text is
@@ -124,7 +125,8 @@ def read_rows(
     checks.check_at_least("start_batch", start_batch, 0)
     records = find_records(corpus)
     if records is not None:
-        _check_fits(records, sequence_length, held_out)
+        _check_fits(records, sequence_length, held_out, reading)
+        part = "all" if part == "train" and held_out == 0 else part
         rows = {"batch_size": batch_size, "part": part, "repeat": repeat, "seed": seed, "start_batch": start_batch}
         return records_dataset(records.directory, tokenizer, **rows)
     sequence_length = 128 if sequence_length is None else sequence_length
@@ -175,9 +177,15 @@ def find_records(corpus: str | Path | Sequence[str | Path]) -> Records | None:
     return read_records(paths[0])
 
 
-def _check_fits(records: Records, sequence_length: int | None, held_out: float | None) -> None:
+def _check_fits(records: Records, sequence_length: int | None, held_out: float | None, reading: dict) -> None:
     """Raise InputError if records are asked for what was decided otherwise when they were written."""
-    for name, wanted in (("sequence_length", sequence_length), ("held_out", held_out)):
+    ignored = [name for name, value in reading.items() if value != _READING[name]]
+    if ignored:
+        raise InputError(
+            f"`{ignored[0]}` says how text files are read, and {records.directory} holds records: leave it out. "
+            f"Received: {reading[ignored[0]]!r}."
+        )
+    for name, wanted in (("sequence_length", sequence_length), ("held_out", held_out or None)):
         written = getattr(records, name)
         if wanted not in (None, written):
             raise InputError(

@@ -159,10 +159,25 @@ def opened(directory: Path, request: dict) -> Iterator[dict | None]:
             finished = _finished(directory, request)  # by a process that held the lock until now
             if finished is None:
                 _begin(directory, request)
-                yield None
+                try:
+                    yield None
+                except BaseException:
+                    _leave_if_worth(directory)
+                    raise
     if finished is not None:
         yield finished
     shutil.rmtree(work, ignore_errors=True)  # the lock's file is closed by now: NFS would keep it
+
+
+def _leave_if_worth(directory: Path) -> None:
+    """Remove what a call that failed has made, unless shards or fingerprints stand, from which it may go on."""
+    work = directory / WORK
+    if any(directory.glob("*.tfrecord*")) or any(work.glob("fingerprints-*")):
+        return
+    for made in (directory / "tokenizer", work):
+        shutil.rmtree(made, ignore_errors=True)
+    with contextlib.suppress(OSError):  # somebody has put something else there
+        directory.rmdir()
 
 
 def _finished(directory: Path, request: dict) -> dict | None:
@@ -210,7 +225,7 @@ def _check_same(directory: Path, before: dict, request: dict) -> None:
     if differences:
         raise InputError(
             f"{directory} was begun otherwise; different now: {', '.join(differences)}. "
-            "Ask for the same again to go on, or choose another place."
+            "Ask for the same again to go on, choose another place, or remove it first."
         )
 
 

@@ -20,6 +20,7 @@ from tfllm import checks, manifest
 from tfllm.checks import InputError
 from tfllm.data.ahead import made_ahead, mapped
 from tfllm.data.features import ENCODER_INPUTS, check_dataset
+from tfllm.data.records import WORK
 from tfllm.data.records_shards import KIND, padding_mask_of, read_shard, tokenizer_hash
 from tfllm.data.splits import PARTS
 from tfllm.tokenizers import Tokenizer
@@ -44,13 +45,13 @@ class Records(NamedTuple):
 
 
 def is_records(path: object) -> bool:
-    """Whether a path is a finished records directory, by the kind in its manifest."""
+    """Whether a path is a records directory, by the kind in its manifest; an unfinished or damaged one by its files."""
     if not isinstance(path, str | Path):
         return False
     try:
         return json.loads((Path(path) / manifest.FILE_NAME).read_text("utf-8"))["kind"] == KIND
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return (Path(path) / WORK).is_dir() or any(Path(path).glob("train-*.tfrecord*"))
 
 
 def read_records(directory: str | Path) -> Records:

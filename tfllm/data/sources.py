@@ -75,7 +75,7 @@ def read_texts(
     Raises:
         InputError: nothing is found, a file cannot be read, a document is malformed, or there is no document.
     """
-    check_one_of("on_bad_rows", on_bad_rows, ("error", "skip"))
+    check_reading(expand_paths(paths), text_column, document, on_bad_rows)
     documents = read_documents(paths, text_column, document=document, encoding=encoding, data_dir=data_dir)
     return _good_texts(documents, on_bad_rows, encoding)
 
@@ -93,6 +93,25 @@ def read_documents(
     check_encoding(encoding)
     sources, column = expand_paths(paths), column_name(text_column)
     return (found for source in sources for found in _read_source(source, column, document, encoding, data_dir))
+
+
+def check_reading(
+    sources: Sequence[Path | TfdsSource], text_column: str | int | None, document: str, on_bad_rows: str
+) -> None:
+    """Raise InputError for arguments of `read_texts` that are unknown, or that none of the sources would read."""
+    check_one_of("document", document, ("line", "file"))
+    check_one_of("on_bad_rows", on_bad_rows, ("error", "skip"))
+    plain = [isinstance(source, Path) and file_kind(source) in (None, "text") for source in sources]
+    if text_column is not None and all(plain):
+        raise InputError(
+            f"`text_column` (--text) names a column, and plain text has none: leave it out, or give {sources[0]} a "
+            f"name that ends in .csv, .tsv or .jsonl. Received: {text_column!r}."
+        )
+    if document == "file" and not any(plain):
+        raise InputError(
+            f"`document` (--document) 'file' is for plain text, and {sources[0]} has rows, each a document: leave it "
+            "out."
+        )
 
 
 def choose_text_column(columns: Sequence[str], place: str) -> str:

@@ -127,9 +127,11 @@ def _handle_divergence(model, batches, memory: Memory, run: Run | None, step: in
         np.savez(file, **_flat(next(iter(batches(step)))))
     kept = f" The batch is kept in {file}." if file else ""
     if not (run and run.skips and len(memory.skipped) < _MOST_SKIPPED):
+        remedy = "Lower the learning rate or lengthen the warm-up, and begin anew elsewhere."
+        if run and not run.skips:
+            remedy += " Or go on without such batches: on_divergence='skip' (--on-divergence skip)."
         raise InputError(
-            f"Training has diverged: the loss or a gradient at batch {step} is not a finite number.{kept} "
-            "Lower the learning rate or lengthen the warm-up, and begin anew elsewhere."
+            f"Training has diverged: the loss or a gradient at batch {step} is not a finite number.{kept} {remedy}"
         )
     memory.skipped.append(step)
     found = run.read()

@@ -1,0 +1,53 @@
+"""What a training command refuses before anything is trained, and what it lets change when it goes on."""
+
+import pytest
+
+from tfllm import manifest
+from tfllm.checks import InputError
+from tfllm.cli import running
+from tfllm.cli.finetune import finetune
+from tfllm.cli.pretrain import pretrain
+from tfllm.training.run import Memory
+
+
+def test_text_that_is_malformed_far_on_is_told_before_training(corpus, tokenizer_directory, tmp_path):
+    lines = corpus.read_bytes() + b"\n"
+    (tmp_path / "corpus.txt").write_bytes(lines * 3 + b"bad \xff\n")
+    with pytest.raises(InputError, match=r"corpus\.txt:\d+:5: byte 0xff"):
+        pretrain(str(tmp_path / "corpus.txt"), tmp_path / "m", tokenizer=tokenizer_directory, steps=1, held_out=0.2)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_corpus_without_text_to_train_on_is_refused(corpus, tokenizer_directory, tmp_path):
+    with pytest.raises(InputError, match="All text falls into the held-out part"):
+        pretrain(str(corpus), tmp_path / "m", tokenizer=tokenizer_directory, steps=1, held_out=1.0)
+
+
+def begin(out, data, **arguments):
+    """Begin a training, or go on with it, as the commands do."""
+    with running.unfinished_run(out, "pretrain", {"steps": 5, "on_divergence": "stop"} | arguments, [str(data)]) as run:
+        return run
+
+
+def test_where_nothing_is_trained_yet_other_arguments_begin_anew(corpus, tmp_path):
+    out = tmp_path / "m"
+    run = begin(out, corpus)  # and killed at once
+    begin(out, corpus, steps=6)
+    with manifest.write_directory(run / "training" / "checkpoint-000001", "checkpoint", {}) as beside:
+        (beside / "state.npz").touch()
+    with pytest.raises(InputError, match="steps was 6, now 7"):
+        begin(out, corpus, steps=7)
+
+
+def test_a_training_that_diverged_may_go_on_without_such_batches(corpus, tmp_path):
+    out = tmp_path / "m"
+    run = begin(out, corpus)
+    (run / "training").mkdir()
+    (run / "training" / "bad-batch-3.npz").touch()
+    begin(out, corpus, on_divergence="skip")
+
+
+def test_the_seconds_of_a_run_are_those_its_training_remembers(reviews, tokenizer_directory, tmp_path, monkeypatch):
+    monkeypatch.setattr(Memory, "seconds", 1000.2)
+    options = {"size": "tiny", "epochs": 1, "batch_size": 16, "sequence_length": 16}
+    assert finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, **options)["seconds"] == 1000
