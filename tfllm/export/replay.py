@@ -95,11 +95,16 @@ def _run(python: str, program, job: dict, folder: Path) -> tuple[dict | list | N
     job_file.write_text(json.dumps(job), "utf-8")
     # The CPU, where every machine can repeat it, and because this process may hold the GPU's memory.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [python, "-I", program.__file__, str(job_file), str(answers_file)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    done = run_isolated(python, program.__file__, [str(job_file), str(answers_file)], environment)
     if done.returncode:
         return None, done.stderr.strip()[-2000:]
     return json.loads(answers_file.read_text("utf-8")), ""
+
+
+def run_isolated(python: str, program: str, arguments: list[str], environment: dict) -> subprocess.CompletedProcess:
+    """Run a program that sees neither this directory nor what the environment adds to Python's path."""
+    command = [python, "-I", program, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
 
 
 def _python_job(savedmodel: Path, requests: Sequence[Request], packages: list[str]) -> dict:
