@@ -14,7 +14,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tfllm.checks import InputError
@@ -77,7 +77,7 @@ def write_directory(
     arguments: dict,
     *,
     seed: int | None = None,
-    inputs: Iterable[str | Path] = (),
+    inputs: Iterable[str | Path] | Mapping[str, str] = (),
     finish_run: bool = False,
 ) -> Iterator[Path]:
     """Write a stage's directory whole or not at all.
@@ -87,7 +87,7 @@ def write_directory(
         kind: what it holds; `read_manifest` asks for it.
         arguments: JSON values; what the stage was called with.
         seed: the seed the stage used, if any.
-        inputs: files it was made from; their SHA-256 is recorded.
+        inputs: files it was made from, see `hash_files`; their SHA-256 is recorded.
         finish_run: `path` may be the directory of an unfinished training; what the training needed is then removed.
 
     Yields:
@@ -95,7 +95,7 @@ def write_directory(
     """
     path = Path(path)
     _check_untaken(path, finish_run)
-    hashes = {str(file): hash_file(file) for file in inputs}
+    hashes = hash_files(inputs)
     beside = path.parent / f".{path.name}.{os.getpid()}.unfinished"
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,6 +195,11 @@ def hash_file(file: str | Path) -> str:
     """SHA-256 of a file, as hex."""
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_files(files: Iterable[str | Path] | Mapping[str, str]) -> dict[str, str]:
+    """Names of files -> their SHA-256; a mapping has it already, taken when they were read."""
+    return dict(files) if isinstance(files, Mapping) else {str(file): hash_file(file) for file in files}
 
 
 def update_files(path: str | Path, kind: str, texts: dict[str, str]) -> None:

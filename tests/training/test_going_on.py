@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfllm import adamw, manifest
 from tfllm.checks import InputError
-from tfllm.training import Run
+from tfllm.training import Run, fine_tune
 from tfllm.training.loop import fit_steps
 from tfllm.training.pretraining import train_compiled
 from tfllm.training.run import Memory
@@ -165,3 +165,14 @@ def test_skipping_in_a_stage_goes_back_to_its_beginning(tmp_path):
     fit_steps(compiled(model), lambda start: batches(start, 2), memory, last_step=4, **options)
     assert (memory.step, memory.skipped) == (4, [2])
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+@pytest.mark.parametrize("arguments", [{"weight_decay": -0.1}, {"clip_norm": -1.0}])
+def test_what_would_let_weights_grow_is_refused(arguments):
+    with pytest.raises(InputError, match="must be at least 0"):
+        adamw(1e-3, total_steps=1, **arguments)
+
+
+def test_patience_of_no_epoch_is_refused():
+    with pytest.raises(InputError, match="`patience` must be at least 1"):
+        fine_tune(build(), batches, loss=keras.losses.MeanSquaredError(), patience=0)

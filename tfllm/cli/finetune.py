@@ -191,7 +191,7 @@ def finetune(
             chosen.finish(model, job.tokenizer, kept, head, run)
     run |= {"seconds": round(job.seconds), "validation_rows": len(kept), "validation_scores": scores}
     if replicas.is_chief:
-        running.save(model, out, job.tokenizer, run, files)
+        running.save(model, out, job.tokenizer, run)
     replicas.wait()
     return run
 

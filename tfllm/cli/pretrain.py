@@ -159,7 +159,7 @@ def pretrain(
         return run
     if run["held_out"]:
         _score(run, task, model, vocabulary)
-    running.save(model, out, vocabulary, run, data)
+    running.save(model, out, vocabulary, run)
     replicas.wait()
     return run
 

@@ -101,7 +101,7 @@ def _go_on_or_begin(out: Path, arguments: dict, data: Sequence[str], replicas: i
     files = [source for source in expand_paths(data) if isinstance(source, Path) and source.is_file()]
     beginnings = [Path(arguments[name]) / manifest.FILE_NAME for name in ("tokenizer", "init") if arguments.get(name)]
     wanted = {name: value for name, value in arguments.items() if name != "out"}
-    wanted["files"] = {str(file): manifest.hash_file(file) for file in [*files, *beginnings]}
+    wanted["files"], wanted["beginnings"] = manifest.hash_files(files), manifest.hash_files(beginnings)
     wanted["surroundings"] = {
         **manifest.versions(),
         "precision": keras.config.dtype_policy().name,
@@ -136,7 +136,7 @@ def _check_same(out: Path, before: dict, now: dict) -> None:
 
 
 def _difference(name: str, before: object, now: object) -> str:
-    if name == "files":
+    if name in ("files", "beginnings"):
         changed = [file for file in sorted({*before, *now}) if before.get(file) != now.get(file)]
         return f"these files have changed: {', '.join(changed)}"
     return f"{name.replace('_', '-')} was {before!r}, now {now!r}"
@@ -289,13 +289,13 @@ def count_tokens(batches: Iterable[tuple]) -> float:
     return sum(counts) / max(len(counts), 1)
 
 
-def save(model: "keras.Model", out: Path, tokenizer: "Tokenizer", run: dict, data: list[str]) -> None:
+def save(model: "keras.Model", out: Path, tokenizer: "Tokenizer", run: dict) -> None:
     """Write the trained model with its card, and say where."""
-    from tfllm.data import expand_paths
     from tfllm.evaluation import model_card
     from tfllm.models import save_model
 
-    inputs = [source for source in expand_paths(data) if isinstance(source, Path)]
+    begun = json.loads((out / manifest.RUN / _ARGUMENTS).read_text("utf-8"))
+    inputs = begun["files"]  # as they were read: they may be others by now, or none
     card = model_card(Path(out).name, model, run, inputs=inputs)
     save_model(model, out, tokenizer, run=run, card=card, inputs=inputs, seed=run["seed"], finish_run=True)
     log.info("wrote %s", out)

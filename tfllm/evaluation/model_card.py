@@ -5,7 +5,7 @@ In: a model, how it was trained, scores. Out: Markdown; `evaluations/NAME.json` 
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import keras
@@ -46,7 +46,9 @@ _QUOTED, _GAP = '"a text"', '"a [MASK] text"'
 _EXAMPLE = {"choices": '["one answer", "another"]'}
 
 
-def model_card(name: str, model: keras.Model, run: dict, *, inputs: Iterable[str | Path] = ()) -> str:
+def model_card(
+    name: str, model: keras.Model, run: dict, *, inputs: Iterable[str | Path] | Mapping[str, str] = ()
+) -> str:
     """The Markdown of a model card, for `save_model(..., run=run, card=...)`.
 
     Args:
@@ -54,7 +56,7 @@ def model_card(name: str, model: keras.Model, run: dict, *, inputs: Iterable[str
         model: what a tfllm builder returned.
         run: JSON values that tell how it was trained, as given to `save_model`. Scores stand in it under names that end
             in `_scores`: `validation_scores`.
-        inputs: the data files; their SHA-256 is recorded.
+        inputs: the data files, see `manifest.hash_files`; their SHA-256 is recorded.
 
     Raises:
         InputError: if the model was not made by a tfllm builder.
@@ -67,7 +69,7 @@ def model_card(name: str, model: keras.Model, run: dict, *, inputs: Iterable[str
         for key, value in arguments.items()
         if len(value) <= _LONGEST_VALUE and not key.endswith(_SCORES)
     ]
-    hashes = [(_code(file), _code(digest)) for file, digest in _hashes(inputs).items()]
+    hashes = [(_code(file), _code(digest)) for file, digest in manifest.hash_files(inputs).items()]
     parts = [
         f"# {name}",
         f"A TensorFlow model for {_TASKS[recipe['builder']]}, made with tfllm. "
@@ -107,7 +109,7 @@ def add_evaluation(directory: str | Path, name: str, scores: dict, *, inputs: It
         InputError: if it is not a finished model directory.
         OSError: if it cannot be written.
     """
-    directory, inputs = Path(directory), _hashes(inputs)
+    directory, inputs = Path(directory), manifest.hash_files(inputs)
     found = manifest.read_manifest(directory, KIND)
     evaluations = _scores_of_run(found["arguments"]["run"])
     for file in found["files"]:
@@ -122,10 +124,6 @@ def add_evaluation(directory: str | Path, name: str, scores: dict, *, inputs: It
         manifest.CARD: _replace_scores((directory / manifest.CARD).read_text("utf-8"), _scores_section(evaluations)),
     }
     manifest.update_files(directory, KIND, texts)
-
-
-def _hashes(files: Iterable[str | Path]) -> dict[str, str]:
-    return {str(file): manifest.hash_file(file) for file in files}
 
 
 def _scores_of_run(run: dict) -> dict[str, dict]:

@@ -3,7 +3,7 @@
 In: a model made by a tfllm builder, and its tokenizer. Out: the same model again, bit for bit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import keras
@@ -47,7 +47,7 @@ def save_model(
     *,
     run: dict | None = None,
     card: str = "",
-    inputs: Iterable[str | Path] = (),
+    inputs: Iterable[str | Path] | Mapping[str, str] = (),
     seed: int | None = None,
     finish_run: bool = False,
 ) -> None:
@@ -59,7 +59,7 @@ def save_model(
         tokenizer: the `Tokenizer` the model was trained with; it is saved inside.
         run: JSON values that tell how the model came about (arguments, scores); kept in the manifest.
         card: Markdown of the model card, README.md.
-        inputs: the data files it was trained on; the manifest records their hashes.
+        inputs: the data files it was trained on, see `manifest.hash_files`; the manifest records their hashes.
         seed: the seed it was trained with.
         finish_run: `directory` may be that of the unfinished training that made the model.
 

@@ -77,6 +77,7 @@ def fine_tune(
     """
     checks.check_one_of("better", better, BETTER)
     checks.check_at_least("epochs", epochs, 1)
+    checks.check_at_least("patience", patience, 1)
     checks.check_between("layer_decay", layer_decay, 0, 1)
     blocks = encoder_blocks(model)
     checks.check_between("frozen_layers", frozen_layers, 0, len(blocks) - 1)

@@ -126,7 +126,8 @@ def adamw(
 
     Source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; Devlin et al. 2019, appendix A.2.
     """
-    checks.check_at_least("learning_rate", learning_rate, 0)
+    for name, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay), ("clip_norm", clip_norm)):
+        checks.check_at_least(name, value, 0)
     optimizer = AdamW(
         WarmupDecay(learning_rate, warmup_steps, total_steps, decay),
         weight_decay=weight_decay,

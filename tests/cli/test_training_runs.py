@@ -1,4 +1,4 @@
-"""What a training command refuses before anything is trained, and what it lets change when it goes on."""
+"""What a training command refuses before anything is trained, what may change until it goes on, and what it keeps."""
 
 import pytest
 
@@ -6,6 +6,7 @@ from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.cli import running
 from tfllm.cli.finetune import finetune
+from tfllm.cli.finetuning import FineTuning
 from tfllm.cli.pretrain import pretrain
 from tfllm.training.run import Memory
 
@@ -47,7 +48,20 @@ def test_a_training_that_diverged_may_go_on_without_such_batches(corpus, tmp_pat
     begin(out, corpus, on_divergence="skip")
 
 
-def test_the_seconds_of_a_run_are_those_its_training_remembers(reviews, tokenizer_directory, tmp_path, monkeypatch):
+def test_a_model_tells_its_time_and_the_bytes_it_learnt_from_though_the_file_is_gone(
+    reviews, tokenizer_directory, tmp_path, monkeypatch
+):
+    file, train = tmp_path / "reviews.csv", FineTuning.train
+    file.write_bytes(reviews.read_bytes())
+
+    def train_without_the_file(*arguments):
+        file.unlink()
+        return train(*arguments)
+
+    monkeypatch.setattr(FineTuning, "train", train_without_the_file)
     monkeypatch.setattr(Memory, "seconds", 1000.2)
     options = {"size": "tiny", "epochs": 1, "batch_size": 16, "sequence_length": 16}
-    assert finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, **options)["seconds"] == 1000
+    finetune(str(file), tmp_path / "m", tokenizer=tokenizer_directory, **options)
+    found = manifest.read_manifest(tmp_path / "m", "model")
+    assert found["arguments"]["run"]["seconds"] == 1000
+    assert found["inputs"] == {str(file): manifest.hash_file(reviews)}
