@@ -24,6 +24,12 @@ def test_a_corpus_without_text_to_train_on_is_refused(corpus, tokenizer_director
         pretrain(str(corpus), tmp_path / "m", tokenizer=tokenizer_directory, steps=1, held_out=1.0)
 
 
+def test_a_share_of_validation_rows_beside_files_of_them_is_refused(reviews, tokenizer_directory, tmp_path):
+    arguments = {"tokenizer": tokenizer_directory, "validation": [reviews], "validation_share": 0.3}
+    with pytest.raises(InputError, match="give one"):
+        finetune(str(reviews), tmp_path / "m", **arguments)
+
+
 def begin(out, data, **arguments):
     """Begin a training, or go on with it, as the commands do."""
     with running.unfinished_run(out, "pretrain", {"steps": 5, "on_divergence": "stop"} | arguments, [str(data)]) as run:

@@ -14,6 +14,7 @@ from tfllm.cli.startup import load_tensorflow, log
 from tfllm.cli.tasks import TASKS, find_task
 
 CLASS_WEIGHTS = ("none", "balanced")
+_VALIDATION_SHARE = 0.1
 _READ_BY = {  # an option that not every task reads -> the value that asks for nothing, and the tasks that read it
     "labels": (None, ("classify", "pairs", "multilabel")),
     "class_weights": ("none", ("classify", "pairs")),
@@ -38,7 +39,9 @@ def finetune(
     out: options.RunOut,
     task: Annotated[str, typer.Option(help=f"{', '.join(TASKS)}.")] = "classify",
     validation: Annotated[list[str] | None, typer.Option(help="Validation files. Default: a part of --data.")] = None,
-    validation_share: Annotated[float, typer.Option(help="Share of --data kept for validation, by label.")] = 0.1,
+    validation_share: Annotated[float, typer.Option(help="Share of --data kept for validation, by label.")] = (
+        _VALIDATION_SHARE
+    ),
     init: Annotated[Path | None, typer.Option(help="Pretrained model directory.", metavar="MODEL_DIR")] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Tokenizer, to train from random weights.", metavar="DIR")
@@ -134,6 +137,8 @@ def finetune(
     checks.check_at_least("seeds", seeds, 1)
     checks.check_between("seed", seed, 0, 2**31 - 1 - seeds)
     running.check_tensorboard(tensorboard)
+    if validation and validation_share != _VALIDATION_SHARE:
+        raise InputError("--validation-share takes validation rows from --data, --validation names files: give one.")
     if ensemble and not chosen.averages:
         raise InputError(f"--ensemble averages what models give, and that of --task {task} has no mean. Leave it out.")
     checks.check_at_least("lora_rank", lora_rank, 0)

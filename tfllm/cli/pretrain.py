@@ -172,6 +172,7 @@ def _check_text(data: list[str], held_out: float, reading: dict) -> None:
     from tfllm.data import read_texts
     from tfllm.data.splits import is_held_out
 
+    log.info("reading the text once, to find a malformed one before training")
     parts = set()
     for text in read_texts(data, **reading):
         parts.add(is_held_out(text, held_out))
