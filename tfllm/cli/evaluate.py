@@ -64,6 +64,8 @@ def evaluate(
     run["sequence_length"] = records_length or run["sequence_length"]
     reads = () if records_length else task.columns if task else ("text",)
     _check_read(model_directory, reads, named | ({"encoding": encoding != "utf-8"} if records_length else {}))
+    if not task:
+        _forget_unread(run, data, text, is_text=records_length is None)
     if task:
         scores = _score(task, model_directory, data, recipe["arguments"], run)
     elif recipe["builder"] in ("add_masked_lm_head", "add_pretraining_heads"):
@@ -185,6 +187,17 @@ def _score_causal_lm(model_directory: Path, data: list[str], run: dict, *, is_te
         return evaluate_causal_lm(model, tokenizer, read_texts(data, **_reading(run)), **size)
     check_length(model, size["sequence_length"])
     return causal_lm_scores(model, causal_lm_dataset(data, tokenizer, repeat=False, **size))
+
+
+def _forget_unread(run: dict, data: list[str], text: str | None, *, is_text: bool) -> None:
+    """Take out of `run` how the training's files were read where these have neither columns nor plain text."""
+    from tfllm.data.sources import expand_paths, is_plain_text
+
+    plain = [is_plain_text(source) for source in expand_paths(data)] if is_text else []
+    if text is None and all(plain):
+        run["text"] = None
+    if not any(plain):
+        run["document"] = "line"
 
 
 def _reading(run: dict) -> dict:

@@ -101,7 +101,7 @@ def check_reading(
     """Raise InputError for arguments of `read_texts` that are unknown, or that none of the sources would read."""
     check_one_of("document", document, ("line", "file"))
     check_one_of("on_bad_rows", on_bad_rows, ("error", "skip"))
-    plain = [isinstance(source, Path) and file_kind(source) in (None, "text") for source in sources]
+    plain = [is_plain_text(source) for source in sources]
     if text_column is not None and all(plain):
         raise InputError(
             f"`text_column` (--text) names a column, and plain text has none: leave it out, or give {sources[0]} a "
@@ -112,6 +112,11 @@ def check_reading(
             f"`document` (--document) 'file' is for plain text, and {sources[0]} has rows, each a document: leave it "
             "out."
         )
+
+
+def is_plain_text(source: Path | TfdsSource) -> bool:
+    """Whether `read_texts` takes a source for lines, or one document, not for rows with columns."""
+    return isinstance(source, Path) and file_kind(source) in (None, "text")
 
 
 def choose_text_column(columns: Sequence[str], place: str) -> str:
@@ -209,7 +214,7 @@ def _read_source(
 ) -> Iterator[str | BadRow]:
     if isinstance(source, TfdsSource):
         return _column_texts(source, read_tfds_rows(source, data_dir), text_column)
-    if file_kind(source) in (None, "text"):
+    if is_plain_text(source):
         return _file_text(source, encoding) if document == "file" else _line_texts(source, encoding)
     return _column_texts(source, read_rows(source, encoding, has_header([text_column])), text_column)
 
