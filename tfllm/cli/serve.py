@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from tfllm import manifest
-from tfllm.checks import InputError, check_at_least, check_between, check_exists
+from tfllm.checks import InputError, check_at_least, check_between, check_exists, check_one_of
 from tfllm.cli.startup import load_tensorflow, log
 from tfllm.serving.limits import Limits
 
 _NEEDED = ("grpc", "grpc_health", "httptools", "prometheus_client", "starlette", "tensorflow_serving", "uvicorn")
+_ENGINES = ("tensorflow", "openvino")
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _OFF = "0: no limit."
 _LIMITS = Limits()
@@ -51,6 +52,14 @@ def serve(
         float, typer.Option(help="Milliseconds a batch waits for more. 0: only what came meanwhile goes together.")
     ] = 0.0,
     threads: Annotated[int, typer.Option(help="Batches computed at a time.")] = 2,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="tensorflow; or openvino, which computes classifiers' labels and regressors' scores of single texts "
+            "from the same SavedModel, and leaves the rest to TensorFlow: pip install 'tfllm[serving,openvino]'.",
+            show_default="tensorflow",
+        ),
+    ] = None,
     max_queue: Annotated[int, typer.Option(help=f"Requests that wait; more get 429. {_OFF}")] = _LIMITS.queue,
     timeout: Annotated[
         float, typer.Option(help=f"Seconds until an answer must be there, or 504. {_OFF}")
@@ -69,7 +78,7 @@ def serve(
     ] = None,
 ) -> None:
     """Answer on this machine as TF Serving would, over REST and gRPC. For production use TF Serving."""
-    _check_together(base_path, model_config, versions, emit_docker)
+    _check_together(base_path, model_config, versions, emit_docker, engine)
     base_path = base_path or Path("savedmodels")
     if emit_docker is not None:
         from tfllm.serving.docker import write_docker
@@ -91,7 +100,9 @@ def serve(
     check_between("batch-timeout", batch_timeout, 0, 60_000)
     check_at_least("max-batch-size", max_batch_size, 1)
     check_at_least("threads", threads, 1)
-    _check_installed()
+    engine = engine or "tensorflow"
+    check_one_of("engine", engine, _ENGINES)
+    _check_installed(engine)
     token = _read_token(token_file, host)
     check_exists(model_config or base_path)
     latest, specific = _read_versions(versions or "latest")
@@ -117,6 +128,7 @@ def serve(
         limits=Limits(max_body_bytes, max_instances, max_text_bytes, max_json_depth, max_queue, timeout),
         batching=serving.Batching(max_batch_size, batch_timeout / 1000, threads),
         poll_seconds=poll,
+        engine=engine,
     )
     serving.serve(find, settings, None if trust else _check_ours, partial(_say_ready, host))
 
@@ -135,9 +147,17 @@ def read_token(file: Path) -> str:
 
 
 def _check_together(
-    base_path: Path | None, model_config: Path | None, versions: str | None, emit_docker: Path | None
+    base_path: Path | None,
+    model_config: Path | None,
+    versions: str | None,
+    emit_docker: Path | None,
+    engine: str | None,
 ) -> None:
     """Raise InputError for an option that another one would leave without effect."""
+    if emit_docker is not None and engine is not None:
+        raise InputError(
+            f"--emit-docker writes files for TF Serving, which has no --engine. Received: --engine {engine}."
+        )
     if emit_docker is not None:
         for name, value in (("--model-config", model_config), ("--versions", versions)):
             if value is not None:
@@ -154,10 +174,12 @@ def _check_together(
                 )
 
 
-def _check_installed() -> None:
+def _check_installed(engine: str) -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"`tfllm serve` needs more packages ({', '.join(missing)}): pip install 'tfllm[serving]'.")
+    if engine == "openvino" and importlib.util.find_spec("openvino") is None:
+        raise InputError("--engine openvino needs OpenVINO: pip install 'tfllm[openvino]'.")
 
 
 def _read_token(file: Path | None, host: str) -> str | None:

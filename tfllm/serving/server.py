@@ -43,6 +43,7 @@ class Settings(NamedTuple):
         limits, batching: see there.
         poll_seconds: between two looks for new versions; 0: none.
         grace_seconds: how long requests may take to finish after SIGTERM.
+        engine: "tensorflow" or "openvino": what computes labels and scores of single texts; TensorFlow does the rest.
     """
 
     host: str = "127.0.0.1"
@@ -53,6 +54,7 @@ class Settings(NamedTuple):
     batching: Batching = Batching()
     poll_seconds: float = 1.0
     grace_seconds: float = 30.0
+    engine: str = "tensorflow"
 
 
 def serve(
@@ -75,7 +77,7 @@ def serve(
     asyncio.run(_serve(find, settings, check, ready))
 
 
-def load(directory: Path, check: Callable[[Path], None] | None = None) -> LoadedModel:
+def load(directory: Path, check: Callable[[Path], None] | None = None, engine: str = "tensorflow") -> LoadedModel:
     """A version that is checked, loaded and warm.
 
     Raises:
@@ -83,7 +85,7 @@ def load(directory: Path, check: Callable[[Path], None] | None = None) -> Loaded
     """
     if check is not None:
         check(directory)
-    model = LoadedModel(directory)
+    model = _kind_of(engine)(directory)
     try:
         warm_up(model)
     except BaseException:
@@ -92,9 +94,17 @@ def load(directory: Path, check: Callable[[Path], None] | None = None) -> Loaded
     return model
 
 
+def _kind_of(engine: str) -> type[LoadedModel]:
+    if engine == "tensorflow":
+        return LoadedModel
+    from tfllm.serving.openvino_model import OpenVinoModel
+
+    return OpenVinoModel
+
+
 async def _serve(find, settings: Settings, check, ready) -> None:
     metrics = Metrics()
-    models = Models(find, partial(load, check=check), metrics, settings.poll_seconds)
+    models = Models(find, partial(load, check=check, engine=settings.engine), metrics, settings.poll_seconds)
     batcher = Batcher(settings.batching, settings.limits.queue, metrics)
     service = Service(models, batcher, settings.limits, metrics)
     log.warning(NOTICE)

@@ -1,0 +1,185 @@
+"""`--engine openvino`: OpenVINO and TensorFlow give the same answers, whatever is asked and however many at once."""
+
+import importlib.util
+import shutil
+import sys
+from collections import Counter
+
+import httpx
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm import manifest, models
+from tfllm.checks import InputError
+from tfllm.cli.serve import serve
+from tfllm.data.samples import sample_path
+from tfllm.export import savedmodel
+from tfllm.export.check import FACTS_FILE
+from tfllm.serving import ServingError
+from tfllm.serving.loaded import LoadedModel
+from tfllm.serving.server import load
+from tfllm.tokenizers import train_wordpiece
+
+LABELS, LENGTH = ["negativ", "positiv", "中性"], 16
+SIZE = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64, "max_sequence_length": 32}
+needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
+
+
+@pytest.fixture(scope="module")
+def texts():
+    """English and Chinese lines, the empty text, one that is cut, and bytes that are no text."""
+    lines = [line for name in ("en", "zh") for line in sample_path(f"text_{name}.txt").read_bytes().splitlines()[:15]]
+    return [b"", *lines, b"good " * 100, b"\xff\x00 bad"]
+
+
+@pytest.fixture(scope="module")
+def make_version(tmp_path_factory):
+    """`make_version(add_head, *arguments, weights=...)`: a model as an export saves it, without the export's proofs."""
+    lines = [line for name in ("en", "zh") for line in sample_path(f"text_{name}.txt").read_text("utf-8").split("\n")]
+    tokenizer = train_wordpiece(lines, vocabulary_size=600)
+
+    def make(add_head, *arguments, weights="float32"):
+        model = add_head(models.build_encoder(tokenizer.vocabulary_size, **SIZE), *arguments)
+        random = np.random.default_rng(0)
+        for weight in model.weights:  # vectors, too: OpenVINO leaves a bias of zeros out
+            weight.assign(weight + random.normal(0, 0.25, weight.shape))
+        version = tmp_path_factory.mktemp("savedmodels") / "reviews" / "1"
+        served = savedmodel._prepare(model, tokenizer, LENGTH, weights)
+        savedmodel._save(served.variables, tokenizer, served.signatures, version)
+        (version / "assets.extra").mkdir()
+        manifest.write_json(version / FACTS_FILE, savedmodel._facts(served, LENGTH, weights, version))
+        return version
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def version(make_version):
+    return make_version(models.add_classifier_head, LABELS)
+
+
+def ask(model, name, values):
+    """All outputs of a signature with one input."""
+    signature = model.signatures[name]
+    (fed,) = signature.inputs.values()
+    found = model.run({fed.name: np.array(values, object)}, [one.name for one in signature.outputs.values()])
+    return {output: found[tensor.name] for output, tensor in signature.outputs.items()}
+
+
+def as_example(text, name="text"):
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
+    return tf.train.Example(features=tf.train.Features(feature={name: feature})).SerializeToString()
+
+
+def check_same(found, expected, tolerance=1e-4):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
+        if array.dtype == object:
+            assert found[name].tolist() == array.tolist()
+        else:
+            np.testing.assert_allclose(found[name], array, atol=tolerance, rtol=tolerance)
+
+
+def computed(model):
+    return sorted(entry.name for entry in model._entries.values())
+
+
+@needs_openvino
+def test_a_classifier_answers_as_with_tensorflow(version, texts):
+    ours, theirs = load(version, engine="openvino"), load(version)
+    assert computed(ours) == ["classify", "serving_default"]
+    for count in range(34):
+        check_same(ask(ours, "serving_default", texts[:count]), ask(theirs, "serving_default", texts[:count]))
+    for rows in (texts[3:4], texts):
+        examples = [as_example(text) for text in rows]
+        check_same(ask(ours, "classify", examples), ask(theirs, "classify", examples))
+    scores = ask(ours, "serving_default", texts)["scores"]
+    assert len({tuple(row) for row in scores.round(3)}) > 20  # the texts are not all alike
+
+
+@needs_openvino
+def test_nothing_is_gathered_in_openvino(version):
+    from tfllm.serving.openvino_graph import read_graph
+
+    kinds = Counter(node.get_type_name() for node in read_graph(version, "scores").get_ops())
+    assert (kinds["ScaledDotProductAttention"], kinds["MVN"], kinds["NonZero"]) == (2, 5, 0)
+    assert kinds["Gather"] == 3  # the tables of tokens, positions and segments
+
+
+@needs_openvino
+def test_a_score_in_bfloat16(make_version, texts):
+    version = make_version(models.add_regression_head, weights="bfloat16")
+    ours, theirs = load(version, engine="openvino"), LoadedModel(version)
+    assert computed(ours) == ["regress", "serving_default"]
+    check_same(ask(ours, "serving_default", texts), ask(theirs, "serving_default", texts), 0.02)
+    examples = [as_example(text) for text in texts]
+    check_same(ask(ours, "regress", examples), ask(theirs, "regress", examples), 0.02)
+
+
+@needs_openvino
+def test_what_openvino_does_not_take_is_tensorflows(version, texts, saved_models, caplog):
+    ours, theirs = load(version, engine="openvino"), LoadedModel(version)
+    check_same(ask(ours, "embed", texts), ask(theirs, "embed", texts), 0)
+    for wrong in (b"no example", as_example(b"good", "other")):
+        with pytest.raises(ServingError) as told:
+            ask(ours, "classify", [wrong])
+        with pytest.raises(ServingError) as expected:
+            ask(theirs, "classify", [wrong])
+        assert (told.value.code, told.value.message) == (expected.value.code, expected.value.message)
+
+    foreign = load(saved_models / "reviews" / "1", engine="openvino")
+    assert computed(foreign) == [] and "TensorFlow computes all" in caplog.text
+    assert ask(foreign, "serving_default", [b"good"])["label"].tolist() == [b"good"]
+
+
+@needs_openvino
+def test_another_answer_than_tensorflows_is_not_served(version, texts, monkeypatch, caplog):
+    from tfllm.serving import openvino_graph
+
+    def put_all_first(total, mask):
+        if openvino_graph._kind(openvino_graph._source(total, 0)) == "Select":
+            openvino_graph._replace(total, mask.output(0))
+
+    monkeypatch.setattr(openvino_graph, "_count_positions", put_all_first)
+    model = load(version, engine="openvino")
+    assert computed(model) == [] and "OpenVINO's score is not TensorFlow's" in caplog.text
+    check_same(ask(model, "serving_default", texts), ask(LoadedModel(version), "serving_default", texts), 0)
+
+
+@needs_openvino
+def test_a_server_answers_and_swaps_versions(version, texts, start_server, logged, tmp_path):
+    shutil.copytree(version, tmp_path / "reviews" / "1")
+    server = start_server(tmp_path, "--trust", "--engine", "openvino", "--poll", "0.1")
+    logged(server, "OpenVINO computes classify, serving_default in f32", "reviews version 1 is served")
+    rows = [text.decode() for text in texts[:-1]]
+    expected = ask(LoadedModel(version), "serving_default", texts[:-1])
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+
+        def check():
+            answers = client.post("/v1/models/reviews:predict", json={"instances": rows})
+            assert answers.status_code == 200, answers.text
+            answers = answers.json()["predictions"]
+            assert [one["label"].encode() for one in answers] == expected["label"].tolist()
+            np.testing.assert_allclose([one["scores"] for one in answers], expected["scores"], atol=1e-4)
+
+        check()
+        body = {"signature_name": "classify", "examples": [{"text": rows[1]}]}
+        (answer,) = client.post("/v1/models/reviews:classify", json=body).json()["results"]
+        np.testing.assert_allclose([score for _, score in answer], expected["scores"][1], atol=1e-4)
+        shutil.copytree(version, tmp_path / "reviews" / ".2")
+        (tmp_path / "reviews" / ".2").rename(tmp_path / "reviews" / "2")
+        logged(server, "reviews version 2 is served", "reviews version 1 is unloaded")
+        check()
+    assert server.stop() == 0
+
+
+def test_options_are_checked(version, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="`engine` must be one of tensorflow, openvino"):
+        serve(version.parent, engine="openvin")
+    with pytest.raises(InputError, match="has no --engine"):
+        serve(version.parent, engine="openvino", emit_docker=tmp_path / "production")
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as where it is not installed
+    with pytest.raises(InputError, match=r"--engine openvino needs OpenVINO: pip install 'tfllm\[openvino\]'"):
+        serve(version.parent, engine="openvino")
