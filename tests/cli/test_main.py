@@ -7,6 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+
+from tfllm import cli
+from tfllm.checks import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,6 +61,21 @@ def test_bad_rows_are_named_by_file_line_and_reason(tmp_path, tokenizer_director
     assert done.returncode == 2
     assert "reviews.csv:3" in done.stderr and "empty" in done.stderr
     assert not (tmp_path / "m").exists()
+
+
+def test_what_a_pipeline_raises_is_told_whole(capsys, monkeypatch):
+    def rows():
+        yield 1
+        raise InputError("a.txt:3: not UTF-8.\na.txt:5: not UTF-8.\nMend it.")
+
+    def command():
+        list(tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec((), tf.int64)))
+
+    monkeypatch.setattr(cli, "app", command)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "tfllm: a.txt:3: not UTF-8.\na.txt:5: not UTF-8.\nMend it.\n"
 
 
 def test_an_unknown_flag_exits_with_2():

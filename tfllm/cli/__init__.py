@@ -69,7 +69,8 @@ def main() -> None:
     except OSError as error:
         message = f"{error.filename or ''}: {error.strerror}.".removeprefix(": ")
     except Exception as error:
-        quoted = re.search(r"InputError: (.+)", str(error))  # tf.data wraps what a pipeline raises in its own error
+        # tf.data wraps what a pipeline raises in its own error, before a traceback.
+        quoted = re.search(r"InputError: (.+?)\s*(?:Traceback \(most|\Z)", str(error), re.DOTALL)
         if quoted is None:
             raise
         message = quoted[1]
