@@ -103,12 +103,12 @@ def _fetch(package: str, path: str, root: Path, scratch: Path) -> None:
         wheel.extractall(root, [name for name in wheel.namelist() if name.startswith(f"{path}/")])
 
 
+_LIBRARY = "ctypes.CDLL({packages!r} + '/tensorflow/libtensorflow_%s.so.2', mode=ctypes.RTLD_GLOBAL)"
 _CLEAN = {  # program that asks a SavedModel -> what a process that has not started it yet has imported
-    "clean_process": "import sys; sys.path += [{packages!r}]; sys.modules.update(keras=None, jax=None); import tensorflow",
-    "c_api_process": (
-        "import ctypes; ctypes.CDLL({packages!r} + '/tensorflow/libtensorflow_framework.so.2', mode=ctypes.RTLD_GLOBAL);"
-        "ctypes.CDLL({packages!r} + '/tensorflow/libtensorflow_cc.so.2', mode=ctypes.RTLD_GLOBAL)"
+    "clean_process": (
+        "import sys; sys.path += [{packages!r}]; sys.modules.update(keras=None, jax=None); import tensorflow"
     ),
+    "c_api_process": f"import ctypes; {_LIBRARY % 'framework'}; {_LIBRARY % 'cc'}",
 }
 
 
@@ -120,6 +120,15 @@ def clean_forks():
     yield forks
     for fork in forks.values():
         fork.close()
+
+
+@pytest.fixture(scope="session")
+def run_tfllm():
+    """`run_tfllm(arguments, directory)`: what `tfllm` does in a process of its own, which had imported Keras."""
+    path = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
+    forks = Forks(f"{path}; import tensorflow, tensorflow_text, keras_hub", "-P")
+    yield lambda arguments, directory: forks.run("tfllm", arguments, directory)
+    forks.close()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -60,7 +60,8 @@ def serve(preparation: str) -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            return become(json.loads(line))
+            become(json.loads(line))
+            return
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 

@@ -31,8 +31,8 @@ def records(corpus, tokenizer_directory, tmp_path_factory):
     return out
 
 
-def test_check_names_a_damaged_shard_and_ends_with_2(records, tmp_path):
-    whole = run("records", "check", records, "--json")
+def test_check_names_a_damaged_shard_and_ends_with_2(records, tmp_path, run_tfllm):
+    whole = run_tfllm(["records", "check", records, "--json"], tmp_path)
     assert whole.returncode == 0
     report = json.loads(whole.stdout)
     assert report["faults"] == []
@@ -41,7 +41,7 @@ def test_check_names_a_damaged_shard_and_ends_with_2(records, tmp_path):
     content = shard.read_bytes()
     shard.unlink()
     try:
-        damaged = run("records", "check", records)
+        damaged = run_tfllm(["records", "check", records], tmp_path)
         assert damaged.returncode == 2
         assert f"tfllm: {shard} is missing." in damaged.stderr
     finally:

@@ -15,17 +15,18 @@ from tfllm.manifest import RUN, read_manifest, write_manifest
 TRAINING = {"size": "tiny", "steps": 1500, "batch_size": 4, "sequence_length": 32, "held_out": 0.0, "save_minutes": 60}
 
 
-def command(tokenizer_directory, out):
+def arguments(tokenizer_directory, out):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in TRAINING.items()]
     text = ["--data", str(sample_path("text_en.txt")), "--tokenizer", str(tokenizer_directory), "--out", str(out)]
-    return [sys.executable, "-m", "tfllm", "pretrain", *options, *text]
+    return ["pretrain", *options, *text]
 
 
 @pytest.fixture(scope="module")
 def stopped(tokenizer_directory, tmp_path_factory):
     """A pretraining that got SIGTERM after its first line of progress, and what it said."""
     out = tmp_path_factory.mktemp("stopped") / "m"
-    process = subprocess.Popen(command(tokenizer_directory, out), stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tfllm", *arguments(tokenizer_directory, out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     said = ""
     while "step " not in said:
         said += process.stderr.readline()
@@ -68,9 +69,9 @@ def test_a_second_process_is_refused_while_the_first_trains(stopped, tokenizer_d
             pretrain(str(sample_path("text_en.txt")), stopped[0], tokenizer=tokenizer_directory, **TRAINING)
 
 
-def test_the_same_command_goes_on_and_finishes(stopped, tokenizer_directory):
+def test_the_same_command_goes_on_and_finishes(stopped, tokenizer_directory, run_tfllm):
     out = stopped[0]
-    done = subprocess.run(command(tokenizer_directory, out), stderr=subprocess.PIPE, text=True)
+    done = run_tfllm(arguments(tokenizer_directory, out), out.parent)
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stderr
     assert read_manifest(out, "model")["arguments"]["run"]["steps"] == TRAINING["steps"]

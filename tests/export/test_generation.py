@@ -1,5 +1,6 @@
 """A model that writes, as a SavedModel: string to string, without XLA, with the texts of the Python model."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -9,8 +10,17 @@ import pytest
 import tensorflow as tf
 
 from tfllm.checks import InputError
-from tfllm.export import SavedGenerator, check_savedmodel, export_savedmodel, load_generator, predict_texts
+from tfllm.export import (
+    SavedGenerator,
+    check,
+    check_savedmodel,
+    export_savedmodel,
+    load_generator,
+    predict_texts,
+    savedmodel,
+)
 from tfllm.export.check import read_signatures
+from tfllm.export.replay import WAYS
 from tfllm.generation import TextGenerator
 from tfllm.models import add_causal_lm_head, build_decoder, save_model
 from tfllm.tokenizers import ByteBpeTokenizer, train_byte_bpe
@@ -43,15 +53,35 @@ def model(byte_bpe, randomize):
 
 
 @pytest.fixture(scope="module")
-def written(model, byte_bpe, tmp_path_factory):
+def proven():
+    """The requests that the export has asked in all ways."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def written(model, byte_bpe, tmp_path_factory, proven):
     directory = tmp_path_factory.mktemp("savedmodels") / "writer"
-    export_savedmodel(model, byte_bpe, directory, sequence_length=24)
+
+    def prove(version, requests, tolerance):
+        proven.extend(requests)
+        return check.prove(version, requests, tolerance)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(savedmodel, "prove", prove)
+        export_savedmodel(model, byte_bpe, directory, sequence_length=24)
     return directory
 
 
-def test_every_check_passes(written):
+def test_every_check_passes(written, proven, monkeypatch):
+    """It would ask again what the export has asked: those requests are not repeated."""
+    asked = []
+    monkeypatch.setattr(check, "prove", lambda version, requests, tolerance: asked.extend(requests) or [])
     findings = check_savedmodel(written)
+    assert {finding.check for finding in findings} == {"files", *check.CONTENT_CHECKS, "warm-up"}
     assert [finding.check for finding in findings if not finding.passed] == []
+    assert asked and asked == proven[: len(asked)]
+    proofs = json.loads((written / "1" / check.PROOFS_FILE).read_text("utf-8"))["proofs"]
+    assert {proof["check"] for proof in proofs if proof["passed"]} == {*check.CONTENT_CHECKS, *WAYS}
     assert set(read_signatures(written / "1")) == {"serving_default", "generate", "score", "tokenize"}
 
 

@@ -21,7 +21,7 @@ from tfllm.serving.loaded import LoadedModel
 from tfllm.serving.server import load
 from tfllm.tokenizers import train_wordpiece
 
-LABELS, LENGTH = ["negativ", "positiv", "中性"], 16
+LABELS, LENGTH = ["negativ", "positiv", "中性"], 20
 SIZE = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64, "max_sequence_length": 32}
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
 
@@ -92,6 +92,8 @@ def test_a_classifier_answers_as_with_tensorflow(version, texts):
     assert computed(ours) == ["classify", "serving_default"]
     for count in range(34):
         check_same(ask(ours, "serving_default", texts[:count]), ask(theirs, "serving_default", texts[:count]))
+    for text in texts:
+        check_same(ask(ours, "serving_default", [text]), ask(theirs, "serving_default", [text]))
     for rows in (texts[3:4], texts):
         examples = [as_example(text) for text in rows]
         check_same(ask(ours, "classify", examples), ask(theirs, "classify", examples))

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import subprocess
 import sys
 import time
 
@@ -114,15 +113,15 @@ def _command(tmp_path, tokenizer, corpus, out: str, *arguments) -> list[str]:
     rows = ["--size", "tiny", "--steps", "30", "--batch-size", "8", "--sequence-length", "16", "--held-out", "0"]
     places = ["--data", str(corpus), "--tokenizer", str(tokenizer), "--out", str(tmp_path / out)]
     same = ["--dropout", "0", "--precision", "float32"]
-    return [sys.executable, "-m", "tfllm", "pretrain", *places, *rows, *same, *arguments]
+    return ["pretrain", *places, *rows, *same, *arguments]
 
 
-def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, tiny_tokenizer, start_both):
+def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, tiny_tokenizer, start_both, run_tfllm):
     """The other says what to do; begun again with the same command, both go on from the checkpoint of the first."""
     tiny_tokenizer.save(tmp_path / "tokenizer")
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("".join(f"the cup number {n} is warm and the plate is cold\n" for n in range(300)), "utf-8")
-    command = _command(tmp_path, tmp_path / "tokenizer", corpus, "two")
+    command = [sys.executable, "-m", "tfllm", *_command(tmp_path, tmp_path / "tokenizer", corpus, "two")]
     first, second = start_both([*command, "--save-minutes", "0"])
     training = tmp_path / "two" / manifest.RUN / "training"
     while not any(training.glob("checkpoint-*")):
@@ -138,7 +137,8 @@ def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, 
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
         assert "going on from" in said
-    subprocess.run(_command(tmp_path, tmp_path / "tokenizer", corpus, "one"), check=True, capture_output=True)
+    alone = run_tfllm(_command(tmp_path, tmp_path / "tokenizer", corpus, "one"), tmp_path)
+    assert alone.returncode == 0, alone.stderr
     one, two = (load_model(tmp_path / name).get_weights() for name in ("one", "two"))
     for left, right in zip(one, two, strict=True):
         np.testing.assert_allclose(left, right, atol=1e-6, rtol=0)

@@ -12,6 +12,7 @@ Shapes: B rows, T tokens, D hidden_dim, H heads, K head width.
 
 import sys
 import tempfile
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -24,19 +25,56 @@ sys.modules.setdefault("openvino_telemetry", None)  # by default it tells Intel 
 import openvino as ov  # noqa: E402
 from openvino import opset13 as ops  # noqa: E402
 
+_STEP = 8  # tokens
 
-def compile_graph(directory: Path, output: str, rounds: bool) -> tuple[ov.CompiledModel, str]:
-    """What `read_graph` reads, ready to run on this processor; and what it multiplies: "bf16" or "f32".
+
+class CompiledGraph:
+    """What `read_graph` reads, ready to run on this processor, in any number of threads.
+
+    A text alone is filled up to a multiple of 8 tokens; each of these lengths up to `longest` has a graph of its own:
+    one graph for all lengths takes up to half as long again whenever the length is another than before.
 
     Args:
         directory: the version's.
         output: of the signature `tokens`.
         rounds: to bfloat16, where the processor multiplies that.
+        longest: tokens up to which a length has its own graph, which takes half as much again as the layers' matrices.
+
+    Attributes:
+        precision: what is multiplied, "bf16" or "f32".
     """
-    core = ov.Core()
-    precision = "bf16" if rounds and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
-    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-    return core.compile_model(read_graph(directory, output), "CPU", options), precision
+
+    def __init__(self, directory: Path, output: str, rounds: bool, longest: int):
+        core, model = ov.Core(), read_graph(directory, output)
+        rounds = rounds and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = "bf16" if rounds else "f32"
+        self._inputs = [one.any_name for one in model.inputs]
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        self._graphs = {None: core.compile_model(model, "CPU", options)}
+        for length in range(_STEP, longest + 1, _STEP):
+            one = model.clone()
+            one.reshape({name: [1, length] for name in self._inputs})
+            self._graphs[length] = core.compile_model(one, "CPU", options)
+        self._of_thread = threading.local()  # a request of OpenVINO's serves one thread at a time
+
+    def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """The output for token_ids, segment_ids and padding_mask, int32 (B, T).
+
+        Raises:
+            RuntimeError: what OpenVINO raises.
+        """
+        rows, tokens = inputs["padding_mask"].shape
+        length = -(-tokens // _STEP) * _STEP
+        length = length if rows == 1 and length in self._graphs else None
+        fed = [inputs[name.removesuffix(":0")] for name in self._inputs]
+        if length:
+            filled = np.zeros((len(fed), 1, length), np.int32)
+            filled[:, :, :tokens] = fed
+            fed = list(filled)
+        requests = self._of_thread.__dict__
+        if length not in requests:
+            requests[length] = self._graphs[length].create_infer_request()
+        return requests[length].infer([np.ascontiguousarray(one) for one in fed], share_inputs=True)[0]
 
 
 def read_graph(directory: Path, output: str) -> ov.Model:

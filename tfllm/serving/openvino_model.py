@@ -7,7 +7,6 @@ Shapes: B texts, T tokens, C labels.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +17,12 @@ from google.protobuf.message import DecodeError
 
 from tfllm.serving.errors import ServingError
 from tfllm.serving.loaded import LoadedModel
-from tfllm.serving.openvino_graph import compile_graph, takes
+from tfllm.serving.openvino_graph import CompiledGraph, takes
 
 log = logging.getLogger("tfllm")
 _ROWS = 8  # computed together, of about the same length: padding is computed, too
+_LONGEST = 64  # tokens of a text alone that have a graph of their own,
+_MOST_PARAMETERS = 25_000_000  # of such a model: eight graphs take up to half a gigabyte
 _TEXTS = (
     b"Sturdy, cheap and a pleasure to use.",
     b"",
@@ -62,7 +63,7 @@ class OpenVinoModel(LoadedModel):
             raise
         if self._entries:
             names = ", ".join(sorted(entry.name for entry in self._entries.values()))
-            log.info("%s: OpenVINO computes %s in %s, TensorFlow the rest", directory, names, self._precision)
+            log.info("%s: OpenVINO computes %s in %s, TensorFlow the rest", directory, names, self._graph.precision)
         else:
             log.warning("%s: TensorFlow computes all; OpenVINO takes single texts' labels and scores.", directory)
 
@@ -103,9 +104,9 @@ class OpenVinoModel(LoadedModel):
     def _compile(self) -> None:
         output = "scores" if self.facts["task"] == "classification" else "score"
         rounds = self.facts.get("weights") == "bfloat16"
-        self._compiled, self._precision = compile_graph(self.directory, output, rounds)
-        self._inputs = [one.any_name.removesuffix(":0") for one in self._compiled.inputs]
-        self._of_thread = threading.local()  # a request of OpenVINO's serves one thread at a time
+        longest = min(_LONGEST, self.facts["sequence_length"] + 7)
+        longest = longest if self.facts["parameters"] <= _MOST_PARAMETERS else 0
+        self._graph = CompiledGraph(self.directory, output, rounds, longest)
 
     def _compare(self) -> None:
         """Leave all to TensorFlow where OpenVINO does not answer as it does, on a processor nobody has tried say."""
@@ -115,7 +116,7 @@ class OpenVinoModel(LoadedModel):
         for name, array in theirs.items():
             if array.dtype != np.float32:
                 continue
-            most = _TOLERANCES[self._precision] * max(1.0, np.abs(array).max())
+            most = _TOLERANCES[self._graph.precision] * max(1.0, np.abs(array).max())
             if not np.abs(array - ours[name]).max() <= most:
                 log.warning("%s: OpenVINO's %s is not TensorFlow's.", self.directory, entry.outputs[name])
                 self._entries = {}
@@ -133,19 +134,13 @@ class OpenVinoModel(LoadedModel):
             length = counts[rows[-1]]
             mask = (np.arange(length) < counts[rows, np.newaxis]).astype(np.int32)
             part = {"token_ids": ids[rows, :length], "segment_ids": np.zeros_like(mask), "padding_mask": mask}
-            parts.append(self._infer(part))
+            try:
+                parts.append(self._graph.run(part))
+            except RuntimeError as error:
+                raise ServingError("INTERNAL", str(error)) from None
         answers = np.concatenate(parts)
         answers[order] = answers.copy()
         return answers
-
-    def _infer(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        if not hasattr(self._of_thread, "request"):
-            self._of_thread.request = self._compiled.create_infer_request()
-        fed = [np.ascontiguousarray(inputs[name]) for name in self._inputs]
-        try:
-            return self._of_thread.request.infer(fed, share_inputs=True)[0]
-        except RuntimeError as error:
-            raise ServingError("INTERNAL", str(error)) from None
 
 
 def _labels_of(labels: np.ndarray) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
