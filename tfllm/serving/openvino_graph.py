@@ -31,7 +31,7 @@ _STEP = 8  # tokens
 class CompiledGraph:
     """What `read_graph` reads, ready to run on this processor, in any number of threads.
 
-    A text alone is filled up to a multiple of 8 tokens; each of these lengths up to `longest` has a graph of its own:
+    A text alone is filled up to a multiple of 8 tokens, and each such length up to `longest` has a graph of its own:
     one graph for all lengths takes up to half as long again whenever the length is another than before.
 
     Args:
