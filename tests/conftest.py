@@ -2,6 +2,7 @@
 
 import gc
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -27,6 +28,14 @@ _LONGEST = ("test_kills", "test_notebooks", "test_readme", "test_strategy", "tes
 def pytest_collection_modifyitems(items):
     """The longest files first: at the end one process would work on them while the other has nothing left."""
     items.sort(key=lambda item: item.path.stem not in _LONGEST)
+
+
+@pytest.fixture(autouse=True)
+def _log_reaches_pytest():
+    """A test that started the command line has the log printed and goes no further; the next finds it as it was."""
+    yield
+    log = logging.getLogger("tfllm")
+    log.propagate, log.handlers = True, []
 
 
 @pytest.fixture(scope="module", autouse=True)

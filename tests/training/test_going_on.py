@@ -100,8 +100,7 @@ def test_data_that_end_are_an_error_not_an_endless_wait(tmp_path, held):
         train(Run(tmp_path), batches().take(held), on_epoch_end=count)
 
 
-def test_without_a_whole_checkpoint_training_begins_anew_and_says_so(killed_after_3, caplog, monkeypatch):
-    monkeypatch.setattr("tfllm.training.checkpoint.log.propagate", True)
+def test_without_a_whole_checkpoint_training_begins_anew_and_says_so(killed_after_3, caplog):
     for file in killed_after_3.directory.glob("*/state.npz"):
         file.write_bytes(b"")
     assert killed_after_3.read() is None

@@ -152,7 +152,6 @@ def test_every_flipped_byte_is_noticed_and_the_checkpoint_before_is_used(
         file.write_bytes(original)
     (newest / "state.npz").write_bytes(b"")
     with caplog.at_level(logging.WARNING):
-        logging.getLogger("tfllm").propagate = True
         assert_bit_equal(train(Run(tmp_path)), uninterrupted)
     assert f"{newest / 'state.npz'} is damaged" in caplog.text
 
@@ -214,7 +213,6 @@ def test_a_full_disk_is_said_with_the_missing_bytes_and_training_goes_on(tmp_pat
     if os.system(f"mount -t tmpfs -o size=24k tmpfs {mounted} 2>/dev/null"):
         pytest.skip("a file system of its own cannot be mounted here")
     try:
-        logging.getLogger("tfllm").propagate = True
         with caplog.at_level(logging.ERROR):
             assert_bit_equal(train(Run(mounted, save_seconds=0)), uninterrupted)
         assert "more bytes are needed" in caplog.text
