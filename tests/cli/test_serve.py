@@ -15,6 +15,9 @@ BASE, CONFIG, DOCKER = Path("savedmodels"), Path("models.config"), Path("product
     [
         ({"emit_docker": DOCKER, "model_config": CONFIG}, "Leave --model-config out. Received: --model-config models"),
         ({"emit_docker": DOCKER, "versions": "3"}, "Leave --versions out. Received: --versions 3"),
+        ({"emit_docker": DOCKER, "engine": "openvino"}, "Leave --engine out. Received: --engine openvino"),
+        ({"emit_docker": DOCKER, "rest_port": 80}, "Leave --rest-port out. Received: --rest-port 80"),
+        ({"emit_docker": DOCKER, "token_file": CONFIG}, "Leave --token-file out. Received: --token-file models"),
         ({"model_config": CONFIG, "versions": "latest"}, "Leave --versions out. Received: latest"),
         ({"model_config": CONFIG, "base_path": BASE}, "Leave the base path out. Received: savedmodels"),
         ({"model_config": CONFIG}, "models.config: no such file"),

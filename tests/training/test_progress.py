@@ -6,8 +6,11 @@ import re
 import pytest
 from rich.console import Console
 
-from tfllm.training import Progress, train_classifier
+from tfllm.losses import ClassificationLoss
+from tfllm.training import Progress, adamw, train_classifier
+from tfllm.training.loop import fit_steps
 from tfllm.training.progress import _duration
+from tfllm.training.run import Memory
 
 LINE = r"step (\d+)/8  loss \d+\.\d{4}  [\d,]+ tokens/s  \d+:\d\d left"
 
@@ -38,6 +41,20 @@ def test_steps_are_counted_on_over_the_stages_of_a_run(make_classifier, make_dat
     lines = lines_of_a_run(make_classifier(), make_dataset(), 0, unfreeze_gradually=True)
     assert [re.fullmatch(LINE, line)[1] for line in lines if line.startswith("step")][-1] == "8"
     assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["1", "2"]
+
+
+def test_a_later_stage_of_a_run_that_was_killed_is_counted_on(make_classifier, make_dataset):
+    """The optimizer of the stage counts from 0."""
+    output, memory, model = io.StringIO(), Memory(), make_classifier()
+    memory.step = 4
+    model.compile(adamw(1e-3, total_steps=4), loss=ClassificationLoss())
+    batches = make_dataset()
+    progress = Progress(8, 64, Console(file=output, width=200), 0)
+    fit_steps(
+        model, lambda start: batches.repeat().skip(start), memory, last_step=8, epoch_steps=4, callbacks=[progress]
+    )
+    steps = [line for line in output.getvalue().splitlines() if line.startswith("step")]
+    assert [re.fullmatch(LINE, line)[1] for line in steps] == ["5", "6", "7", "8"]
 
 
 def test_on_a_terminal_one_bar_lasts_for_the_whole_run(make_classifier, make_dataset):

@@ -1,6 +1,7 @@
 """`tfllm serve`: SavedModels answered over REST and gRPC on this machine, as TF Serving would."""
 
 import importlib.util
+import inspect
 import sys
 from functools import partial
 from pathlib import Path
@@ -78,7 +79,10 @@ def serve(
     ] = None,
 ) -> None:
     """Answer on this machine as TF Serving would, over REST and gRPC. For production use TF Serving."""
-    _check_together(base_path, model_config, versions, emit_docker, engine)
+    if emit_docker is not None:
+        _check_alone(locals())
+    if model_config is not None:
+        _check_config_alone(base_path, versions)
     base_path = base_path or Path("savedmodels")
     if emit_docker is not None:
         from tfllm.serving.docker import write_docker
@@ -146,32 +150,25 @@ def read_token(file: Path) -> str:
     return token
 
 
-def _check_together(
-    base_path: Path | None,
-    model_config: Path | None,
-    versions: str | None,
-    emit_docker: Path | None,
-    engine: str | None,
-) -> None:
-    """Raise InputError for an option that another one would leave without effect."""
-    if emit_docker is not None and engine is not None:
-        raise InputError(
-            f"--emit-docker writes files for TF Serving, which has no --engine. Received: --engine {engine}."
-        )
-    if emit_docker is not None:
-        for name, value in (("--model-config", model_config), ("--versions", versions)):
-            if value is not None:
-                raise InputError(
-                    "--emit-docker writes a models.config of its own, with the latest version of each model of a base "
-                    f"path: say there what else to serve. Leave {name} out. Received: {name} {value}."
-                )
-    if model_config is not None:
-        for name, value in (("--versions", versions), ("the base path", base_path)):
-            if value is not None:
-                raise InputError(
-                    f"--model-config says itself where the models stand and which versions are served. "
-                    f"Leave {name} out. Received: {value}."
-                )
+def _check_alone(given: dict) -> None:
+    """Raise InputError for an option beside --emit-docker that says how to serve, and would have no effect."""
+    for name, parameter in inspect.signature(serve).parameters.items():
+        option = f"--{name.replace('_', '-')}"
+        if option not in ("--base-path", "--emit-docker") and given[name] != parameter.default:
+            raise InputError(
+                "--emit-docker writes files for TensorFlow Serving, the latest version of each model in them, and "
+                f"serves nothing: say in those files how to serve. Leave {option} out. Received: {option} {given[name]}."
+            )
+
+
+def _check_config_alone(base_path: Path | None, versions: str | None) -> None:
+    """Raise InputError for what would have no effect beside --model-config."""
+    for name, value in (("--versions", versions), ("the base path", base_path)):
+        if value is not None:
+            raise InputError(
+                f"--model-config says itself where the models stand and which versions are served. "
+                f"Leave {name} out. Received: {value}."
+            )
 
 
 def _check_installed(engine: str) -> None:

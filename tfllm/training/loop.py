@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tfllm.checks import InputError
 from tfllm.training.checkpoint import restore
+from tfllm.training.progress import Progress
 from tfllm.training.run import Interrupted, Memory, Run, Watch
 
 log = logging.getLogger("tfllm")
@@ -83,6 +84,9 @@ def _fit_once(model, batches, memory, last_step, epoch_steps, callbacks) -> None
     if done or skipped:  # an epoch of another number of batches than the others
         end = min(end, (epoch + 1) * epoch_steps)
         skipped = [step for step in skipped if step < end]
+    for callback in callbacks:
+        if isinstance(callback, Progress):
+            callback.go_on_from(memory.step)
     model.fit(
         _without(batches(memory.step), memory.step, skipped),
         initial_epoch=epoch,

@@ -23,6 +23,7 @@ class Progress(keras.callbacks.Callback):
         self._total, self._tokens, self._console = total_steps, tokens_per_step, console
         self._interval = interval_seconds
         self._done = self._first = 0
+        self._task = None
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -34,9 +35,14 @@ class Progress(keras.callbacks.Callback):
             disable=not console.is_terminal,
         )
 
+    def go_on_from(self, step: int) -> None:
+        """Count from a step on: a run that was killed goes on, or it has gone back behind a batch it leaves out."""
+        if self._task is None:
+            self._first = step
+        self._done = step
+
     def on_train_begin(self, logs=None):
-        if not self._done:  # a run may call `fit` several times
-            self._done = self._first = int(self.model.optimizer.iterations.numpy())  # more than 0 when a run goes on
+        if self._task is None:  # a run may call `fit` several times
             self._started = self._spoken = time.monotonic()
             self._task = self._bar.add_task("training", total=self._total, numbers="")
         self._bar.start()
