@@ -157,7 +157,8 @@ def _check_alone(given: dict) -> None:
         if option not in ("--base-path", "--emit-docker") and given[name] != parameter.default:
             raise InputError(
                 "--emit-docker writes files for TensorFlow Serving, the latest version of each model in them, and "
-                f"serves nothing: say in those files how to serve. Leave {option} out. Received: {option} {given[name]}."
+                "serves nothing: say in those files how to serve. "
+                f"Leave {option} out. Received: {option} {given[name]}."
             )
 
 
