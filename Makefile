@@ -12,13 +12,17 @@ VOCABULARY ?= ../shared/models/bert-base-uncased/vocab.txt
 READS := --data $(DATA) --vocabulary $(VOCABULARY)
 PEERS := benchmarks/.venv-peers
 
-.PHONY: quickstart test torture lint bench serving-proof parity clean
+.PHONY: quickstart test test-slow torture lint bench serving-proof parity clean
 
 quickstart: .venv/installed
 	$(BIN)/tfllm quickstart --out quickstart
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Proofs that take long, beside quicker ones of the same in `make test`.
+test-slow: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 
 torture: .venv/installed-dev
 	TFLLM_TORTURE=1 XLA_FLAGS= $(BIN)/python -m pytest tests/training/test_kills.py tests/training/test_loop.py tests/data/test_records_dataset.py tests/serving/test_load.py

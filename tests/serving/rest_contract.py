@@ -65,6 +65,7 @@ PREDICT = [  # body, answer
     (row([b64(b"AB")], "text"), {"predictions": [{"lower": "ab", "size": 2}]}),
     (row([{"text": b64(b"AB")}], "text"), {"predictions": [{"lower": "ab", "size": 2}]}),
     (row([{"b64": "QUI"}], "text"), {"predictions": [{"lower": "ab", "size": 2}]}),
+    (row([{"b64": "\tQ U\r\nI=\n"}], "text"), {"predictions": [{"lower": "ab", "size": 2}]}),
     (column(["A", b64(b"B")], "text"), {"outputs": {"lower": ["a", "b"], "size": [1, 1]}}),
     (column({"text": [b64(b"B")]}, "text"), {"outputs": {"lower": ["b"], "size": [1]}}),
     # outputs named *_bytes are base64
@@ -143,7 +144,7 @@ PREDICT_ERRORS = [  # body, part of the message
     (row([1], "echo_bool"), "JSON Value: 1 Type: Number is not of expected type: bool"),
     (row([1], "text"), "JSON Value: 1 Type: Number is not of expected type: string"),
     (row([["a"], "b"], "text"), "Expecting shape [1] but got: []"),
-    (row([{"b64": "*"}], "text"), "Unable to base64 decode"),
+    *((row([{"b64": text}], "text"), "Unable to base64 decode") for text in ("*", "QU=", "Q", "-_8=", "QQ==QQ==", "=")),
     (row([{"text": {"b64": 1}}], "text"), "not formatted correctly for base64 data"),
     (row([{"text": {"b65": "QQ=="}}], "text"), "not formatted correctly for base64 data"),
     (column([1.0], "two"), "inputs is a plain value/list, but expecting an object as multiple input tensors required"),

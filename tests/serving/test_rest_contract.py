@@ -87,6 +87,11 @@ def test_a_dtype_json_cannot_give_is_unimplemented(rest):
     check_error(ask(rest, "predict", column([1.0], "echo_float16")), 501, "Conversion of JSON Value: 1.0 to type: half")
 
 
+def test_a_value_without_a_name_is_that_of_one_input_only(rest):
+    response = ask(rest, "predict", row([b64(b"a")], "chat"), model="words")
+    check_error(response, 400, "input size does not match signature: 1!=7 len({contents}) != len({contents,max_new_tok")
+
+
 def test_a_byte_order_mark_is_skipped(rest):
     response = ask(rest, "predict", b'\xef\xbb\xbf{"instances": [1.0]}')
     assert response.json() == {"predictions": [3.5]}

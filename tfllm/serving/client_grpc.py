@@ -128,13 +128,22 @@ def _input(examples: Sequence[Mapping]) -> input_pb2.Input:
     for features in examples:
         example = found.example_list.examples.add()
         for name, value in features.items():
-            values = list(value) if isinstance(value, list | tuple) else [value]
             feature = example.features.feature[name]
             try:
-                _fill(feature, values)
+                _fill(feature, _values(value))
             except (TypeError, ValueError) as error:
                 raise InputError(f"The feature {name} must be strings, integers or floats: {error}.") from None
     return found
+
+
+def _values(value: object) -> list:
+    """The values of a feature; NumPy's numbers as those of Python."""
+    value = _plain(value)
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else [value]
+
+
+def _plain(value: object) -> object:
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _fill(feature, values: list) -> None:

@@ -36,7 +36,7 @@ from tfllm.serving.guard import is_token
 from tfllm.serving.json_tensors import check_rows, check_text
 from tfllm.serving.limits import Limits
 from tfllm.serving.models import Version
-from tfllm.serving.service import Service, apart
+from tfllm.serving.service import Service, apart, size_of
 from tfllm.serving.spec import ModelSpec
 
 log = logging.getLogger("tfllm")
@@ -132,26 +132,24 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             inputs = await apart(size, _read_inputs, request.inputs, self._service.limits)
             outputs = await self._service.predict(version, signature, inputs, list(request.output_filter), timeout)
             answered = _answered(version, spec)
-        size = sum(array.nbytes for array in outputs.values())
-        return await apart(size, _predict_response, answered, signature, outputs)
+        return await apart(size_of(*outputs.values()), _predict_response, answered, signature, outputs)
 
     async def _classify(self, request, timeout: float | None) -> classification_pb2.ClassificationResponse:
-        spec, examples = _spec(request), _examples(request.input, self._service.limits)
+        spec, examples = _spec(request), await self._examples(request)
         with self._service.models.acquire(spec) as version:
-            found = await self._service.classify(version, spec.signature_name, examples, timeout)
-            return classification_pb2.ClassificationResponse(
-                model_spec=_answered(version, spec), result=_classifications(*found)
-            )
+            classes, scores = await self._service.classify(version, spec.signature_name, examples, timeout)
+            result = await apart(size_of(classes, scores), _classifications, classes, scores)
+            return classification_pb2.ClassificationResponse(model_spec=_answered(version, spec), result=result)
 
     async def _regress(self, request, timeout: float | None) -> regression_pb2.RegressionResponse:
-        spec, examples = _spec(request), _examples(request.input, self._service.limits)
+        spec, examples = _spec(request), await self._examples(request)
         with self._service.models.acquire(spec) as version:
             found = await self._service.regress(version, spec.signature_name, examples, timeout)
             return regression_pb2.RegressionResponse(model_spec=_answered(version, spec), result=_regressions(found))
 
     async def _multi(self, request, timeout: float | None) -> inference_pb2.MultiInferenceResponse:
         specs = _check_tasks(request.tasks)
-        examples = _examples(request.input, self._service.limits)
+        examples = await self._examples(request)
         tasks = [(task.method_name, task.model_spec.signature_name) for task in request.tasks]
         response = inference_pb2.MultiInferenceResponse()
         with self._service.models.acquire(specs[0]) as version:
@@ -159,10 +157,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             for spec, (method, _), found in zip(specs, tasks, answers, strict=True):
                 result = response.results.add(model_spec=_answered(version, spec))
                 if method == calls.CLASSIFY:
-                    result.classification_result.CopyFrom(_classifications(*found))
+                    classified = await apart(size_of(*found), _classifications, *found)
+                    result.classification_result.CopyFrom(classified)
                 else:
                     result.regression_result.CopyFrom(_regressions(found))
         return response
+
+    async def _examples(self, request) -> list[bytes]:
+        return await apart(request.input.ByteSize(), _examples, request.input, self._service.limits)
 
     async def _metadata(self, request) -> Message:
         spec = _spec(request)

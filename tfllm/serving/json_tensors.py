@@ -4,7 +4,6 @@ Rules and messages are those of TF Serving. Source: tensorflow_serving/util/json
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from tfllm.serving.limits import Limits
 
 ROW, COLUMNAR = "row", "columnar"
 _BASE64 = "b64"
+_NO_SPACES = str.maketrans("", "", " \t\n\v\f\r")
 _RANGES = {  # of the integers a dtype takes; int8, int16 and uint8 are numbers of 32 bits for TF Serving's parser
     np.int8: (-(2**31), 2**31 - 1),
     np.int16: (-(2**31), 2**31 - 1),
@@ -110,13 +110,16 @@ def is_base64(value: object) -> bool:
 
 
 def decode_base64(value: dict) -> bytes:
-    """The bytes of `{"b64": "..."}`; with or without padding, in either alphabet."""
-    text = value[_BASE64].replace("-", "+").replace("_", "/")
-    text = text.removesuffix("=").removesuffix("=")
+    """The bytes of `{"b64": "..."}`; with or without padding, in one line or several."""
+    text = value[_BASE64].translate(_NO_SPACES)
+    digits = text.rstrip("=")
+    padding = -len(digits) % 4
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid("Unable to base64 decode") from None
+        if len(text) - len(digits) in (0, padding):
+            return base64.b64decode(digits + "=" * padding, validate=True)
+    except ValueError:
+        pass
+    raise invalid("Unable to base64 decode")
 
 
 def short_floats(values: np.ndarray) -> list:
@@ -161,7 +164,7 @@ def _read_rows(instances: list, tensors: Mapping, limits: Limits) -> dict[str, n
                 f"Failed to process element: {number} of 'instances' list. JSON object: {shown(instance)} keys must be "
                 f"equal to: {','.join(names)}"
             )
-    return {name: column.array() for name, column in columns.items()}
+    return {name: column.array() for name, column in columns.items() if named or name == names[0]}
 
 
 def _read_columns(value: object, tensors: Mapping, limits: Limits) -> dict[str, np.ndarray]:

@@ -134,8 +134,9 @@ def _keep_padding(gather) -> None:
 
 
 def _count_positions(total, mask) -> None:
-    """The place of a token in its text, from 1: how many tokens the row has up to it."""
-    if _kind(_source(total, 0)) == "Select":  # the lower triangle of (B, T, T), where both tokens are of one text
+    """The place of a token in its text, from 1 as long as 1 is taken from it: how many tokens the row has up to it."""
+    # The lower triangle of (B, T, T), where both tokens are of one text; where nothing is taken, without the diagonal.
+    if _kind(_source(total, 0)) == "Select" and _kind(_only_user(total)) == "Subtract":
         _replace(total, ops.cum_sum(mask, 1).output(0))
 
 

@@ -7,6 +7,7 @@ Shapes: B texts, T tokens, C labels.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -27,9 +28,10 @@ _TEXTS = (
     b"Sturdy, cheap and a pleasure to use.",
     b"",
     "你好，世界。".encode(),
-    b"no " * 200,
-)  # compared when it is loaded
-_TOLERANCES = {"f32": 1e-4, "bf16": 0.05}
+    *(b"no " * count for count in (*range(4, _LONGEST, 8), 200)),
+)  # compared when it is loaded, together and alone
+_TOLERANCES = {"float32": 1e-4, "int8": 1e-4, "bfloat16": 0.05}  # by the weights, which TensorFlow follows
+_LEAST = 1e-30  # a smaller probability is as good as 0
 
 
 class _Entry(NamedTuple):
@@ -53,24 +55,27 @@ class OpenVinoModel(LoadedModel):
 
     def __init__(self, directory: Path):
         super().__init__(directory)
+        self._entries, self._graph = {}, None
         try:
             self._entries = self._read_entries()
             if self._entries:
                 self._compile()
                 self._compare()
-        except BaseException:
-            self.close()
-            raise
+        except Exception as error:  # a model that OpenVINO cannot read or compute is served all the same
+            first_line = str(error).strip().partition("\n")[0]
+            log.warning("%s: OpenVINO does not take it: %s: %s", directory, type(error).__name__, first_line)
+            self._entries = {}
         if self._entries:
             names = ", ".join(sorted(entry.name for entry in self._entries.values()))
             log.info("%s: OpenVINO computes %s in %s, TensorFlow the rest", directory, names, self._graph.precision)
         else:
+            self._graph = None
             log.warning("%s: TensorFlow computes all; OpenVINO takes single texts' labels and scores.", directory)
 
     def run(
         self, feeds: Mapping[str, np.ndarray], fetches: Iterable[str], timeout_seconds: float | None = None
     ) -> dict[str, np.ndarray]:
-        """As `LoadedModel.run`; `timeout_seconds` ends what TensorFlow does."""
+        """As `LoadedModel.run`; what OpenVINO has begun, a few rows, is finished beyond `timeout_seconds`."""
         fetches = tuple(fetches)
         fed = next(iter(feeds), "")
         entry = self._entries.get(fed) if len(feeds) == 1 else None
@@ -111,18 +116,19 @@ class OpenVinoModel(LoadedModel):
     def _compare(self) -> None:
         """Leave all to TensorFlow where OpenVINO does not answer as it does, on a processor nobody has tried say."""
         fed = self.signatures["serving_default"].inputs["text"].name
-        entry, feeds = self._entries[fed], {fed: np.array(_TEXTS, object)}
-        ours, theirs = self.run(feeds, entry.outputs), super().run(feeds, entry.outputs)
-        for name, array in theirs.items():
-            if array.dtype != np.float32:
-                continue
-            most = _TOLERANCES[self._graph.precision] * max(1.0, np.abs(array).max())
-            if not np.abs(array - ours[name]).max() <= most:
-                log.warning("%s: OpenVINO's %s is not TensorFlow's.", self.directory, entry.outputs[name])
-                self._entries = {}
+        outputs, texts = self._entries[fed].outputs, np.array(_TEXTS, object)
+        theirs, together = super().run({fed: texts}, outputs), self.run({fed: texts}, outputs)
+        alone = [self.run({fed: texts[place : place + 1]}, outputs) for place in range(len(texts))]
+        for tensor, output in outputs.items():
+            for found in (together[tensor], np.concatenate([one[tensor] for one in alone])):
+                if not is_same(output, found, theirs[tensor], _TOLERANCES[self.facts["weights"]]):
+                    log.warning("%s: OpenVINO's %s is not TensorFlow's.", self.directory, output)
+                    self._entries = {}
+                    return
 
     def _compute(self, texts: np.ndarray, timeout_seconds: float | None) -> np.ndarray:
         """What `tokens` gives for strings (B,): float32 (B,) or (B, C)."""
+        end = float("inf") if timeout_seconds is None else time.monotonic() + timeout_seconds
         tokenize = self.signatures["tokenize"]
         names = [tokenize.outputs[one].name for one in ("token_ids", "num_tokens")]
         found = super().run({tokenize.inputs["text"].name: texts}, names, timeout_seconds)
@@ -130,6 +136,8 @@ class OpenVinoModel(LoadedModel):
         order = np.argsort(counts, kind="stable")
         parts = []
         for start in range(0, len(order), _ROWS):
+            if time.monotonic() >= end:
+                raise ServingError("DEADLINE_EXCEEDED", "The run was not finished in time.")
             rows = order[start : start + _ROWS]
             length = counts[rows[-1]]
             mask = (np.arange(length) < counts[rows, np.newaxis]).astype(np.int32)
@@ -141,6 +149,25 @@ class OpenVinoModel(LoadedModel):
         answers = np.concatenate(parts)
         answers[order] = answers.copy()
         return answers
+
+
+def is_same(output: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> bool:
+    """Whether an output is TensorFlow's.
+
+    Probabilities are compared by their logarithms: where a model is sure, a wrong logit changes them little.
+
+    Args:
+        output: its name.
+        ours, theirs: of the same texts.
+        tolerance: of numbers, as a share of the largest one where that is above 1.
+    """
+    if output == "label":
+        return True  # follows from `scores` and `labels`; where two are as probable, either may be found
+    if theirs.dtype == object:
+        return ours.tolist() == theirs.tolist()
+    if output == "scores":
+        ours, theirs = (np.log(np.maximum(one, _LEAST)) for one in (ours, theirs))
+    return bool(np.abs(ours - theirs).max() <= tolerance * max(1.0, np.abs(theirs).max()))
 
 
 def _labels_of(labels: np.ndarray) -> Callable[[np.ndarray], dict[str, np.ndarray]]:

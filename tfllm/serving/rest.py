@@ -28,7 +28,7 @@ from tfllm.serving.guard import PAGE_HEADERS, Guard, WithHeaders
 from tfllm.serving.json_body import inflate, read_json, too_large
 from tfllm.serving.json_examples import read_examples, write_classes, write_values
 from tfllm.serving.json_tensors import read_predict, write_predict
-from tfllm.serving.service import Service, apart
+from tfllm.serving.service import Service, apart, size_of
 from tfllm.serving.spec import ModelSpec
 
 log = logging.getLogger("tfllm")
@@ -170,14 +170,13 @@ class Rest:
                 raise invalid(f"Failed to get input map for signature: {name or 'DEFAULT'}")
             inputs, form = await apart(len(body), read_predict, asked, signature.inputs, limits)
             outputs = await self._service.predict(version, signature, inputs, (), timeout)
-        size = sum(array.nbytes for array in outputs.values())
-        return _json(await apart(size, write_predict, outputs, form))
+        return _json(await apart(size_of(*outputs.values()), write_predict, outputs, form))
 
     async def _classify(self, spec: ModelSpec, body: bytes, timeout: float | None) -> Response:
         name, examples = await apart(len(body), self._read_examples, body)
         with self._service.models.acquire(spec) as version:
             classes, scores = await self._service.classify(version, name, examples, timeout)
-        return _json(write_classes(classes, scores))
+        return _json(await apart(size_of(classes, scores), write_classes, classes, scores))
 
     async def _regress(self, spec: ModelSpec, body: bytes, timeout: float | None) -> Response:
         name, examples = await apart(len(body), self._read_examples, body)

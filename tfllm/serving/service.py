@@ -101,6 +101,11 @@ async def apart(size: int, function: Callable, *arguments):
     return await asyncio.to_thread(function, *arguments)
 
 
+def size_of(*arrays: np.ndarray | None) -> int:
+    """The bytes of arrays, those of strings counted as 8 each; None has none."""
+    return sum(array.nbytes for array in arrays if array is not None)
+
+
 def _check_settings(signature: calls.SignatureDef, inputs: Mapping[str, np.ndarray]) -> None:
     """Raise ServingError for settings to write with that are no numbers, which a graph would take for some."""
     if set(RowSettings._fields) <= set(signature.inputs):
