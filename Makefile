@@ -25,7 +25,7 @@ test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 
 torture: .venv/installed-dev
-	TFLLM_TORTURE=1 XLA_FLAGS= $(BIN)/python -m pytest tests/training/test_kills.py tests/training/test_loop.py tests/data/test_records_dataset.py tests/serving/test_load.py
+	TFLLM_TORTURE=1 XLA_FLAGS= $(BIN)/python -m pytest -m "" tests/training/test_kills.py tests/training/test_loop.py tests/data/test_records_dataset.py tests/serving/test_load.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

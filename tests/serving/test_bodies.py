@@ -6,12 +6,13 @@ import json
 import socket
 import threading
 import zlib
+from functools import partial
 
 import pytest
 
 from tfllm.serving.json_body import inflate
 from tfllm.serving.limits import Limits
-from tfllm.serving.service import apart
+from tfllm.serving.service import Service, apart
 
 BODY = json.dumps({"instances": [1.0]}).encode()
 PREDICT = "/v1/models/numbers:predict"
@@ -72,3 +73,46 @@ def test_what_takes_long_to_read_is_read_in_a_thread():
     here = threading.get_ident()
     assert asyncio.run(apart(100, threading.get_ident)) == here
     assert asyncio.run(apart(2**20, threading.get_ident)) != here
+
+
+def test_many_examples_are_read_and_answered_in_a_thread(saved_models, monkeypatch):
+    from tensorflow_serving.apis import classification_pb2
+
+    from tfllm.serving import Batching, find_models, grpc_api, rest
+    from tfllm.serving.batching import Batcher
+    from tfllm.serving.metrics import Metrics
+    from tfllm.serving.models import Models
+    from tfllm.serving.server import load
+    from tfllm.serving.spec import ModelSpec
+
+    here, threads = threading.get_ident(), {}
+
+    def watch(module, name):
+        whole = getattr(module, name)
+
+        def watched(*arguments):
+            threads[name] = threading.get_ident()
+            return whole(*arguments)
+
+        monkeypatch.setattr(module, name, watched)
+
+    metrics = Metrics()
+    models = Models(partial(find_models, saved_models / "numbers"), load, metrics, 0)
+    models.look()
+    batcher = Batcher(Batching(num_threads=1), 0, metrics)
+    service = Service(models, batcher, Limits(), metrics)
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.name, request.model_spec.signature_name = "numbers", "classify"
+    for _ in range(4096):
+        example = request.input.example_list.examples.add()
+        example.features.feature["x"].float_list.value.append(0.25)
+    for module, name in ((grpc_api, "_examples"), (grpc_api, "_classifications"), (rest, "write_classes")):
+        watch(module, name)
+    answer = asyncio.run(grpc_api.PredictionService(service)._classify(request, None))
+    assert [one.score for one in answer.result.classifications[-1].classes] == [0.75, 0.25]
+    body = json.dumps({"signature_name": "classify", "examples": [{"x": 0.25}] * 4096}).encode()
+    answer = asyncio.run(rest.Rest(service)._classify(ModelSpec("numbers"), body, None))
+    assert json.loads(answer.body)["results"][-1] == [["small", 0.75], ["large", 0.25]]
+    batcher.close()
+    models.stop()
+    assert len(threads) == 3 and here not in threads.values()

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tfllm.checks import InputError
@@ -32,6 +33,8 @@ def test_classify_and_regress(client):
     expected = [[("small", 0.75), ("large", 0.25)]]
     assert client.classify("numbers", [{"x": 0.25}]) == expected
     assert client.regress("numbers", [{"x": 1.0}, {"x": [3.0]}], version=1) == [2.5, 3.5]
+    arrays = {"x": np.array([1.0]), "more": [np.int64(1), np.int64(2)], "many": np.arange(3), "one": np.float32(3)}
+    assert client.regress("numbers", [arrays], version=1) == [2.5]
 
 
 def test_status_and_metadata(client):

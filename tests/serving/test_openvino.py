@@ -1,6 +1,8 @@
 """`--engine openvino`: OpenVINO and TensorFlow give the same answers, whatever is asked and however many at once."""
 
 import importlib.util
+import json
+import re
 import shutil
 import sys
 from collections import Counter
@@ -108,16 +110,46 @@ def test_nothing_is_gathered_in_openvino(version):
     kinds = Counter(node.get_type_name() for node in read_graph(version, "scores").get_ops())
     assert (kinds["ScaledDotProductAttention"], kinds["MVN"], kinds["NonZero"]) == (2, 5, 0)
     assert kinds["Gather"] == 3  # the tables of tokens, positions and segments
+    assert (kinds["CumSum"], kinds["Select"]) == (1, 0)  # the positions
 
 
 @needs_openvino
-def test_a_score_in_bfloat16(make_version, texts):
+@pytest.mark.parametrize("strict", [False, True])
+def test_positions_are_counted_whether_from_0_or_from_1(strict):
+    """As an exported encoder counts them, and as one of Keras does: without the token itself."""
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    from tfllm.serving.openvino_graph import _count_positions
+
+    mask = ops.parameter([2, 4], np.int32)
+    same_text = ops.convert(ops.equal(ops.unsqueeze(mask, 2), ops.unsqueeze(mask, 1)), np.int32)
+    total = ops.reduce_sum(ops.select(np.tri(4, k=-strict, dtype=bool), same_text, np.int32(0)), -1)
+    place = total if strict else ops.subtract(total, np.int32(1))
+    model = ov.Model([ops.gather(np.arange(10, dtype=np.float32), place, np.int32(0))], [mask], "positions")
+    _count_positions(total, mask)
+    model.validate_nodes_and_infer_types()
+    assert Counter(node.get_type_name() for node in model.get_ops())["CumSum"] == (not strict)
+    found = ov.compile_model(model, "CPU")([np.array([[1, 1, 1, 1], [1, 1, 1, 0]], np.int32)])[0]
+    assert found[0].tolist() == [0, 1, 2, 3] and found[1, :3].tolist() == [0, 1, 2]
+
+
+@needs_openvino
+def test_a_score_in_bfloat16(make_version, texts, monkeypatch):
     version = make_version(models.add_regression_head, weights="bfloat16")
     ours, theirs = load(version, engine="openvino"), LoadedModel(version)
     assert computed(ours) == ["regress", "serving_default"]
     check_same(ask(ours, "serving_default", texts), ask(theirs, "serving_default", texts), 0.02)
     examples = [as_example(text) for text in texts]
     check_same(ask(ours, "regress", examples), ask(theirs, "regress", examples), 0.02)
+
+    from tfllm.serving import openvino_graph, openvino_model
+
+    def exact(directory, output, rounds, longest):
+        return openvino_graph.CompiledGraph(directory, output, rounds=False, longest=longest)
+
+    monkeypatch.setattr(openvino_model, "CompiledGraph", exact)  # as on a processor that does not multiply bfloat16
+    assert computed(load(version, engine="openvino")) == ["regress", "serving_default"]
 
 
 @needs_openvino
@@ -137,6 +169,29 @@ def test_what_openvino_does_not_take_is_tensorflows(version, texts, saved_models
 
 
 @needs_openvino
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [({"parameters": None}, "OpenVINO does not take it"), ({"labels": LABELS[::-1]}, "OpenVINO's labels is not")],
+)
+def test_what_openvino_cannot_compute_is_served_all_the_same(version, tmp_path, texts, caplog, facts, said):
+    damaged = shutil.copytree(version, tmp_path / "1")
+    manifest.write_json(damaged / FACTS_FILE, {**json.loads((damaged / FACTS_FILE).read_text("utf-8")), **facts})
+    model = load(damaged, engine="openvino")
+    assert computed(model) == [] and said in caplog.text
+    check_same(ask(model, "serving_default", texts), ask(LoadedModel(version), "serving_default", texts), 0)
+
+
+@needs_openvino
+def test_a_run_ends_at_its_deadline(version):
+    model = load(version, engine="openvino")
+    signature = model.signatures["serving_default"]
+    fed, fetched = signature.inputs["text"].name, signature.outputs["scores"].name
+    with pytest.raises(ServingError) as error:
+        model.run({fed: np.array([b"good " * 9] * 30_000, object)}, [fetched], 0.1)
+    assert error.value.code == "DEADLINE_EXCEEDED"
+
+
+@needs_openvino
 def test_another_answer_than_tensorflows_is_not_served(version, texts, monkeypatch, caplog):
     from tfllm.serving import openvino_graph
 
@@ -146,8 +201,36 @@ def test_another_answer_than_tensorflows_is_not_served(version, texts, monkeypat
 
     monkeypatch.setattr(openvino_graph, "_count_positions", put_all_first)
     model = load(version, engine="openvino")
-    assert computed(model) == [] and "OpenVINO's score is not TensorFlow's" in caplog.text
+    assert computed(model) == [] and re.search("OpenVINO's scores? is not TensorFlow's", caplog.text)
     check_same(ask(model, "serving_default", texts), ask(LoadedModel(version), "serving_default", texts), 0)
+
+
+@needs_openvino
+def test_a_text_alone_is_compared_too(version, monkeypatch):
+    from tfllm.serving.openvino_graph import CompiledGraph
+
+    run = CompiledGraph.run
+
+    def turned(self, inputs):
+        return run(self, inputs)[:, :: 1 if len(inputs["token_ids"]) > 1 else -1]
+
+    monkeypatch.setattr(CompiledGraph, "run", turned)
+    assert computed(load(version, engine="openvino")) == []
+
+
+@needs_openvino
+def test_where_a_model_is_sure_a_wrong_logit_is_seen():
+    from tfllm.serving.openvino_model import is_same
+
+    sure = np.array([[1 - 2**-16, 2**-16]], np.float32)
+    less = np.array([[1 - 2**-15, 2**-15]], np.float32)
+    assert np.abs(sure - less).max() < 1e-4
+    assert is_same("scores", sure, sure * (1 + 1e-6), 1e-4) and not is_same("scores", sure, less, 1e-4)
+    assert is_same("scores", np.float32([[1, 0]]), np.float32([[1, 1e-38]]), 1e-4)
+    assert is_same("score", np.float32([300.0]), np.float32([300.02]), 1e-4)
+    assert not is_same("score", np.float32([0.5]), np.float32([0.5002]), 1e-4)
+    assert not is_same("score", np.float32([np.nan]), np.float32([np.nan]), 1e-4)
+    assert not is_same("labels", np.array([b"a", b"b"], object), np.array([b"b", b"a"], object), 1e-4)
 
 
 @needs_openvino

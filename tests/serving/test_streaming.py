@@ -163,6 +163,11 @@ def test_chat_answers_the_last_message(rest):
     assert found["usage"] == {"prompt_tokens": 5 + 8 + 4, "completion_tokens": 3, "total_tokens": 20}
 
 
+def test_what_says_the_usual_is_taken(rest):
+    usual = {"stream": None, "stop": None, "n": 1, "response_format": {"type": "text"}, "tool_choice": "none"}
+    assert chat(rest, "Well", max_tokens=1, **usual).json()["choices"][0]["message"]["content"] == "Well w0"
+
+
 def test_a_stream_tells_its_usage_when_it_is_asked_to(rest):
     found = events(chat(rest, "Well", max_tokens=9, stream=True, stream_options={"include_usage": True}))
     assert found[-1]["choices"] == []
@@ -225,6 +230,7 @@ def test_parts_of_text_are_a_message(rest):
         ({"model": "words", "messages": [{"role": "user", "content": [{"type": "image"}]}]}, 400, "only parts of type"),
         ({"n": 2}, 400, "`n` is not supported"),
         ({"tools": [{}]}, 400, "`tools` is not supported"),
+        ({"response_format": {"type": "json_object"}}, 400, "`response_format` is not supported"),
         ({"temperature": "hot"}, 400, "`temperature` must be a number"),
         ({"stop": 3}, 400, "`stop` must be a string"),
         ({"stream": "yes"}, 400, "`stream` must be true or false"),

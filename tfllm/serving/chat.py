@@ -31,7 +31,15 @@ _SETTINGS = {  # of a request -> ours
     "seed": "seed",
 }
 _IGNORED = {"model", "messages", "stream", "stop", "user", "metadata", "store", "stream_options"}
-_PLAIN = {"n": (1,), "logprobs": (False,), "frequency_penalty": (0,), "presence_penalty": (0,), "tools": ([],)}
+_PLAIN = {  # what changes nothing, though it is given
+    "n": (1,),
+    "logprobs": (False,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "response_format": ({"type": "text"},),
+    "tool_choice": ("none",),
+    "tools": ([],),
+}
 
 
 def list_models(models: Models) -> bytes:
@@ -90,10 +98,10 @@ def error_response(error: InputError) -> Response:
 
 
 async def _chunks(service: Service, body: dict, deadline: float | None) -> AsyncIterator[streaming.Piece]:
-    name, stream = body.get("model"), body.get("stream", False)
+    name, stream = body.get("model"), body.get("stream")
     if not isinstance(name, str):
         raise invalid("`model` must be the name of a model; GET /v1/models lists them.")
-    if not isinstance(stream, bool):
+    if not isinstance(stream, bool | None):
         raise invalid("`stream` must be true or false.")
     texts, stops = _read_messages(service, body.get("messages")), _read_stops(body.get("stop"))
     settings = _read_settings(body)

@@ -159,7 +159,7 @@ def is_same(output: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float)
     Args:
         output: its name.
         ours, theirs: of the same texts.
-        tolerance: of numbers, as a share of the largest one where that is above 1.
+        tolerance: of scores and probabilities, as a share of the largest number where that is above 1.
     """
     if output == "label":
         return True  # follows from `scores` and `labels`; where two are as probable, either may be found
@@ -167,6 +167,7 @@ def is_same(output: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float)
         return ours.tolist() == theirs.tolist()
     if output == "scores":
         ours, theirs = (np.log(np.maximum(one, _LEAST)) for one in (ours, theirs))
+        tolerance *= 4  # a probability changes by a quarter of what its logit changes by, at most
     return bool(np.abs(ours - theirs).max() <= tolerance * max(1.0, np.abs(theirs).max()))
 
 
