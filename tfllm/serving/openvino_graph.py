@@ -49,7 +49,11 @@ class CompiledGraph:
         rounds = rounds and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if rounds else "f32"
         self._inputs = [one.any_name for one in model.inputs]
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "SNIPPETS_MODE": "DISABLE",  # as fast, and OpenVINO 2026.4 ends the process where it makes some of them
+        }
         self._graphs = {None: core.compile_model(model, "CPU", options)}
         for length in range(_STEP, longest + 1, _STEP):
             one = model.clone()
