@@ -1,5 +1,6 @@
 """`--engine openvino`: OpenVINO and TensorFlow give the same answers, whatever is asked and however many at once."""
 
+import gc
 import importlib.util
 import json
 import re
@@ -159,7 +160,10 @@ def test_a_score_in_bfloat16(make_version, texts, monkeypatch):
         return openvino_graph.CompiledGraph(directory, output, rounds=False, longest=longest)
 
     monkeypatch.setattr(openvino_model, "CompiledGraph", exact)  # as on a processor that does not multiply bfloat16
+    gc.collect()
     assert computed(load(version, engine="openvino")) == ["regress", "serving_default"]
+    left = gc.collect()
+    assert left < 3000, "the graph that was read is still in memory"
 
 
 @needs_openvino

@@ -6,6 +6,7 @@ In: strings. Out: what TensorFlow answers. The SavedModel's signature `tokenize`
 Shapes: B texts, T tokens, C labels.
 """
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -112,6 +113,7 @@ class OpenVinoModel(LoadedModel):
         longest = min(_LONGEST, self.facts["sequence_length"] + 7)
         longest = longest if self.facts["parameters"] <= _MOST_PARAMETERS else 0
         self._graph = CompiledGraph(self.directory, output, rounds, longest)
+        gc.collect()  # TensorFlow's graphs that were read, the weights in them, refer to themselves
 
     def _compare(self) -> None:
         """Leave all to TensorFlow where OpenVINO does not answer as it does, on a processor nobody has tried say."""
