@@ -196,7 +196,7 @@ def test_a_run_ends_at_its_deadline(ours):
     signature = ours.signatures["serving_default"]
     fed, fetched = signature.inputs["text"].name, signature.outputs["scores"].name
     with pytest.raises(ServingError) as error:
-        ours.run({fed: np.array([b"good " * 9] * 30_000, object)}, [fetched], 0.1)
+        ours.run({fed: np.array([b"good " * 18] * 4000, object)}, [fetched], 0.06)
     assert error.value.code == "DEADLINE_EXCEEDED"
 
 
