@@ -22,7 +22,7 @@ from tfllm.data.samples import sample_path
 
 _VOCABULARY = "[PAD] [UNK] [CLS] [SEP] [MASK] the film was good bad ##ly dull , . ! a b c 你 好 世 界 😀"
 ROOT = Path(__file__).resolve().parent.parent
-_LONGEST = ("test_kills", "test_notebooks", "test_readme", "test_strategy", "test_coming_from_transformers")
+_LONGEST = ("test_kills", "test_readme", "test_notebooks", "test_strategy", "test_heads", "test_quickstart", "test_jax")
 
 
 def pytest_collection_modifyitems(items):

@@ -92,6 +92,7 @@ def test_next_sentence_prediction(corpus, tokenizer_directory, tmp_path):
     assert set(load_model(tmp_path / "m").output) == {"masked_lm", "next_sentence"}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(corpus, tokenizer_directory, tmp_path):
     models = []
     for name in ("a", "b"):

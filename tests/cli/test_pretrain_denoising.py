@@ -46,6 +46,7 @@ def test_an_encoder_cannot_go_on_from_it_nor_records_be_damaged(denoiser, corpus
         pretrain([str(corpus)], tmp_path / "m", init=denoiser[0], objective="prefix", **QUICK)
 
 
+@pytest.mark.slow
 def test_infilling_and_prefixes_train_too(corpus, tokenizer_directory, tmp_path):
     for objective in ("infill", "prefix"):
         out = tmp_path / objective

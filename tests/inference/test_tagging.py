@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.marks import slow
 from tfllm.data import TaggedTexts
 from tfllm.data.spans import Span
 from tfllm.data.tagging import encode_tagged, has_whole_words
@@ -133,7 +134,7 @@ def test_other_spans_come_back_with_the_borders_of_their_tokens(subword_tokenize
     assert there_and_back(rows, tokenizer, 12) == back
 
 
-@pytest.mark.parametrize("kind", ["entities", "words"])
+@pytest.mark.parametrize("kind", ["words", *slow("entities")])
 def test_spans_of_whole_words_come_back_from_the_first_token_of_each(subword_tokenizers, kind):
     rows = random_rows(5_000, kind, 4)
     rows.texts = [text.replace("\u0301", "").replace("\u200d", "") for text in rows.texts]
@@ -191,7 +192,7 @@ def test_the_tags_are_the_likeliest_of_all_that_can_be(kind, after_each_tag):
         np.testing.assert_allclose(log_probabilities[start:end], steps(best), rtol=1e-6)
 
 
-@pytest.fixture(scope="module", params=["entities", "words"])
+@pytest.fixture(scope="module", params=["entities", *slow("words")])
 def signatures(request, tokenizer):
     keras.utils.set_random_seed(3)
     size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64, "max_sequence_length": 16}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.marks import slow
 from tfllm.checks import InputError
 from tfllm.losses import ClassificationLoss
 from tfllm.models import add_classifier_head, load_encoder, save_model
@@ -25,7 +26,7 @@ def predict(model, batch):
     return model.predict(batch, verbose=0)
 
 
-@pytest.mark.parametrize("targets", [("query", "value"), TARGETS])
+@pytest.mark.parametrize("targets", [TARGETS, *slow(("query", "value"))])
 def test_only_adapters_and_head_are_trained_and_merging_changes_nothing(make_encoder, make_batch, targets):
     model, batch = classify(make_encoder()), make_batch()
     before, untrained = predict(model, batch), {weight.path: np.array(weight) for weight in model.weights}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.marks import slow
 from tfllm.checks import InputError
 from tfllm.losses import (
     ClassificationLoss,
@@ -106,25 +107,25 @@ def test_an_untrained_model_loses_what_chance_loses(make_encoder, head, add_head
     assert loss == pytest.approx(FIRST_LOSS[head], rel=0.05)
 
 
-@pytest.mark.parametrize("normalize_first", [False, True])
+@pytest.mark.parametrize("normalize_first", [False, *slow(True)])
 def test_one_batch_is_learnt_by_heart(make_encoder, make_batch, normalize_first):
     model = compiled(add_pretraining_heads(make_encoder(dropout=0.0, normalize_first=normalize_first)), "pretraining")
     assert overfitted_loss(model, make_batch(masked=True), TARGETS["pretraining"]) < 0.1 * FIRST_LOSS["pretraining"]
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("pooling", ["mean", *slow("cls")])
 def test_a_classifier_learns_one_batch_by_heart(make_encoder, make_batch, pooling):
     model = compiled(add_classifier_head(make_encoder(), ["a", "b", "c"], pooling=pooling), f"classifier_{pooling}")
     assert overfitted_loss(model, make_batch(), TARGETS["classifier_mean"]) < 0.1 * np.log(3)
 
 
-@pytest.mark.parametrize("head", ["multilabel", "regression", "regression_in_a_range"], indirect=True)
+@pytest.mark.parametrize("head", ["multilabel", "regression_in_a_range", *slow("regression")], indirect=True)
 def test_labels_and_scores_of_one_batch_are_learnt_by_heart(make_encoder, head, add_head, head_batch):
     model = compiled(add_head(make_encoder()), head)
     assert overfitted_loss(model, head_batch, TARGETS[head]) < 0.1 * FIRST_LOSS[head]
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("pooling", ["mean", *slow("cls")])
 @pytest.mark.parametrize("loss", [CosineLoss(), CosineRankLoss(), InBatchNegativesLoss()], ids=lambda loss: loss.name)
 def test_embeddings_of_one_batch_come_to_lie_as_they_should(make_encoder, make_batch, pooling, loss):
     model, batch = add_embedding_head(make_encoder(), pooling=pooling), make_batch()
@@ -188,6 +189,7 @@ def test_padding_changes_no_logits(make_encoder, head, add_head, head_batch):
     keras.tree.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
 
 
+@pytest.mark.parametrize("head", ["pretraining", "classifier_compare", *slow("multilabel", "embedding")], indirect=True)
 def test_keras_hubs_bert_takes_each_head_and_trains(make_backbone, head, add_head, head_batch):
     backbone = make_backbone()
     model = compiled(add_head(backbone), head)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.marks import slow
 from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.models import add_classifier_head, add_masked_lm_head, load_encoder, load_model, read_recipe, save_model
@@ -42,6 +43,9 @@ def test_an_encoder_alone_is_saved_and_loaded(make_encoder, make_batch, tmp_path
     assert_equal_outputs(encoder, load_encoder(tmp_path / "model"), make_batch())
 
 
+@pytest.mark.parametrize(
+    "head", ["pretraining", "classifier_compare", *slow("masked_lm", "multilabel", "embedding")], indirect=True
+)
 def test_keras_hubs_bert_under_a_head_is_saved_and_loaded(
     make_backbone, make_batch, add_head, head_batch, tmp_path, tiny_tokenizer
 ):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.marks import slow
 from tfllm import (
     adamw,
     add_classifier_head,
@@ -56,7 +57,7 @@ def assert_close(left: list[np.ndarray], right: list[np.ndarray], tolerance: flo
         np.testing.assert_allclose(a, b, atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("parts", [8, 3])
+@pytest.mark.parametrize("parts", [3, *slow(8)])
 def test_micro_batches_update_as_the_whole_batch_does(parts):
     whole, divided = masked_lm(keras.optimizers.SGD(1.0)), masked_lm(keras.optimizers.SGD(1.0))
     divided.micro_batches = parts

@@ -157,6 +157,7 @@ assert np.abs(one - other).max() > 0.1  # the same rows, another dropout
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_train_and_drop_differently():
     subprocess.run([sys.executable, "-c", REPLICAS], check=True)
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
+from tests.marks import slow
 from tfllm import export_savedmodel, load_model, load_tokenizer, manifest
 from tfllm.checks import InputError
 from tfllm.cli.evaluate import evaluate
@@ -55,7 +56,7 @@ def test_partners_are_found_after_training_and_a_savedmodel_gives_the_vectors(fi
     assert f"{float(similarity['score'][0]):.2f}" in console.file.getvalue()
 
 
-@pytest.mark.parametrize("loss", ["cosine", "rank"])
+@pytest.mark.parametrize("loss", ["cosine", *slow("rank")])
 def test_scores_of_pairs_become_cosines_or_their_order(files, tokenizer_directory, tmp_path, loss):
     out, file = tmp_path / "model", str(files / "scored.csv")
     options = {

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.marks import slow
 from tfllm import export_savedmodel, load_model, load_tokenizer, manifest
 from tfllm.checks import InputError
 from tfllm.cli.evaluate import evaluate
@@ -27,7 +28,7 @@ def pairs(tmp_path_factory):
     return file
 
 
-@pytest.fixture(scope="module", params=["0,5", None], ids=["in a range", "any number"])
+@pytest.fixture(scope="module", params=["0,5", *slow(None)], ids=["in a range", "any number"])
 def trained(request, pairs, tokenizer_directory, tmp_path_factory):
     out = tmp_path_factory.mktemp("finetuned") / "model"
     columns = {"text": "one", "text_pair": "other", "label": "score", "score_range": request.param}
