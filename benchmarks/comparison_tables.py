@@ -16,8 +16,8 @@ NAMES = {
     "transformers": "transformers pipeline, float32",
     "transformers_bfloat16": "transformers pipeline, bfloat16",
     "onnx": "ONNX Runtime, float32, Rust tokenizer",
-    "openvino": "OpenVINO, float32, tfllm's SavedModel",
-    "openvino_bfloat16": "OpenVINO, bfloat16, tfllm's SavedModel",
+    "openvino": "tfllm, --engine openvino, float32",
+    "openvino_bfloat16": "tfllm, --engine openvino, --weights bfloat16",
     "onnx_int8": "ONNX Runtime, int8, Rust tokenizer",
     "tokenizers": "Rust `tokenizers`",
     "tokenizers_fast": "Rust `tokenizers`, without offsets",
@@ -32,7 +32,8 @@ transformers: its text classification guide (batches of 16 padded to their longe
 LATENCY = """One classifier from raw text to label: SST-2's test texts with the lengths they have, at most 128 tokens,
 the vocabulary of bert-base-uncased, random weights; called one text after the other ("one") or in batches of 32
 ("saturated"), in the process. SavedModels run in a Session, as a server runs them. KerasHub pads to 128; transformers
-and ONNX Runtime pad to the longest text of a batch; tfllm computes no padding."""
+and ONNX Runtime pad to the longest text of a batch; tfllm computes no padding, its OpenVINO engine puts texts of about
+the same length together. With OpenVINO, too, TensorFlow makes the token ids."""
 PRETRAINING = """Masked-language-model training from raw text, rows of 128 tokens, 32 in a batch.
 transformers: `group_texts`, DataCollatorForLanguageModeling, BertForMaskedLM, bfloat16 autocast, fused AdamW."""
 
