@@ -176,6 +176,7 @@ PREDICT_ERRORS = [  # body, part of the message
     (column("a"), 'JSON Value: "a" Type: String is not of expected type: float'),
     (column("a", "two"), "inputs is a plain value/list, but expecting an object"),
     (row([-1.0], "checked"), "x must not be negative"),
+    (row([b64(b"\x0a\xff")], "classify"), "Could not parse example input, value: '\n\ufffd'"),
 ]
 RAW_ERRORS = [  # bytes, part of the message
     (b"", "JSON Parse error: The document is empty"),

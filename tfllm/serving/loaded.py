@@ -84,6 +84,8 @@ class LoadedModel:
             found = self._session.run({name: name for name in fetches}, dict(feeds), options=options)
         except tf.errors.OpError as error:
             raise ServingError(_CODES.get(error.error_code, "INTERNAL"), _first_line(error)) from None
+        except UnicodeDecodeError as error:  # of a message that holds what was fed
+            raise invalid(error.object.decode("utf-8", "replace")) from None
         except (ValueError, TypeError) as error:
             raise invalid(str(error)) from None
         # A session gives a single string as bytes.
