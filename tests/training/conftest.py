@@ -77,19 +77,19 @@ def make_batches(make_dataset):
 
 @pytest.fixture(scope="session")
 def run_replicas():
-    """`run_replicas(name)`: what the program `replicas.py` prints, in a process of its own."""
+    """`run_replicas(name)`: what the program `replicas.py` or another one prints, in a process of its own."""
 
-    def run(name):
-        program = [
+    def run(name, program="replicas.py"):
+        command = [
             sys.executable,
             "-W",
             "error",
             "-W",
             "ignore:__array__",
-            Path(__file__).with_name("replicas.py"),
+            Path(__file__).with_name(program),
             name,
         ]
-        done = subprocess.run(program, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 

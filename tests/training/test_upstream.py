@@ -13,7 +13,7 @@ from tfllm.training import upstream
 
 @pytest.fixture(scope="module")
 def upstream_alone(run_replicas):
-    return run_replicas("upstream")
+    return run_replicas("upstream", "keras_replicas.py")
 
 
 def test_keras_clips_on_every_replica_and_takes_the_mean_of_means(upstream_alone):
@@ -35,7 +35,7 @@ def test_keras_reads_a_first_batch_that_it_does_not_train_on(upstream_alone):
 
 def test_keras_fails_in_two_processes_at_both_places_that_are_repaired(start_both):
     found = []
-    for process in start_both([sys.executable, Path(__file__).with_name("replicas.py"), "worker"]):
+    for process in start_both([sys.executable, Path(__file__).with_name("keras_replicas.py"), "worker"]):
         said, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         found.append(json.loads(said.splitlines()[-1]))
