@@ -71,10 +71,6 @@ def _train_step(model: TrainableModel, data) -> dict[str, tf.Tensor]:
     replicas = tf.distribute.get_replica_context()
     counts = _counts(_terms(model, targets, weights))
     global_counts = replicas.all_reduce(tf.distribute.ReduceOp.SUM, counts)
-    # Of a token listed twice, the norm and the square of each part would be taken, not of their sum.
-    is_one_part = model.micro_batches == 1 and replicas.num_replicas_in_sync == 1
-    takes_slices = is_one_part and not model.jit_compile and getattr(model.optimizer, "takes_slices", False)
-    summed = _merged if takes_slices else _dense
 
     def gradients_of(part):
         inputs, targets, weights = part
@@ -90,7 +86,8 @@ def _train_step(model: TrainableModel, data) -> dict[str, tf.Tensor]:
                 + [tf.reduce_sum(extra) / replicas.num_replicas_in_sync / model.micro_batches for extra in model.losses]
             )
             scaled = model.optimizer.scale_loss(loss)
-        gradients = [summed(gradient) for gradient in tape.gradient(scaled, model.trainable_weights)]
+        # Dense: of a token listed twice, Keras would take the norm and the square of each part, not of their sum.
+        gradients = [_dense(gradient) for gradient in tape.gradient(scaled, model.trainable_weights)]
         _track_loss(model, terms, sums, _counts(terms))
         model.compute_metrics(inputs, targets, outputs, sample_weight=weights)
         return gradients
@@ -223,15 +220,6 @@ def _like(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     for _ in range(values.shape.rank - weights.shape.rank):
         weights = weights[..., None]
     return weights
-
-
-def _merged(gradient):
-    """IndexedSlices with every row once, its parts summed: smaller than the table whose gradient it is."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return gradient
-    rows, places = tf.unique(gradient.indices)
-    parts = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
-    return tf.IndexedSlices(parts, rows, gradient.dense_shape)
 
 
 def _dense(gradient):

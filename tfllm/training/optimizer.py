@@ -11,7 +11,6 @@ from keras import ops
 from tfllm import checks
 
 DECAYS = ("linear", "cosine", "constant")
-_LARGE = 1 << 20  # numbers from which a weight's update is worth compiling
 _NOT_DECAYED = ["bias", "gamma", "beta"]  # names of the variables of biases and layer norms
 
 
@@ -60,8 +59,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 class AdamW(keras.optimizers.AdamW):
     """`keras.optimizers.AdamW`, the same numbers and variables, in one operation per weight on TensorFlow.
 
-    That operation rounds 1 - beta_2 to float32: velocities differ from Keras's by 5e-5 of themselves. On one CPU large
-    weights, embedding tables above all, are updated by a compiled function, which goes through memory but once.
+    That operation rounds 1 - beta_2 to float32: velocities differ from Keras's by 5e-5 of themselves.
 
     Gradients must come summed over replicas, as `tfllm.models.trainable` gives them: so clipping is by their true norm.
 
@@ -69,7 +67,6 @@ class AdamW(keras.optimizers.AdamW):
     """
 
     rate_factors: Mapping[str, float] = MappingProxyType({})
-    takes_slices = True  # gradients may be IndexedSlices that list no row twice
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -78,28 +75,19 @@ class AdamW(keras.optimizers.AdamW):
             super().update_step(gradient, variable, learning_rate)
             return
         rate, step = tf.cast(learning_rate, variable.dtype), tf.cast(self.iterations + 1, variable.dtype)
-        momentum, velocity = self._momentums[index].value, self._velocities[index].value
-        gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
-        decays = self.weight_decay is not None and self._use_weight_decay(variable)
-        decay = rate * self.weight_decay if decays else tf.zeros_like(rate)
-        powers = (self.beta_1**step, self.beta_2**step)
-        if _is_large_on_cpu(variable):
-            betas = (self.beta_1, self.beta_2)
-            _update(variable, momentum, velocity, gradient, rate, decay, powers, betas, self.epsilon)
-            return
-        if decays:
-            variable.assign(variable * (1 - decay))
+        if self.weight_decay is not None and self._use_weight_decay(variable):
+            variable.assign(variable * (1 - rate * self.weight_decay))
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=momentum.handle,
-            v=velocity.handle,
-            beta1_power=powers[0],
-            beta2_power=powers[1],
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
             lr=rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
-            grad=gradient,
+            grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
         )
 
     def _clip_gradients(self, grads):
@@ -114,23 +102,6 @@ class AdamW(keras.optimizers.AdamW):
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
-
-
-def _is_large_on_cpu(variable: tf.Variable) -> bool:
-    is_large = variable.shape.num_elements() >= _LARGE and variable.dtype == tf.float32
-    return is_large and not tf.distribute.has_strategy() and "CPU" in variable.device
-
-
-@tf.function(jit_compile=True, autograph=False)
-def _update(variable, momentum, velocity, gradient, rate, decay, powers, betas, epsilon):
-    """ResourceApplyAdam after the weight decay, in one pass over the variables, in place."""
-    beta_1, beta_2 = (tf.constant(beta, tf.float32) for beta in betas)
-    m = momentum + (gradient - momentum) * (1 - beta_1)
-    v = velocity + (tf.square(gradient) - velocity) * (1 - beta_2)
-    rate *= tf.sqrt(1 - powers[1]) / (1 - powers[0])
-    variable.assign(variable * (1 - decay) - rate * m / (tf.sqrt(v) + epsilon))
-    momentum.assign(m)
-    velocity.assign(v)
 
 
 def adamw(
