@@ -1,6 +1,6 @@
 """Trainings on one and on several devices, for the tests: a program, as devices are divided once in a process.
 
-`python replicas.py mirrored` prints JSON: how far two logical CPUs end from one; `jax` and `jax_worker` the same on JAX.
+`python replicas.py mirrored` prints JSON: how far two logical CPUs end from one; `jax`, `jax_worker` the same on JAX.
 """
 
 import contextlib
