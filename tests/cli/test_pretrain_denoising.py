@@ -27,6 +27,7 @@ def test_denoising_leaves_an_encoder_decoder_with_sentinels_behind_its_vocabular
     assert run["held_out_scores"]["perplexity"] > 1
 
 
+@pytest.mark.slow
 def test_a_task_goes_on_from_it_and_no_sentinel_is_written(denoiser, tiny_tokenizer, tmp_path):
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("source,target\n" + "one,two\nthe cat,a dog\n" * 8, "utf-8")
