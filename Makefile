@@ -20,7 +20,7 @@ quickstart: .venv/installed
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# Proofs that take long, beside quicker ones of the same in `make test`.
+# Further cases of what `make test` shows by one or two.
 test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 

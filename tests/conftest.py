@@ -36,6 +36,7 @@ def _log_reaches_pytest():
     yield
     log = logging.getLogger("tfllm")
     log.propagate, log.handlers = True, []
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,6 @@ from tfllm.cli import app
 from tfllm.models.pretrained.load import ARCHITECTURES, DECODERS
 from tfllm.tokenizers.byte_bpe import BYTE_TO_CHARACTER
 
-pytestmark = pytest.mark.slow
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "coming-from-transformers.md"
 SHORTENED = {"--epochs 2": "--epochs 1 --sequence-length 32"}
 WORDS = "the film was good bad sturdy cheap ada is in turin where it rains street wet a b c d e s t u r y . ? ##s ##y"

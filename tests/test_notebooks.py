@@ -8,11 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.marks import slow
-
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-NAMES = {file.name for file in NOTEBOOKS.glob("*.ipynb")}
-LONGEST = {"entities_and_answers.ipynb", "translate_and_chat.ipynb"}
+NAMES = sorted(file.name for file in NOTEBOOKS.glob("*.ipynb"))
 _SHORTENED = {
     "PRETRAINING_STEPS = 400": "PRETRAINING_STEPS = 5",
     "EPOCHS = 5": "EPOCHS = 1",
@@ -32,7 +29,7 @@ ANSWERS = {  # how its last lines begin; of the others with a label
 }
 
 
-@pytest.mark.parametrize("name", [*sorted(NAMES - LONGEST), *slow(*sorted(LONGEST))])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_and_ends_with_answers_of_the_savedmodel(name, tmp_path):
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
@@ -51,7 +48,7 @@ def test_a_notebook_runs_and_ends_with_answers_of_the_savedmodel(name, tmp_path)
     assert [line.startswith(ANSWERS.get(name, ("positive", "negative"))) for line in answers] == [True, True]
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_is_committed_without_outputs_and_with_a_colab_badge(name):
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")

@@ -8,8 +8,6 @@ from tfllm.export import Predictor, export_savedmodel
 from tfllm.inference import build_signatures
 from tfllm.models import add_span_head
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def model(make_encoder, randomize):

@@ -9,7 +9,6 @@ from tfllm.export import Predictor, export_savedmodel
 from tfllm.inference import build_signatures
 from tfllm.models import add_tagger_head, build_encoder
 
-pytestmark = pytest.mark.slow
 TEXTS = ["the film was good , badly . " * 9, "你 好 世 界 😀 !" * 7, "the film", "", "Café é"]
 
 

@@ -11,6 +11,10 @@ from tfllm.models import add_classifier_head, add_masked_lm_head, load_encoder, 
 from tfllm.models.saving import KIND, WEIGHTS
 from tfllm.tokenizers import load_tokenizer
 
+KERAS_HUBS = ["pretraining", "classifier_compare"]  # `make test-slow` tries the other heads
+KERAS_HUBS += slow("masked_lm", "next_sentence", "classifier_mean", "classifier_cls", "multilabel", "regression")
+KERAS_HUBS += slow("regression_in_a_range", "embedding", "embedding_cls")
+
 
 def assert_equal_outputs(model, again, batch):
     expected, found = model.predict(batch, verbose=0), again.predict(batch, verbose=0)
@@ -43,9 +47,7 @@ def test_an_encoder_alone_is_saved_and_loaded(make_encoder, make_batch, tmp_path
     assert_equal_outputs(encoder, load_encoder(tmp_path / "model"), make_batch())
 
 
-@pytest.mark.parametrize(
-    "head", ["pretraining", "classifier_compare", *slow("masked_lm", "multilabel", "embedding")], indirect=True
-)
+@pytest.mark.parametrize("head", KERAS_HUBS, indirect=True)
 def test_keras_hubs_bert_under_a_head_is_saved_and_loaded(
     make_backbone, make_batch, add_head, head_batch, tmp_path, tiny_tokenizer
 ):

@@ -177,7 +177,6 @@ def test_class_weights_turn_the_answer(make_classifier, make_dataset):
     assert share == {"first": 0.0, "second": 1.0}  # all texts are alike: the weights alone decide
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_does_not(make_classifier, make_dataset):
     def trained(seed):
         model = make_classifier(seed=seed)
