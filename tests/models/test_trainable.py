@@ -57,6 +57,37 @@ def assert_close(left: list[np.ndarray], right: list[np.ndarray], tolerance: flo
         np.testing.assert_allclose(a, b, atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", None], ids=["keras's", "tfllm's"])
+def test_a_step_is_traced_once(optimizer):
+    class CountedLoss(keras.losses.Loss):
+        traces = 0
+
+        def call(self, targets, outputs):
+            CountedLoss.traces += 1
+            return keras.losses.sparse_categorical_crossentropy(targets, outputs, from_logits=True)
+
+    model = masked_lm(optimizer)
+    loss = CountedLoss(reduction="mean_with_sample_weight")
+    model.compile(model.optimizer, loss=loss, weighted_metrics=["accuracy"], metrics=["accuracy"])
+    weights_after(model, masked_batch())
+    assert CountedLoss.traces == 1
+
+
+def test_an_evaluation_is_traced_once():
+    traces = []
+
+    class Traced(type(masked_lm())):
+        def test_step(self, data):
+            traces.append(data)
+            return super().test_step(data)
+
+    model = masked_lm()
+    model = Traced(model.inputs, model.outputs)
+    model.compile(loss=masked_lm_loss(), weighted_metrics=["accuracy"])
+    model.evaluate(tf.data.Dataset.from_tensors(masked_batch()), verbose=0)
+    assert len(traces) == 1
+
+
 @pytest.mark.parametrize("parts", [3, *slow(8)])
 def test_micro_batches_update_as_the_whole_batch_does(parts):
     whole, divided = masked_lm(keras.optimizers.SGD(1.0)), masked_lm(keras.optimizers.SGD(1.0))

@@ -1,6 +1,7 @@
 """How a command starts: what is logged, and TensorFlow kept quiet."""
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -33,8 +34,11 @@ def load_tensorflow() -> None:
         return
     quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == _SILENT
     with _held_back() if quiet else contextlib.nullcontext():
+        gc.disable()  # none of what is imported is garbage; looking for some would take a sixth of the time
         import tensorflow as tf
 
+        gc.freeze()
+        gc.enable()
         if "TF_CONFIG" not in os.environ:  # several processes must find each other first
             tf.config.list_logical_devices()
     if quiet:

@@ -8,6 +8,7 @@ ANSWERS: JSON {"modules": [Keras and tfllm modules found, ...],
 """
 
 import base64
+import gc
 import importlib.util
 import json
 import sys
@@ -29,6 +30,7 @@ def main(job_file: str, answers_file: str) -> None:
     """Answer the requests of a job."""
     job = json.loads(Path(job_file).read_text("utf-8"))
     sys.path += job["packages"]
+    gc.disable()  # what is imported is not garbage, and the process ends soon
     sys.modules.update(keras=None, jax=None)  # TensorFlow imports them where they are installed; a server has neither
     load_text_ops()
     answers = {

@@ -41,7 +41,14 @@ class TrainableModel(keras.Model):
     def make_train_function(self, force=False):
         if keras.backend.backend() == "tensorflow" and self.distribute_strategy.num_replicas_in_sync > 1:
             _check_replicated(self)
-        return super().make_train_function(force)
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            self.train_function = _traced_once(self, self.train_function)
+
+    def make_test_function(self, force=False):
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = _traced_once(self, self.test_function)
 
     def test_step(self, *args):
         if keras.backend.backend() != "tensorflow":
@@ -98,6 +105,25 @@ def _train_step(model: TrainableModel, data) -> dict[str, tf.Tensor]:
     norm /= model.optimizer.scale_loss(1.0)
     model.optimizer.apply(gradients, model.trainable_weights)
     return {**_metrics(model, replicas), "gradient_norm": norm}
+
+
+def _traced_once(model: TrainableModel, steps: Callable) -> Callable:
+    """`steps`, for which what it needs of optimizer and metrics is there before: of a function whose trace creates
+    variables TensorFlow makes a second trace, and the first step waits twice as long.
+    """
+    if keras.backend.backend() != "tensorflow" or model.distribute_strategy.num_replicas_in_sync > 1:
+        return steps
+
+    def prepared_steps(iterator):
+        metrics = model._compile_metrics
+        if model.optimizer is not None and not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        if metrics is not None and not metrics.built and isinstance(iterator, tf.data.Iterator):
+            _, targets, _ = keras.utils.unpack_x_y_sample_weight(iterator.element_spec)
+            metrics.build(targets, model.output)
+        return steps(iterator)
+
+    return prepared_steps
 
 
 def _check_replicated(model: TrainableModel) -> None:
