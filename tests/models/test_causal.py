@@ -1,6 +1,5 @@
 """The causal language model: where its loss begins, that it learns, that it is saved; settings to write with."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +10,7 @@ from tfllm.losses import causal_lm_loss
 from tfllm.models import add_causal_lm_head, build_decoder, build_encoder, load_encoder, load_model, save_model
 from tfllm.models.causal import set_generation
 from tfllm.models.recipe import read_recipe
+from tfllm.training.optimizer import AdamW
 
 SIZE = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 48, "max_sequence_length": 16}
 
@@ -32,7 +32,7 @@ def test_the_loss_begins_near_that_of_guessing(model, batch):
 
 
 def test_it_learns_one_batch_by_heart(model, batch):
-    model.compile(keras.optimizers.Adam(3e-3), loss=causal_lm_loss())
+    model.compile(AdamW(3e-3), loss=causal_lm_loss())
     data = tf.data.Dataset.from_tensors(batch).repeat()
     losses = model.fit(data, steps_per_epoch=30, epochs=5, verbose=0, shuffle=False).history["loss"]
     assert losses[-1] < 0.3

@@ -28,6 +28,7 @@ from tfllm.models import (
     set_pairs,
     set_thresholds,
 )
+from tfllm.training.optimizer import AdamW
 
 LOGITS = {
     "masked_lm": (4, 2, 50),
@@ -86,7 +87,7 @@ def dtypes(outputs):
 
 
 def compiled(model, head):
-    model.compile(keras.optimizers.Adam(5e-3), loss=LOSS[head]())
+    model.compile(AdamW(5e-3), loss=LOSS[head]())
     return model
 
 
@@ -131,7 +132,7 @@ def test_labels_and_scores_of_one_batch_are_learnt_by_heart(make_encoder, head, 
 @pytest.mark.parametrize("loss", [CosineLoss(), CosineRankLoss(), InBatchNegativesLoss()], ids=lambda loss: loss.name)
 def test_embeddings_of_one_batch_come_to_lie_as_they_should(make_encoder, make_batch, pooling, loss):
     model, batch = add_embedding_head(make_encoder(), pooling=pooling), make_batch()
-    model.compile(keras.optimizers.Adam(5e-3), loss=loss)
+    model.compile(AdamW(5e-3), loss=loss)
     targets = np.array([1, 2, 3, 4]) if isinstance(loss, InBatchNegativesLoss) else np.array([1, 1, 0, 0], "float32")
     assert overfitted_loss(model, batch, targets) < 0.01
     vectors = model.predict(batch, verbose=0)

@@ -1,6 +1,5 @@
 """The choice head: one logit for each choice, alone or packed; that it learns and is saved."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +8,7 @@ from tfllm.data.multiple_choice import Choices, multiple_choice_batches
 from tfllm.losses import ChoiceLoss
 from tfllm.models import add_choice_head, load_model, packed_classifier, save_model
 from tfllm.tokenizers import WordPieceTokenizer
+from tfllm.training.optimizer import AdamW
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_choices_of_a_row_get_the_logits_they_get_alone(make_encoder, batches, p
 def test_questions_are_learnt_by_heart(make_encoder, batches):
     model = add_choice_head(make_encoder(dropout=0.0), dropout=0.0)
     packed = packed_classifier(model, batches.texts_per_row)
-    packed.compile(keras.optimizers.Adam(5e-3), loss=ChoiceLoss(reduction="mean_with_sample_weight"))
+    packed.compile(AdamW(5e-3), loss=ChoiceLoss(reduction="mean_with_sample_weight"))
     packed.fit(batches(), steps_per_epoch=60, shuffle=False, verbose=0)
     inputs, values, _ = next(iter(batches()))
     logits = packed.predict(inputs, verbose=0)[..., 0]

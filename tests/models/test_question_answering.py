@@ -9,6 +9,7 @@ from tfllm.checks import InputError
 from tfllm.losses import SpanLoss
 from tfllm.models import add_classifier_head, add_span_head, load_model, read_recipe, save_model, set_null_threshold
 from tfllm.models.question_answering import SpanLogits
+from tfllm.training.optimizer import AdamW
 
 # Two rows: [CLS] q [SEP] c c c [SEP], and one with a shorter context and padding.
 SEGMENTS = np.array([[0, 0, 0, 1, 1, 1, 1, 0], [0, 0, 0, 1, 1, 0, 0, 0]], "int32")
@@ -23,7 +24,7 @@ TARGETS = np.array([[4, 5], [0, 0]], "int32")
 
 
 def compiled(model):
-    model.compile(keras.optimizers.Adam(5e-3), loss=SpanLoss())
+    model.compile(AdamW(5e-3), loss=SpanLoss())
     return model
 
 

@@ -11,6 +11,7 @@ from tfllm.losses import causal_lm_loss
 from tfllm.models import add_seq2seq_head, build_encoder_decoder
 from tfllm.tokenizers import WordPieceTokenizer
 from tfllm.training import Run, fine_tune
+from tfllm.training.optimizer import AdamW
 
 TOKENIZER = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdef"])
 SOURCES = [" ".join(random) for random in np.random.default_rng(0).choice(list("abcdef"), (60, 4))]
@@ -69,7 +70,7 @@ def test_a_batch_is_learnt_by_heart_from_the_loss_of_not_knowing():
     keras.utils.set_random_seed(1)
     model = add_seq2seq_head(build_encoder_decoder(TOKENIZER.vocabulary_size, **{**SIZE, "dropout": 0.0}))
     batches = Seq2SeqBatches(SOURCES[:8], TARGETS[:8], TOKENIZER, sequence_length=16, target_length=16, batch_size=8)
-    model.compile(keras.optimizers.Adam(5e-3), loss=causal_lm_loss())
+    model.compile(AdamW(5e-3), loss=causal_lm_loss())
     assert seq2seq_loss(model, batches.once())["loss"] == pytest.approx(np.log(TOKENIZER.vocabulary_size), abs=0.1)
     model.fit(batches(), steps_per_epoch=100, verbose=0, shuffle=False)
     assert seq2seq_loss(model, batches.once())["loss"] < 0.1
