@@ -247,6 +247,7 @@ def refused() -> dict:
     import tensorflow as tf
 
     from tfllm.checks import InputError
+    from tfllm.cli.tasks.embedding import EmbeddingTask
     from tfllm.losses import masked_lm_loss
     from tfllm.training import choose_strategy
 
@@ -267,6 +268,11 @@ def refused() -> dict:
                 model.fit(tf.data.Dataset.from_tensors(masked_rows()), verbose=0, shuffle=False)
             except InputError as error:
                 said[name] = str(error)
+    with choose_strategy("mirrored"):
+        try:
+            EmbeddingTask().batches(None, {}, None, {"micro_batches": 1}, packs=False, seed=0)
+        except InputError as error:
+            said["one_text_a_row"] = str(error)
     return said
 
 

@@ -66,6 +66,7 @@ def test_two_replicas_that_were_killed_go_on_bit_for_bit(mirrored):
         ("jit_compile", "leave `jit_compile` out"),
         ("gradient_accumulation_steps", "set the model's `micro_batches`"),
         ("optimizer_from_outside", "Make it inside"),
+        ("one_text_a_row", "could part the two texts of a pair"),
     ],
 )
 def test_an_option_that_replicas_cannot_do_is_refused_with_the_reason(mirrored, option, reason):

@@ -47,11 +47,14 @@ class EmbeddingTask(TableTask):
         return add_embedding_head(encoder, **head)
 
     def batches(self, rows, head, tokenizer, run, *, packs, seed):
+        import tensorflow as tf
+
         from tfllm.data import EmbeddingBatches
 
-        if run["micro_batches"] > 1 and not packs:
+        if not packs and max(run["micro_batches"], tf.distribute.get_strategy().num_replicas_in_sync) > 1:
             raise InputError(
-                "--micro-batches could part the two texts of a pair here: this encoder takes a text a row."
+                "--micro-batches and several replicas could part the two texts of a pair here: this encoder takes a "
+                "text a row. Use --micro-batches 1 and --strategy cpu or gpu."
             )
         return EmbeddingBatches(
             rows.texts,
