@@ -92,6 +92,21 @@ def test_batches_after_the_last_checkpoint_are_trained_again(tmp_path, uninterru
     assert_bit_equal(train(Run(tmp_path)), uninterrupted)
 
 
+def test_a_training_in_float16_that_was_killed_twice_goes_on_with_its_scale(tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        optimizer = train(None).optimizer
+        for _ in range(2):
+            with pytest.raises(Killed):
+                train(Run(tmp_path, save_seconds=0), callbacks=[StopAt(2)])
+        again = train(Run(tmp_path)).optimizer
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert len(again.variables) == len(optimizer.variables)
+    for variable in ("step_counter", "dynamic_scale"):
+        assert float(getattr(again, variable)) == float(getattr(optimizer, variable)) > 0
+
+
 def test_a_finished_training_is_not_repeated(tmp_path, uninterrupted):
     train(Run(tmp_path))
     assert_bit_equal(train(Run(tmp_path), callbacks=[StopAt(1)]), uninterrupted)

@@ -135,13 +135,19 @@ def _variables(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]  # a model's variables include its seed generators'
 
 
+def build_optimizer(model: keras.Model) -> None:
+    """Create the optimizer's variables if they are not there: Keras's `LossScaleOptimizer` would make some anew."""
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
+
 def restore(model: keras.Model, found: Restored) -> None:
     """Put a checkpoint's state into a compiled model.
 
     Raises:
         InputError: when the checkpoint is of another model.
     """
-    model.optimizer.build(model.trainable_variables)
+    build_optimizer(model)
     variables = _variables(model)
     stored, wanted = ([tuple(entry.shape) for entry in entries] for entries in (found.model, variables))
     if stored != wanted:

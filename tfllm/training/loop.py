@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm.checks import InputError
-from tfllm.training.checkpoint import restore
+from tfllm.training.checkpoint import build_optimizer, restore
 from tfllm.training.progress import Progress
 from tfllm.training.run import Interrupted, Memory, Run, Watch
 
@@ -56,7 +56,7 @@ def fit_steps(
     keeper = _Keeper(model, memory, epoch_steps, run)
     everyone = [*([watch] if watch else []), keeper, *callbacks]
     model.stop_training = memory.stopped
-    model.optimizer.build(model.trainable_variables)
+    build_optimizer(model)
     with _signals_wait(keeper):
         while True:
             if memory.pending is not None:
