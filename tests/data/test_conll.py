@@ -53,6 +53,11 @@ def test_columns_are_found_out_or_named(write):
         list(read_columns(last_first, tag=5))
 
 
+def test_words_are_not_their_own_tags(write):
+    with pytest.raises(InputError, match="Column '1' is named twice"):
+        list(read_columns(write("1\tAda\tB-PER\n"), word=1, tag=1))
+
+
 def test_a_hash_is_a_comment_only_where_it_cannot_be_a_word(write):
     tabs = write("# sent_id = 1\n# text = #1 is #\n#\tO\n1\tO\nis\tO\n#\tB-X\n")
     assert found(read_columns(tabs)) == [("#1 is #", [("#", "O"), ("1", "O"), ("is", "O"), ("#", "B-X")])]

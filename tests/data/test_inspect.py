@@ -51,6 +51,17 @@ def test_a_misspelt_short_label_is_told_but_no_hint_connects_real_ones():
     assert find_rare_labels(Counter({"正面": 500, "负面": 20})) == []
 
 
+def test_labels_that_differ_in_case_width_or_white_space_only_are_told_however_many_there_are():
+    found = find_rare_labels(
+        Counter({"Positive": 500, "positive": 400, "very  good": 60, "very good": 50, "ＯＫ": 5, "ok": 4})
+    )
+    assert [(one["label"], one["near"]) for one in found] == [
+        ("positive", " (did you mean 'Positive'?)"),
+        ("very good", " (did you mean 'very  good'?)"),
+        ("ok", " (did you mean 'ＯＫ'?)"),
+    ]
+
+
 def test_a_label_that_is_not_one_of_those_named_is_a_bad_row(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\ngood,positive\nfine,postive\n")
     for task in (None, "classify", "multilabel"):

@@ -147,3 +147,13 @@ def test_batches_go_on_where_they_were_stopped(letters):
     batches = multiple_choice_batches(rows, letters, sequence_length=16, batch_size=2, seed=5)
     for expected, found in zip(list(batches().take(9))[4:], batches(4).take(5), strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, expected, found)
+
+
+def test_a_column_is_for_one_thing_only(write):
+    file = write("stem,a,b,key\nWhat is wet?,fire,rain,B\n")
+    for columns in (
+        {"question": "stem", "choices": ["a", "a"], "answer": "key"},
+        {"question": "a", "choices": ["a", "b"], "answer": "key"},
+    ):
+        with pytest.raises(InputError, match="Column 'a' is named twice"):
+            read_choices(file, **columns)

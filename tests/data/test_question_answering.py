@@ -306,3 +306,9 @@ def test_batches_go_on_where_they_were_stopped(chinese_bert, caplog):
         tf.nest.map_structure(np.testing.assert_array_equal, expected, found)
         assert whole[number][1].shape == (whole[number][0]["token_ids"].shape[0], 2)
     assert "9 questions make" in caplog.text
+
+
+def test_a_column_is_for_one_thing_only(write):
+    file = write(f"{HEADER}Who?,Ada wrote.,Ada,0,q1\n")
+    with pytest.raises(InputError, match="Column 'question' is named twice"):
+        read_questions(file, context="question")

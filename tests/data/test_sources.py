@@ -9,6 +9,7 @@ import pytest
 
 from tfllm.checks import InputError
 from tfllm.data.sources import expand_paths, read_documents, read_texts
+from tfllm.data.tables import read_table
 from tfllm.data.tfds import TfdsSource
 
 
@@ -65,6 +66,19 @@ def test_a_path_that_means_nothing_is_an_error(corpus, path, message):
     (corpus / "empty").mkdir()
     with pytest.raises(InputError, match=message):
         expand_paths(corpus / path)
+
+
+@pytest.mark.parametrize("read", [expand_paths, read_table])
+def test_an_empty_name_as_an_unset_variable_gives_is_not_this_directory(corpus, monkeypatch, read):
+    monkeypatch.chdir(corpus)
+    with pytest.raises(InputError, match="is empty: is a variable of the shell not set"):
+        read("")
+
+
+def test_the_home_of_nobody_is_a_name_like_others(corpus, monkeypatch):
+    monkeypatch.chdir(corpus)
+    with pytest.raises(InputError, match=r"~nobody-is-called-so/b\.txt: no such file"):
+        expand_paths("~nobody-is-called-so/b.txt")
 
 
 def test_no_path_at_all_is_an_error():

@@ -75,6 +75,23 @@ def test_a_missing_column_is_an_error_that_lists_the_columns(write, options, mes
         read_table(write(GOOD), **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"text": "label", "label": "label"}, "label, label"),
+        ({"text_pair": "text"}, "text, text"),
+        ({"text": "text", "text_pair": "text", "label": "label"}, "text, text, label"),
+    ],
+)
+def test_a_column_is_for_one_thing_only(write, options, named):
+    with pytest.raises(InputError, match=f"is named twice: .* Received: {named}"):
+        read_table(write(GOOD), **options)
+
+
+def test_a_column_that_is_a_text_is_not_taken_for_the_labels_as_well(write):
+    assert read_table(write(GOOD), text="label").labels is None
+
+
 def test_a_file_without_a_header_is_told_how_to_name_its_columns(write):
     with pytest.raises(InputError, match="If the file has no header row, name columns by number"):
         read_table(write("a long first text\t1\nanother\t0\n", "a.tsv"))

@@ -1,6 +1,8 @@
 """Options that several commands share, and `--config`."""
 
+import inspect
 import tomllib
+import typing
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,13 @@ from typer.core import TyperOption
 
 from tfllm.checks import InputError, did_you_mean
 
+_TOML_TYPES = {  # of an option -> the types of TOML that say it, and what they are called
+    int: (int, "a whole number"),
+    float: (int | float, "a number"),
+    bool: (bool, "true or false"),
+    Path: (str, "a path in quotes"),
+    str: (int | float, "a text in quotes"),
+}
 _COMMA_SEPARATED = ("labels", "choices", "score_range")
 
 
@@ -35,16 +44,22 @@ def _read_config(context: typer.Context, file: Path | None) -> Path | None:
                 f"{file}: {name!r} is not an option of `{context.command.name}`{did_you_mean(name, flags)}."
             )
     chosen = ((flags[name.replace("_", "-")], name, value) for name, value in values.items())
-    given = {option.name: _option_value(option, value, f"{file}: {name}") for option, name, value in chosen}
+    hints = typing.get_type_hints(inspect.unwrap(context.command.callback))
+    given = {
+        option.name: _option_value(option, _kind(hints[option.name]), value, f"{file}: {name}")
+        for option, name, value in chosen
+    }
     context.default_map = {**(context.default_map or {}), **given}
     return file
 
 
-def _option_value(option: TyperOption, value: object, place: str) -> object:
+def _option_value(option: TyperOption, kind: type, value: object, place: str) -> object:
     """A value of TOML as the option takes it: a list where it may be repeated, else one value."""
     values = value if isinstance(value, list) else [value]
     if any(isinstance(one, list | dict) for one in values):
         raise InputError(f"{place}: must be a text, a number, true or false. Received: {value}.")
+    for one in values:
+        _check_type(kind, one, place)
     if option.multiple:
         return values
     if isinstance(value, list):
@@ -52,6 +67,24 @@ def _option_value(option: TyperOption, value: object, place: str) -> object:
         told = f'Write them in one text: "{joined}"' if option.name in _COMMA_SEPARATED else f"Received: {value}"
         raise InputError(f"{place}: takes one value, not a list. {told}.")
     return value
+
+
+def _check_type(kind: type, value: object, place: str) -> None:
+    """Raise InputError for a number or a truth where an option is another: 2.5 is not cut to 2, true is no 1.
+
+    A text is taken everywhere: it is read as on the command line.
+    """
+    types, named = _TOML_TYPES[kind]
+    fits = isinstance(value, types) and isinstance(value, bool) == (kind is bool)
+    if not fits and not isinstance(value, str):
+        shown = str(value).lower() if isinstance(value, bool) else value
+        raise InputError(f"{place}: must be {named}. Received: {shown}.")
+
+
+def _kind(hint: object) -> type:
+    """The type of one value. Example: list[str] | None -> str."""
+    parts = [part for part in typing.get_args(hint) if part is not type(None)]
+    return _kind(parts[0]) if parts else hint
 
 
 Config = Annotated[

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tfllm.checks import InputError, check_one_of
 from tfllm.data.rows import BadRow, open_text, text_fault
+from tfllm.data.sources import check_apart
 from tfllm.data.tag_schemes import are_entity_tags
 
 _LISTED = 10_000  # lines looked at to find out the columns
@@ -171,6 +172,7 @@ def _choose_columns(
         columns = [number for number in range(width) if number != word]
         tagged = [number for number in columns if are_entity_tags([row[number] for row in full])]
         tag = (tagged or columns)[-1]
+    check_apart([str(word), str(tag)])
     return word, tag
 
 

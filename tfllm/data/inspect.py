@@ -137,17 +137,20 @@ def _report(rows: Inspected, tokenizer: Tokenizer | None, sequence_length: int |
 
 
 def find_rare_labels(counts: Counter) -> list[dict]:
-    """Labels that may be mistakes: those that are rare and look like a common one, and those with 1 or 2 rows.
+    """Labels that may be mistakes: those that are rare and look like a common one, those with 1 or 2 rows, and those
+    that another, more frequent one equals up to case, width and white space.
 
     Returns:
-        For each {`label`, `count`, `near`}: `near` is ` (did you mean 'x'?)`, x at least 20 times as frequent, or "".
+        For each {`label`, `count`, `near`}: `near` is ` (did you mean 'x'?)`, x at least 20 times as frequent if it is
+        another word, or "".
     """
     common = [label for label, rows in counts.most_common(100) if rows >= 20]
-    found = []
+    found, first = [], {}
     for label, rows in counts.most_common():
         far_more = [one for one in common if counts[one] >= 20 * rows]
         by_chance = len(label) <= 2 and rows >= _FEWEST  # short labels often are near another
-        near = "" if by_chance else did_you_mean(label, far_more)
+        same = first.setdefault(normal_form(label), label)
+        near = f" (did you mean {same!r}?)" if same != label else "" if by_chance else did_you_mean(label, far_more)
         if near or rows < _FEWEST:
             found.append({"label": label, "count": rows, "near": near})
     return found

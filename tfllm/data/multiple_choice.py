@@ -17,7 +17,15 @@ from tfllm.checks import InputError, check_one_of
 from tfllm.data.batches import Encoded, GroupedBatches, TextTargets
 from tfllm.data.classification import encode_texts
 from tfllm.data.rows import BadRow, Row, check_encoding, json_type, read_rows, text_fault
-from tfllm.data.sources import bad_rows_error, cell_text, check_column, column_name, expand_paths, has_header
+from tfllm.data.sources import (
+    bad_rows_error,
+    cell_text,
+    check_apart,
+    check_column,
+    column_name,
+    expand_paths,
+    has_header,
+)
 from tfllm.data.tfds import TfdsSource, read_tfds_rows
 from tfllm.tokenizers import Tokenizer
 
@@ -94,6 +102,7 @@ def read_choices(
     check_encoding(encoding)
     question, answer, *choices = map(column_name, (question, answer, *(choices or ())))
     columns = _Columns(question or "question", choices or ["choices"], answer or "answer")
+    check_apart([columns.question, *columns.choices, columns.answer])
     header, found = has_header([question, *choices, answer]), Choices()
     for source in expand_paths(paths):
         checked = False

@@ -20,7 +20,15 @@ from tfllm.checks import InputError, check_at_least, check_one_of
 from tfllm.data.answers import Answer, read_answers
 from tfllm.data.batches import Encoded, GroupedBatches, TextTargets
 from tfllm.data.rows import BadRow, Row, check_encoding, read_rows
-from tfllm.data.sources import bad_rows_error, cell_text, check_column, column_name, expand_paths, has_header
+from tfllm.data.sources import (
+    bad_rows_error,
+    cell_text,
+    check_apart,
+    check_column,
+    column_name,
+    expand_paths,
+    has_header,
+)
 from tfllm.data.splits import normal_form
 from tfllm.data.squad import is_squad, squad_rows
 from tfllm.data.tfds import TfdsSource
@@ -98,6 +106,7 @@ def read_questions(
     check_one_of("on_bad_rows", on_bad_rows, ("error", "skip", "collect"))
     check_encoding(encoding)
     question, context, answer = map(column_name, (question, context, answer))
+    check_apart([question or "question", context or "context", answer])
     header, found = has_header([question, context, answer]), Questions()
     for source in expand_paths(paths):
         if isinstance(source, TfdsSource):

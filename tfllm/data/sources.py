@@ -4,6 +4,7 @@ In: paths as a user writes them: files, globs, directories, `tfds:NAME[:SPLIT]`.
 one, in constant memory however large the corpus is.
 """
 
+import contextlib
 import glob
 import logging
 import re
@@ -47,6 +48,15 @@ def expand_paths(paths: str | Path | Sequence[str | Path]) -> list[Path | TfdsSo
         raise InputError("No file was named. Name a file, a glob, a directory or tfds:NAME.")
     found = {source for path in paths for source in _expand(path)}
     return sorted(found, key=str)
+
+
+def named_path(path: str | Path) -> Path:
+    """A path as users write it, where `~` is their home; InputError for an empty name, which is no name of `.`."""
+    if not str(path).strip():
+        raise InputError("The name of a file or directory is empty: is a variable of the shell not set?")
+    with contextlib.suppress(RuntimeError):  # ~somebody who is not there: a name like others
+        return Path(path).expanduser()
+    return Path(path)
 
 
 def read_texts(
@@ -141,6 +151,17 @@ def check_column(name: str, columns: Sequence[str], place: str) -> None:
         raise InputError(f"{place}: no column {name!r}{did_you_mean(name, columns)}. {describe_columns(columns)}")
 
 
+def check_apart(columns: Sequence[str | None]) -> None:
+    """Raise InputError where a column is named for two things, as a text and its label are; None is none."""
+    named = [column for column in columns if column is not None]
+    twice = next((column for column in named if named.count(column) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"Column {twice!r} is named twice: texts and what is to be learnt of them stand in columns of their own. "
+            f"Received: {', '.join(named)}."
+        )
+
+
 def describe_columns(columns: Sequence[str]) -> str:
     """`Columns: ...` for an error message, with what to do when they look like data."""
     shown = ", ".join(repr(column if len(column) <= 30 else f"{column[:29]}…") for column in columns[:20])
@@ -184,7 +205,7 @@ def undecodable_advice(bad: Sequence[BadRow], encoding: str) -> str | None:
 def _expand(path: str | Path) -> list[Path | TfdsSource]:
     if isinstance(path, str) and path.startswith("tfds:"):
         return [parse_tfds(path)]
-    path = Path(path).expanduser()
+    path = named_path(path)
     if path.exists():
         return _files_of(path)
     if glob.has_magic(str(path)):

@@ -16,12 +16,14 @@ from tfllm.data.rows import BadRow, Row, check_encoding, file_kind, json_type, o
 from tfllm.data.sources import (
     bad_rows_error,
     cell_text,
+    check_apart,
     check_column,
     choose_text_column,
     column_name,
     describe_columns,
     expand_paths,
     has_header,
+    named_path,
 )
 from tfllm.data.tfds import TfdsSource, read_tfds_rows
 
@@ -134,7 +136,7 @@ def _row_sources(
     """Each source's name and rows."""
     folders = [path for path in paths if is_labelled_folder(path)]
     for folder in folders:
-        yield str(folder), _folder_rows(Path(folder).expanduser(), encoding)
+        yield str(folder), _folder_rows(named_path(folder), encoding)
     others = [path for path in paths if path not in folders]
     for source in expand_paths(others) if others or not folders else ():
         if isinstance(source, TfdsSource):
@@ -145,7 +147,7 @@ def _row_sources(
 
 def is_labelled_folder(path: str | Path) -> bool:
     """True for a directory whose sub-folders hold .txt files and that holds no table."""
-    folder = Path(path).expanduser()
+    folder = named_path(path)
     if not folder.is_dir():
         return False
     kinds = {(file_kind(file), file.parent == folder) for file in expand_paths(folder)}
@@ -193,8 +195,10 @@ def _read_source(
 
 def _choose_columns(source: str, found: list[str], wanted: _Columns) -> _Columns:
     """The wanted columns, with defaults for the text and the label."""
-    label = wanted.label or next((name for name in found if name.casefold() == "label"), None)
+    texts = (wanted.text, wanted.pair)
+    label = wanted.label or next((name for name in found if name.casefold() == "label" and name not in texts), None)
     text = wanted.text or choose_text_column([name for name in found if name != label], source)
+    check_apart([text, wanted.pair, wanted.label])
     return _Columns(text, wanted.pair, label)
 
 
@@ -235,7 +239,7 @@ def label_name(cells: dict[str, object], column: str, labels: Sequence[str] | No
 
 def write_bad_rows(bad_rows: Sequence[BadRow], path: str | Path) -> None:
     """Write bad rows as JSON lines with `place`, `column` and `reason`."""
-    with open(path, "w", encoding="utf-8") as stream:
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as stream:  # names of files may be no text
         stream.writelines(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in bad_rows)
 
 
