@@ -18,7 +18,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # comp
 import pytest
 
 from tests.forks import Forks
-from tfllm.data.samples import sample_path
+
+gc.disable()  # until all tests are imported: nothing of that is garbage
 
 _VOCABULARY = "[PAD] [UNK] [CLS] [SEP] [MASK] the film was good bad ##ly dull , . ! a b c 你 好 世 界 😀"
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +29,7 @@ _LONGEST = ("test_kills", "test_readme", "test_notebooks", "test_strategy", "tes
 def pytest_collection_modifyitems(items):
     """The longest files first: at the end one process would work on them while the other has nothing left."""
     items.sort(key=lambda item: item.path.stem not in _LONGEST)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +166,7 @@ def _exports_are_asked_in_forks(request, clean_forks):
 @pytest.fixture(scope="session")
 def tiny_tokenizer():
     """A WordPiece tokenizer of about 300 tokens, trained on the sample text."""
+    from tfllm.data.samples import sample_path
     from tfllm.tokenizers import train_wordpiece
 
     lines = sample_path("text_en.txt").read_text("utf-8").split("\n")

@@ -12,6 +12,7 @@ from tfllm import (
     add_masked_lm_head,
     add_multilabel_head,
     add_pretraining_heads,
+    add_regression_head,
     build_encoder,
 )
 from tfllm.checks import InputError
@@ -88,6 +89,12 @@ def test_an_evaluation_is_traced_once():
     assert len(traces) == 1
 
 
+def test_an_evaluation_creates_nothing_for_training():
+    model = masked_lm()
+    model.evaluate(tf.data.Dataset.from_tensors(masked_batch()), verbose=0)
+    assert not model.optimizer.built
+
+
 @pytest.mark.parametrize("parts", [3, *slow(8)])
 def test_micro_batches_update_as_the_whole_batch_does(parts):
     whole, divided = masked_lm(keras.optimizers.SGD(1.0)), masked_lm(keras.optimizers.SGD(1.0))
@@ -148,6 +155,68 @@ def test_two_losses_are_each_divided_by_their_own_count():
         "loss"
     ][0]
     assert reported == pytest.approx(float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("parts", [2, *slow(4)])
+def test_micro_batches_report_two_losses_as_the_whole_batch_does(parts):
+    inputs, mask_ids, mask_weights = masked_batch()
+    targets = {"masked_lm": mask_ids, "next_sentence": tf.constant([0, 1, 1, 1, 0, 0, 0, 0])}
+    weights = {"masked_lm": mask_weights, "next_sentence": tf.ones((ROWS,))}
+    reported = []
+    for micro_batches in (1, parts):
+        keras.utils.set_random_seed(1)
+        model = add_pretraining_heads(build_encoder(VOCABULARY, **SIZE))
+        model.get_layer("next_sentence_logits").bias.assign([3.0, -3.0])
+        model.compile(keras.optimizers.SGD(0.0), {"masked_lm": masked_lm_loss(), "next_sentence": next_sentence_loss()})
+        model.micro_batches = micro_batches
+        data = tf.data.Dataset.from_tensors((inputs, targets, weights))
+        reported.append(model.fit(data, verbose=0, shuffle=False).history["loss"][0])
+    assert reported[1] == pytest.approx(reported[0], abs=1e-5)
+
+
+def test_an_output_may_have_no_loss():
+    inputs, mask_ids, mask_weights = masked_batch()
+    model = add_pretraining_heads(build_encoder(VOCABULARY, **SIZE))
+    model.compile(keras.optimizers.SGD(0.1), {"masked_lm": masked_lm_loss(), "next_sentence": None})
+    targets = {"masked_lm": mask_ids, "next_sentence": tf.zeros((ROWS,), tf.int32)}
+    weights = {"masked_lm": mask_weights, "next_sentence": tf.ones((ROWS,))}
+    expected = masked_lm_loss()(mask_ids, model(inputs)["masked_lm"], mask_weights)
+    data = tf.data.Dataset.from_tensors((inputs, targets, weights))
+    assert model.evaluate(data, verbose=0, return_dict=True)["loss"] == pytest.approx(float(expected), abs=1e-5)
+
+
+def squares(targets, scores):
+    return tf.square(targets - scores)
+
+
+class MeanOfSquares(keras.losses.Loss):
+    def call(self, targets, scores):
+        return tf.reduce_mean(squares(targets, scores))
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "weights"),
+    [
+        (squares, np.arange(ROWS), None),
+        (MeanOfSquares(), np.arange(ROWS)[:, None], None),
+        ("mse", np.arange(ROWS) / 2, np.arange(ROWS)[:, None]),
+    ],
+    ids=["a row's number for a row of one", "a mean over the rows", "a weight in a row of one"],
+)
+def test_losses_targets_and_weights_of_other_shapes_count_as_with_keras(loss, targets, weights):
+    inputs, _, _ = masked_batch()
+    inputs.pop("mask_positions")
+    keras.utils.set_random_seed(1)
+    ours = add_regression_head(build_encoder(VOCABULARY, **SIZE), dropout=0.0)
+    stock = keras.Model(ours.input, ours.output)
+    data = (inputs, targets) if weights is None else (inputs, targets, weights.astype("float32"))
+    data, before, after = tf.data.Dataset.from_tensors(data), ours.get_weights(), []
+    for model in (ours, stock):
+        ours.set_weights(before)
+        model.compile(keras.optimizers.SGD(0.01), loss=loss)
+        reported = model.fit(data, verbose=0, shuffle=False).history["loss"]
+        after.append([*ours.get_weights(), np.array(reported)])
+    assert_close(*after, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("parts", [1, 4])

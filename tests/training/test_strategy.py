@@ -110,20 +110,22 @@ def test_a_batch_must_divide_evenly():
         chosen.check_batch_size(8)
 
 
-def _command(tmp_path, tokenizer, corpus, out: str, *arguments) -> list[str]:
-    rows = ["--size", "tiny", "--steps", "30", "--batch-size", "8", "--sequence-length", "16", "--held-out", "0"]
-    places = ["--data", str(corpus), "--tokenizer", str(tokenizer), "--out", str(tmp_path / out)]
-    same = ["--dropout", "0", "--precision", "float32"]
-    return ["pretrain", *places, *rows, *same, *arguments]
-
-
-def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, tiny_tokenizer, start_both, run_tfllm):
-    """The other says what to do; begun again with the same command, both go on from the checkpoint of the first."""
+@pytest.fixture
+def command(tmp_path, tiny_tokenizer):
+    """`command(out, *arguments)`: a pretraining of 30 short batches."""
     tiny_tokenizer.save(tmp_path / "tokenizer")
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("".join(f"the cup number {n} is warm and the plate is cold\n" for n in range(300)), "utf-8")
-    command = [sys.executable, "-m", "tfllm", *_command(tmp_path, tmp_path / "tokenizer", corpus, "two")]
-    first, second = start_both([*command, "--save-minutes", "0"])
+    rows = ["--size", "tiny", "--steps", "30", "--batch-size", "8", "--sequence-length", "16", "--held-out", "0"]
+    places = ["--data", str(corpus), "--tokenizer", str(tmp_path / "tokenizer")]
+    same = ["--dropout", "0", "--precision", "float32"]
+    return lambda out, *more: ["pretrain", *places, *rows, *same, "--out", str(tmp_path / out), *more]
+
+
+def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, command, start_both, run_tfllm):
+    """The other says what to do; begun again with the same command, both go on from the checkpoint of the first."""
+    both = [sys.executable, "-m", "tfllm", *command("two")]
+    first, second = start_both([*both, "--save-minutes", "0"])
     training = tmp_path / "two" / manifest.RUN / "training"
     while not any(training.glob("checkpoint-*")):
         assert first.poll() is None, first.stderr.read()
@@ -134,12 +136,30 @@ def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, 
     assert first.returncode == 2
     assert "Start all of them again" in re.sub(r"\s+", " ", said)
 
-    for process in start_both(command):
+    for process in start_both(both):
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
         assert "going on from" in said
-    alone = run_tfllm(_command(tmp_path, tmp_path / "tokenizer", corpus, "one"), tmp_path)
+    alone = run_tfllm(command("one"), tmp_path)
     assert alone.returncode == 0, alone.stderr
     one, two = (load_model(tmp_path / name).get_weights() for name in ("one", "two"))
     for left, right in zip(one, two, strict=True):
         np.testing.assert_allclose(left, right, atol=1e-6, rtol=0)
+
+
+def test_two_processes_stop_at_the_same_batch_though_one_is_asked(tmp_path, command, start_both):
+    arguments = command("two", "--save-minutes", "0", "--steps", "100000")
+    both = start_both([sys.executable, "-m", "tfllm", *arguments])
+    training = tmp_path / "two" / manifest.RUN / "training"
+    while not any(int(one.name.split("-")[1]) > 2 for one in training.glob("checkpoint-*")):  # both wait for signals
+        assert both[0].poll() is None, both[0].stderr.read()
+        time.sleep(0.01)
+    both[1].send_signal(signal.SIGTERM)
+    said = [re.sub(r"\s+", " ", process.communicate(timeout=60)[1]) for process in both]
+    stops = [
+        re.search(r"stopped by a signal after (\d+) batches; the same command goes on from batch \1", one)
+        for one in said
+    ]
+    assert all(stops), said
+    assert stops[0][1] == stops[1][1]
+    assert [process.returncode for process in both] == [128 + signal.SIGTERM] * 2

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+from keras.src.losses.losses import LossFunctionWrapper
 
 from tfllm import checks
 from tfllm.checks import InputError
@@ -43,12 +44,12 @@ class TrainableModel(keras.Model):
             _check_replicated(self)
         if self.train_function is None or force:
             super().make_train_function(force)
-            self.train_function = _traced_once(self, self.train_function)
+            self.train_function = _traced_once(self, self.train_function, trains=True)
 
     def make_test_function(self, force=False):
         if self.test_function is None or force:
             super().make_test_function(force)
-            self.test_function = _traced_once(self, self.test_function)
+            self.test_function = _traced_once(self, self.test_function, trains=False)
 
     def test_step(self, *args):
         if keras.backend.backend() != "tensorflow":
@@ -56,8 +57,7 @@ class TrainableModel(keras.Model):
         inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(args[0])
         outputs = self(inputs, training=False)
         terms = _terms(self, targets, weights)
-        sums, counts = _sums(terms, outputs), _counts(terms)
-        _track_loss(self, terms, sums, counts)
+        _track_loss(self, terms, _sums(terms, outputs), _global_counts(terms), parts=1)
         return self.compute_metrics(inputs, targets, outputs, sample_weight=weights)
 
 
@@ -76,8 +76,7 @@ def _train_step(model: TrainableModel, data) -> dict[str, tf.Tensor]:
     inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
     checks.check_at_least("micro_batches", model.micro_batches, 1)
     replicas = tf.distribute.get_replica_context()
-    counts = _counts(_terms(model, targets, weights))
-    global_counts = replicas.all_reduce(tf.distribute.ReduceOp.SUM, counts)
+    global_counts = _global_counts(_terms(model, targets, weights))
 
     def gradients_of(part):
         inputs, targets, weights = part
@@ -85,17 +84,13 @@ def _train_step(model: TrainableModel, data) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             outputs = model(inputs, training=True)
             sums = _sums(terms, outputs)
-            loss = tf.add_n(
-                [
-                    term.scale * tf.math.divide_no_nan(total, count)
-                    for term, total, count in zip(terms, sums, global_counts, strict=True)
-                ]
-                + [tf.reduce_sum(extra) / replicas.num_replicas_in_sync / model.micro_batches for extra in model.losses]
-            )
+            loss = _loss(terms, sums, global_counts)
+            for extra in model.losses:
+                loss += tf.reduce_sum(extra) / replicas.num_replicas_in_sync / model.micro_batches
             scaled = model.optimizer.scale_loss(loss)
         # Dense: of a token listed twice, Keras would take the norm and the square of each part, not of their sum.
         gradients = [_dense(gradient) for gradient in tape.gradient(scaled, model.trainable_weights)]
-        _track_loss(model, terms, sums, _counts(terms))
+        _track_loss(model, terms, sums, global_counts, parts=model.micro_batches)
         model.compute_metrics(inputs, targets, outputs, sample_weight=weights)
         return gradients
 
@@ -107,16 +102,16 @@ def _train_step(model: TrainableModel, data) -> dict[str, tf.Tensor]:
     return {**_metrics(model, replicas), "gradient_norm": norm}
 
 
-def _traced_once(model: TrainableModel, steps: Callable) -> Callable:
-    """`steps`, for which what it needs of optimizer and metrics is there before: of a function whose trace creates
-    variables TensorFlow makes a second trace, and the first step waits twice as long.
+def _traced_once(model: TrainableModel, steps: Callable, *, trains: bool) -> Callable:
+    """`steps`, for which what it needs of metrics, and of the optimizer if it trains, is there before: of a function
+    whose trace creates variables TensorFlow makes a second trace, and the first step waits twice as long.
     """
     if keras.backend.backend() != "tensorflow" or model.distribute_strategy.num_replicas_in_sync > 1:
         return steps
 
     def prepared_steps(iterator):
         metrics = model._compile_metrics
-        if model.optimizer is not None and not model.optimizer.built:
+        if trains and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         if metrics is not None and not metrics.built and isinstance(iterator, tf.data.Iterator):
             _, targets, _ = keras.utils.unpack_x_y_sample_weight(iterator.element_spec)
@@ -184,6 +179,7 @@ def _terms(model: TrainableModel, targets, weights) -> list[_Term]:
                 weights[name] if isinstance(weights, dict) else weights,
             )
             for name, loss in model.loss.items()
+            if loss is not None
         ]
     if model.loss is None or isinstance(model.loss, dict | list | tuple) or scales is not None:
         raise InputError(
@@ -201,13 +197,17 @@ def _term(name: str | None, loss, scale: float, targets, weights) -> _Term:
 def _values(loss: keras.losses.Loss | Callable | str) -> tuple[Callable, bool]:
     loss = keras.losses.get(loss)
     if not isinstance(loss, keras.losses.Loss):
-        return loss, False
+        loss = LossFunctionWrapper(loss)
     if loss.reduction not in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
         raise InputError(
             "A loss must be a mean, over rows or over weights: the step divides by their count over the global batch. "
             f"Received: {loss.name} with reduction={loss.reduction!r}."
         )
-    return loss.call, loss.reduction == "mean_with_sample_weight"
+
+    def values(targets, outputs):
+        return loss.call(tf.cast(targets, loss.dtype), tf.cast(outputs, loss.dtype))  # as Keras gives them to a loss
+
+    return values, loss.reduction == "mean_with_sample_weight"
 
 
 def _sums(terms: list[_Term], outputs) -> list[tf.Tensor]:
@@ -215,6 +215,8 @@ def _sums(terms: list[_Term], outputs) -> list[tf.Tensor]:
     sums = []
     for term in terms:
         values = term.values(term.targets, outputs if term.output is None else outputs[term.output])
+        if values.shape.rank == 0:  # a loss that is a mean already
+            values = tf.fill(tf.shape(term.targets)[:1], values)
         weighted = values if term.weights is None else values * _like(term.weights, values)
         if not term.per_weight and weighted.shape.rank > 1:
             weighted = tf.reduce_mean(weighted, axis=range(1, weighted.shape.rank))
@@ -232,17 +234,34 @@ def _counts(terms: list[_Term]) -> list[tf.Tensor]:
     ]
 
 
-def _track_loss(model: TrainableModel, terms: list[_Term], sums: list, counts: list) -> None:
-    """Add to the reported loss, in which every counted token or row weighs the same."""
+def _global_counts(terms: list[_Term]) -> list[tf.Tensor]:
+    """The counts over all replicas."""
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, _counts(terms))
+
+
+def _track_loss(model: TrainableModel, terms: list[_Term], sums: list, global_counts: list, parts: int) -> None:
+    """Add a replica's part of the batch, one of `parts`, to the reported loss: the mean over batches, each of which
+    weighs as much as its first term counts tokens or rows.
+    """
+    share = _loss(terms, sums, global_counts)
+    parts *= tf.distribute.get_replica_context().num_replicas_in_sync
+    model._loss_tracker.update_state(share * parts, sample_weight=global_counts[0] / parts)
+
+
+def _loss(terms: list[_Term], sums: list, global_counts: list) -> tf.Tensor:
+    """What these sums are of the loss of the global batch."""
     means = [
-        term.scale * tf.math.divide_no_nan(total, count) for term, total, count in zip(terms, sums, counts, strict=True)
+        term.scale * tf.math.divide_no_nan(total, count)
+        for term, total, count in zip(terms, sums, global_counts, strict=True)
     ]
-    model._loss_tracker.update_state(tf.add_n(means), sample_weight=counts[0])
+    return tf.add_n(means)
 
 
 def _like(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Weights in the dtype of the values, with trailing axes of 1 up to their rank."""
+    """Weights in the dtype of the values, with trailing axes of 1 up to their rank, or without those beyond it."""
     weights = tf.cast(weights, values.dtype)
+    for _ in range(weights.shape.rank - values.shape.rank):
+        weights = tf.squeeze(weights, -1)
     for _ in range(values.shape.rank - weights.shape.rank):
         weights = weights[..., None]
     return weights

@@ -20,6 +20,7 @@ from tfllm.checks import InputError
 from tfllm.training.checkpoint import build_optimizer, restore
 from tfllm.training.progress import Progress
 from tfllm.training.run import Interrupted, Memory, Run, Watch
+from tfllm.training.stopping import Stop
 
 log = logging.getLogger("tfllm")
 _MOST_SKIPPED = 10
@@ -173,7 +174,8 @@ class _Keeper(keras.callbacks.Callback):
         super().__init__()
         self.set_model(model)
         self._memory, self._epoch_steps, self._run = memory, epoch_steps, run
-        self._saved = time.monotonic()
+        self._saved = self._batch_end = time.monotonic()
+        self._batch_seconds, self._stop = 1.0, Stop()
         self._scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
         self.wait_for_signals = lambda: None  # called after every batch
         self.signal: int | None = None
@@ -187,7 +189,8 @@ class _Keeper(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.wait_for_signals()
-        memory = self._memory
+        memory, now = self._memory, time.monotonic()
+        self._batch_seconds, self._batch_end = max(now - self._batch_end, 1e-3), now
         watched = ("loss",) if self._scaled else ("loss", "gradient_norm")  # loss scaling mends gradients by itself
         if not all(math.isfinite(float(logs.get(name, 0.0))) for name in watched):
             raise _NotFinite(memory.step)
@@ -197,10 +200,12 @@ class _Keeper(keras.callbacks.Callback):
         at_end = memory.step % self._epoch_steps == 0
         if at_end:
             memory.pending = {name: float(value) for name, value in logs.items()}
-        if self.signal or at_end or self._due():
+        stops = self._stops()
+        if stops or at_end or self._due():
             self._save()
         self.scoring = at_end
-        self.stop_if_asked()
+        if stops:
+            self.stop()
 
     def on_epoch_end(self, epoch, logs=None):
         self.scoring = False
@@ -213,15 +218,24 @@ class _Keeper(keras.callbacks.Callback):
             self._save()
 
     def stop_if_asked(self) -> None:
-        """Raise Interrupted when a signal has come."""
+        """Raise Interrupted when a signal has come, to this process or to another of the training."""
+        if self._stops():
+            self.stop()
+
+    def stop(self) -> None:
+        """Raise Interrupted."""
+        standing = self._standing
+        log.warning(
+            "stopped by a signal after %d batches; %s",
+            self._memory.step,
+            "nothing was saved." if standing is None else f"the same command goes on from batch {standing}.",
+        )
+        raise Interrupted(self.signal or signal.SIGTERM)
+
+    def _stops(self) -> bool:
         if self.signal:
-            standing = self._standing
-            log.warning(
-                "stopped by a signal after %d batches; %s",
-                self._memory.step,
-                "nothing was saved." if standing is None else f"the same command goes on from batch {standing}.",
-            )
-            raise Interrupted(self.signal)
+            self._stop.ask(self._memory.step, self._batch_seconds)
+        return self._stop.batch is not None and self._memory.step >= self._stop.batch
 
     def _due(self) -> bool:
         return self._run is not None and time.monotonic() - self._saved >= self._run.save_seconds
@@ -250,7 +264,7 @@ def _signals_wait(keeper: _Keeper) -> Iterator[None]:
         keeper.signal = number
         signal.signal(number, before[number])
         if keeper.scoring:
-            keeper.stop_if_asked()
+            keeper.stop()
 
     def begin():
         keeper.wait_for_signals = lambda: None
