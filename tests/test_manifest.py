@@ -1,6 +1,7 @@
 """A stage's directory is there whole or not at all, and says what is wrong with it."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import textwrap
@@ -90,6 +91,67 @@ def test_an_empty_directory_and_missing_parents_are_filled(tmp_path):
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "empty", tmp_path / "x" / "y" / "z"):
         assert manifest.read_manifest(write(path), "model")["files"].keys() == {"inner/a.txt"}
+
+
+def test_a_link_to_an_empty_directory_is_filled_and_stays(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "m").symlink_to("disk")
+    manifest.check_free(tmp_path / "m")
+    write(tmp_path / "m")
+    assert (tmp_path / "m").is_symlink()
+    assert {entry.name for entry in (tmp_path / "disk").iterdir()} == {"inner", "manifest.json"}
+    manifest.check_files(tmp_path / "disk", manifest.read_manifest(tmp_path / "disk", "model"))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_mounted_directory_is_filled(tmp_path, training):
+    """As a container has for what it shall write: nothing can be renamed into it from beside, nor it be replaced."""
+    mounted = tmp_path / "m"
+    mounted.mkdir()
+    if os.system(f"mount -t tmpfs -o size=100k tmpfs {mounted} 2>/dev/null"):
+        pytest.skip("a file system of its own cannot be mounted here")
+    try:
+        manifest.check_free(mounted)
+        if training:
+            (mounted / manifest.RUN).mkdir()
+        with manifest.write_directory(mounted, "model", {}, finish_run=training) as beside:
+            (beside / "a.txt").write_text("a", "utf-8")
+        assert {entry.name for entry in mounted.iterdir()} == {"a.txt", "manifest.json"}
+    finally:
+        os.system(f"umount {mounted}")
+
+
+def test_what_a_killed_process_left_in_an_empty_directory_does_not_take_its_place(tmp_path):
+    (tmp_path / "m" / ".m.123.unfinished").mkdir(parents=True)
+    manifest.read_manifest(write(tmp_path / "m"), "model")
+
+
+def test_what_came_to_an_empty_directory_meanwhile_stays(tmp_path):
+    (tmp_path / "m").mkdir()
+    with pytest.raises(InputError, match="already exists"), manifest.write_directory(tmp_path / "m", "model", {}):
+        (tmp_path / "m" / "mine.txt").write_text("mine", "utf-8")
+    assert [entry.name for entry in (tmp_path / "m").iterdir()] == ["mine.txt"]
+
+
+def test_names_of_files_that_are_no_text_are_kept(tmp_path):
+    file = tmp_path / os.fsdecode(b"\xfcbung.csv")  # as an old archive unpacks to
+    file.touch()
+    with manifest.write_directory(tmp_path / "m", "model", {"data": [str(file)]}, inputs=[file]):
+        pass
+    found = manifest.read_manifest(tmp_path / "m", "model")
+    assert (found["arguments"]["data"], [*found["inputs"]]) == ([str(file)], [str(file)])
+
+
+def test_a_file_and_a_published_model_in_place_of_a_directory_are_told(tmp_path):
+    (tmp_path / "config.json").touch()
+    with pytest.raises(InputError, match=r"config\.json is a file, not a tokenizer directory"):
+        manifest.read_manifest(tmp_path / "config.json", "tokenizer")
+    with pytest.raises(InputError, match="holds a published model, which is imported first: tfllm import hf:ORG/NAME"):
+        manifest.read_manifest(tmp_path, "model")
+    with pytest.raises(InputError, match=r"no such directory\. A published model is imported first"):
+        manifest.read_manifest("bert-base-uncased", "model")
+    with pytest.raises(InputError, match=r"no such directory \(did you mean 'config.json'\?\)\.$"):
+        manifest.read_manifest(tmp_path / "config", "model")
 
 
 def test_a_missing_directory_and_an_unfinished_one_are_told_apart(tmp_path):

@@ -12,23 +12,27 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tfllm.checks import InputError
+from tfllm.checks import InputError, did_you_mean
 from tfllm.version import __version__
 
 FILE_NAME = "manifest.json"
 FORMAT = 1
 CARD = "README.md"  # for people, who may edit it: it is not hashed
 _DIGEST = "digest"
+_HALF_WRITTEN = ".unfinished"
 RUN = ".tfllm-run"  # in a directory that a training has not finished: what it needs to go on
 _UNFINISHED = "holds a training that is not finished: the command that began it, given again, finishes it."
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _EXPORTS = {"savedmodel": "a SavedModel", "huggingface": "an export for transformers"}  # kinds made of a model
 _GRAPH = "saved_model.pb"  # of a SavedModel, or of its version in a directory 1, 2, ...
+_PUBLISHED = "config.json"  # of a model that transformers reads
+_IMPORT = "tfllm import hf:ORG/NAME (or a directory) --out DIR"
 _PACKAGES = ("tensorflow", "keras", "keras-hub", "tensorflow-text", "tokenizers", "sentencepiece")
 
 
@@ -39,19 +43,26 @@ def check_free(path: str | Path, *, or_unfinished: bool = False) -> None:
     """
     path = Path(path)
     _check_untaken(path, or_unfinished)
-    there = next(parent for parent in path.absolute().parents if parent.exists())
+    check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Raise InputError if nothing can be written to the directory `path`, which is there or can be made."""
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     with _writing(path):
         tempfile.TemporaryDirectory(dir=there).cleanup()
 
 
 def _check_untaken(path: Path, or_unfinished: bool) -> None:
-    if (
-        path.exists()
-        and not (path.is_dir() and not any(path.iterdir()))
-        and not (or_unfinished and is_unfinished(path))
-    ):
+    taken = not all(map(_is_half_written, path.iterdir())) if path.is_dir() else path.exists()
+    if taken and not (or_unfinished and is_unfinished(path)):
         hint = f" It {_UNFINISHED}" * is_unfinished(path)
         raise InputError(f"{path} already exists.{hint} Choose another place, or remove it first.")
+
+
+def _is_half_written(entry: Path) -> bool:
+    """Whether it is what `write_directory` was writing to, in this process or in one that was killed."""
+    return re.fullmatch(rf"\..*\.\d+\{_HALF_WRITTEN}", entry.name) is not None
 
 
 @contextlib.contextmanager
@@ -83,7 +94,8 @@ def write_directory(
     """Write a stage's directory whole or not at all.
 
     Args:
-        path: where it shall stand. It must not exist, or be an empty directory.
+        path: where it shall stand. It must not exist, or be an empty directory, which is filled and not replaced: it
+            may be a mount or a link.
         kind: what it holds; `read_manifest` asks for it.
         arguments: JSON values; what the stage was called with.
         seed: the seed the stage used, if any.
@@ -91,12 +103,14 @@ def write_directory(
         finish_run: `path` may be the directory of an unfinished training; what the training needed is then removed.
 
     Yields:
-        A temporary directory beside `path`. It is hashed and renamed when the block ends, and removed when it raises.
+        A temporary directory beside `path`, or in it if it is there. It is hashed and renamed when the block ends, and
+        removed when it raises.
     """
     path = Path(path)
     _check_untaken(path, finish_run)
     hashes = hash_files(inputs)
-    beside = path.parent / f".{path.name}.{os.getpid()}.unfinished"
+    filled = path.is_dir()
+    beside = (path if filled else path.parent) / f".{path.name}.{os.getpid()}{_HALF_WRITTEN}"
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(beside, ignore_errors=True)
@@ -116,11 +130,10 @@ def write_directory(
             _fsync(entry)
         write_manifest(beside, manifest)
         _fsync(beside)
-        if is_unfinished(path):
+        if filled:
+            _check_untaken(path, finish_run)
             _move_into(path, beside)
         else:
-            if path.exists():
-                path.rmdir()
             os.rename(beside, path)
         _fsync(path.parent)
     finally:
@@ -128,7 +141,7 @@ def write_directory(
 
 
 def _move_into(path: Path, beside: Path) -> None:
-    """Move a finished directory into that of its training; until the manifest, the last, is there, it is unfinished."""
+    """Move a finished directory into one that is there; until the manifest, the last, is there, that is unfinished."""
     for entry in sorted(beside.iterdir(), key=lambda entry: entry.name == FILE_NAME):
         target = path / entry.name
         if target.is_dir():
@@ -137,14 +150,15 @@ def _move_into(path: Path, beside: Path) -> None:
             _fsync(path)
         os.replace(entry, target)
     _fsync(path)
-    shutil.rmtree(path / RUN)
+    if (path / RUN).exists():
+        shutil.rmtree(path / RUN)
 
 
 def read_manifest(path: str | Path, kind: str) -> dict:
     """The manifest of a finished directory of this `kind`; InputError says what else it is."""
     path = Path(path)
     if not path.is_dir():
-        raise InputError(f"{path}: no such directory.")
+        raise _no_directory(path, kind)
     file = path / FILE_NAME
     if not file.is_file():
         raise _without_manifest(path, kind)
@@ -164,11 +178,22 @@ def read_manifest(path: str | Path, kind: str) -> dict:
     return manifest
 
 
+def _no_directory(path: Path, kind: str) -> InputError:
+    if path.exists():
+        return InputError(f"{path} is a file, not a {kind} directory: give the directory it stands in.")
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = did_you_mean(path.name, siblings)
+    hint = f" A published model is imported first: {_IMPORT}." if kind == "model" and not near else ""
+    return InputError(f"{path}: no such directory{near}.{hint}")
+
+
 def _without_manifest(path: Path, kind: str) -> InputError:
     if is_unfinished(path):
         return InputError(f"{path} {_UNFINISHED}")
     if kind not in _EXPORTS and ((path / _GRAPH).is_file() or any(path.glob(f"*/{_GRAPH}"))):
         return _of_another_kind(path, "savedmodel", kind)
+    if (path / _PUBLISHED).is_file():
+        return InputError(f"{path} holds a published model, which is imported first: {_IMPORT}.")
     return InputError(
         f"{path} has no {FILE_NAME}: it is not a tfllm directory, or the run that wrote it did not finish."
     )
@@ -230,7 +255,7 @@ def update_files(path: str | Path, kind: str, texts: dict[str, str]) -> None:
 
 def write_json(file: Path, value: dict) -> None:
     """Write JSON whole: beside, synced to disk, renamed."""
-    _write_text(file, _dump(value))
+    _write_text(file, as_json(value))
 
 
 def write_manifest(directory: Path, manifest: dict) -> None:
@@ -240,11 +265,13 @@ def write_manifest(directory: Path, manifest: dict) -> None:
 
 def _sealed(manifest: dict) -> str:
     """A manifest's text; its last entry is the SHA-256 of the text without that entry."""
-    return _dump({**manifest, _DIGEST: hashlib.sha256(_dump(manifest).encode()).hexdigest()})
+    return as_json({**manifest, _DIGEST: hashlib.sha256(as_json(manifest).encode()).hexdigest()})
 
 
-def _dump(value: dict) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+def as_json(value: dict) -> str:
+    """JSON that UTF-8 can write: a byte of a file's name that is no text, a lone surrogate, becomes an escape."""
+    text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def versions() -> dict[str, str]:

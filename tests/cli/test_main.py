@@ -78,6 +78,15 @@ def test_what_a_pipeline_raises_is_told_whole(capsys, monkeypatch):
     assert capsys.readouterr().err == "tfllm: a.txt:3: not UTF-8.\na.txt:5: not UTF-8.\nMend it.\n"
 
 
+def test_an_error_of_the_system_that_is_only_a_text_is_told(capsys, monkeypatch, tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"cut off")
+    monkeypatch.setattr(sys, "argv", ["tfllm", "predict", str(tmp_path), "a text", "--trust"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("tfllm: Cannot parse file")
+
+
 def test_an_unknown_flag_exits_with_2():
     done = run("pretrain", "--nonsense")
     assert done.returncode == 2 and "--nonsense" in done.stderr

@@ -67,7 +67,8 @@ def main() -> None:
     except InputError as error:
         message = str(error)
     except OSError as error:
-        message = f"{error.filename or ''}: {error.strerror}.".removeprefix(": ")
+        reason = error.strerror or str(error).rstrip(".")  # TensorFlow raises some that are only a text
+        message = f"{error.filename or ''}: {reason}.".removeprefix(": ")
     except Exception as error:
         # tf.data wraps what a pipeline raises in its own error, before a traceback.
         quoted = re.search(r"InputError: (.+?)\s*(?:Traceback \(most|\Z)", str(error), re.DOTALL)

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from tfllm import manifest
-from tfllm.checks import InputError
+from tfllm.checks import InputError, check_exists
 from tfllm.cli.startup import load_tensorflow
 from tfllm.cli.tasks import find_show
 from tfllm.cli.tasks.base import split_names
@@ -82,8 +82,8 @@ def predict(
         raise InputError("--text names a column of a table: give --file, too.")
     if encoding != "utf-8" and file is None:
         raise InputError("--encoding is that of a file: give --file, too.")
-    if file is not None and str(file) != "-" and not file.is_file():
-        raise InputError(f"{file}: no such file.")
+    if file is not None:
+        _check_readable(file)
     if not texts and file is None:
         raise InputError(
             "Nothing to answer. Give texts as arguments, --file with one text a line, or - for standard input."
@@ -111,6 +111,15 @@ def predict(
             console.out(json.dumps(result, ensure_ascii=False))
     else:
         find_show(predictor.task)(results, console)
+
+
+def _check_readable(file: Path) -> None:
+    """Raise InputError for a file that is not there, or a directory; - and pipes are read, too."""
+    if str(file) == "-":
+        return
+    check_exists(file)
+    if file.is_dir():
+        raise InputError(f"{file} is a directory: give a file.")
 
 
 def _check_no_files(texts: list[str]) -> None:
@@ -216,8 +225,7 @@ def _find_columns(name: str, wanted: list[str] | None, there: list[str], file: P
 
 def read_lines(file: Path, encoding: str = "utf-8") -> list[str]:
     """The lines of a file, gzipped if its name ends in .gz, or of standard input for "-"."""
-    if str(file) != "-" and not file.is_file():
-        raise InputError(f"{file}: no such file.")
+    _check_readable(file)
     load_tensorflow()
     from tfllm.data.rows import BadRow, open_text, text_fault
     from tfllm.data.sources import bad_rows_error

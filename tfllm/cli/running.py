@@ -74,7 +74,7 @@ def unfinished_run(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"Another process is training in {out}. Wait for it, or choose another --out.") from None
-        for leftover in out.parent.glob(f".{glob.escape(out.name)}.*.unfinished"):  # killed while it wrote the model
+        for leftover in out.glob(f".{glob.escape(out.name)}.*.unfinished"):  # killed while it wrote the model
             shutil.rmtree(leftover)
         try:
             _go_on_or_begin(out, {"command": command, **arguments}, data, replicas)
@@ -151,9 +151,12 @@ def check_start(init: Path | None, tokenizer: Path | None) -> None:
 
 
 def check_tensorboard(directory: Path | None) -> None:
-    """Raise InputError if TensorBoard logs are wanted and TensorBoard is not installed."""
-    if directory is not None and importlib.util.find_spec("tensorboard") is None:
+    """Raise InputError if TensorBoard logs are wanted, and TensorBoard is not installed or they cannot be written."""
+    if directory is None:
+        return
+    if importlib.util.find_spec("tensorboard") is None:
         raise InputError('--tensorboard needs TensorBoard, which is not installed: pip install "tfllm[tensorboard]".')
+    manifest.check_writable(Path(directory))
 
 
 def shown(scores: dict[str, float]) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import io
 import logging
 import os
 import sys
@@ -19,6 +20,8 @@ errors = Console(stderr=True)  # progress and messages; results go to standard o
 
 def start(*, quiet: bool, verbose: bool) -> None:
     """Set up logging, and import TensorFlow later without its start-up noise unless `verbose`."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: what a terminal cannot show is escaped
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.handlers = [RichHandler(console=errors, show_time=False, show_path=False, show_level=False, markup=False)]
     log.propagate = False

@@ -90,7 +90,8 @@ def model_card(
         "and it repeats the biases of the data. Scores hold for the data they were measured on.",
         "tfllm claims no rights in this model. The licence of the training data applies; it is not recorded here.",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    card = "\n\n".join(part for part in parts if part) + "\n"
+    return card.encode("utf-8", "backslashreplace").decode("utf-8")  # names of files may hold bytes that are no text
 
 
 def add_evaluation(directory: str | Path, name: str, scores: dict, *, inputs: Iterable[str | Path] = ()) -> None:
@@ -120,7 +121,7 @@ def add_evaluation(directory: str | Path, name: str, scores: dict, *, inputs: It
     evaluations[name] = scores
     document = {"scores": scores, "inputs": inputs, "versions": manifest.versions()}
     texts = {
-        f"{EVALUATIONS}/{name}.json": json.dumps(document, ensure_ascii=False, indent=1) + "\n",
+        f"{EVALUATIONS}/{name}.json": manifest.as_json(document),
         manifest.CARD: _replace_scores((directory / manifest.CARD).read_text("utf-8"), _scores_section(evaluations)),
     }
     manifest.update_files(directory, KIND, texts)

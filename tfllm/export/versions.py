@@ -20,6 +20,8 @@ def find_version(directory: str | Path) -> Path:
         return directory
     versions = [number for number in numbers(directory) if (directory / str(number) / GRAPH_FILE).is_file()]
     if not versions:
+        if (directory / manifest.FILE_NAME).is_file():
+            manifest.read_manifest(directory, "savedmodel")  # raises, and says what else it is
         raise InputError(f"{directory} holds no SavedModel: neither {GRAPH_FILE} nor a version such as 1/{GRAPH_FILE}.")
     return directory / str(max(versions))
 
