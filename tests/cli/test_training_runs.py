@@ -19,6 +19,32 @@ def test_text_that_is_malformed_far_on_is_told_before_training(corpus, tokenizer
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": "medum"}, "did you mean 'medium'"),
+        ({"decay": "lin"}, "`decay` must be one of"),
+        ({"precision": "fp16"}, "`precision` must be one of"),
+        ({"on_divergence": "go"}, "`on_divergence` must be one of"),
+        ({"save_minutes": -1}, "`save_seconds` must be at least 0"),
+        ({"learning_rate": -1}, "`learning_rate` must be at least 0"),
+        ({"micro_batches": 0}, "`micro_batches` must be at least 1"),
+        ({"dropout": 2}, "`dropout` must be between 0 and 1"),
+    ],
+)
+def test_a_wrong_argument_is_told_before_all_text_is_read(arguments, message, corpus, tokenizer_directory, tmp_path):
+    """The text is as malformed far on as above: who reads it first finds that."""
+    (tmp_path / "corpus.txt").write_bytes((corpus.read_bytes() + b"\n") * 3 + b"bad \xff\n")
+    with pytest.raises(InputError, match=message):
+        pretrain(str(tmp_path / "corpus.txt"), tmp_path / "m", **{"tokenizer": tokenizer_directory, **arguments})
+
+
+def test_logs_that_cannot_be_written_are_told(corpus, reviews, tokenizer_directory, tmp_path):
+    for train, data in ((pretrain, corpus), (finetune, reviews)):
+        with pytest.raises(InputError, match=r"reviews\.csv cannot be written: Not a directory"):
+            train(str(data), tmp_path / "m", tokenizer=tokenizer_directory, tensorboard=reviews)
+
+
 def test_a_corpus_without_text_to_train_on_is_refused(corpus, tokenizer_directory, tmp_path):
     with pytest.raises(InputError, match="All text falls into the held-out part"):
         pretrain(str(corpus), tmp_path / "m", tokenizer=tokenizer_directory, steps=1, held_out=1.0)

@@ -86,6 +86,7 @@ def pretrain(
     checks.check_between("fill_in_middle", fill_in_middle, 0, 1)
     checks.check_between("held_out", 0.01 if held_out is None else held_out, 0, 1)
     checks.check_between("seed", seed, 0, 2**31 - 1)
+    checks.check_at_least("micro_batches", micro_batches, 1)
     running.check_tensorboard(tensorboard)
     if not dry_run:
         manifest.check_free(out, or_unfinished=True)
@@ -100,7 +101,7 @@ def pretrain(
 
     keras.utils.set_random_seed(seed)  # before the pipeline is built, whose shuffling it also decides
 
-    from tfllm.data import find_records
+    from tfllm.data import expand_paths, find_records
     from tfllm.tokenizers import load_tokenizer
     from tfllm.training import Run, adamw, choose_precision, choose_strategy
 
@@ -109,27 +110,37 @@ def pretrain(
     vocabulary = load_tokenizer(init or tokenizer)
     reading = {"text_column": text, "document": document, "encoding": encoding, "on_bad_rows": on_bad_rows}
     records = find_records(data)
+    if records is None:
+        expand_paths(data)  # a missing file is told before defaults
     defaults = {"sequence_length": 128, "held_out": 0.01} if records is None else records._asdict()
     for name in ("sequence_length", "held_out"):
         run[name] = defaults[name] if run[name] is None else run[name]
-    if records is None:
-        _check_text(data, run["held_out"], reading)
     fill_in(run, **suited)
     task = OBJECTIVES[objective](data, run, reading, is_text=records is None)
     if records is not None and run["held_out"]:
         task.batches(vocabulary, "held-out", repeat=False)  # records without that part are refused now, not at the end
+    kept = Run(
+        out / manifest.RUN / "training",
+        save_seconds=60 * save_minutes,
+        on_divergence=on_divergence,
+        writes=replicas.is_chief,
+    )
 
     def train(start: int) -> "tf.data.Dataset":
         return task.batches(vocabulary, "train", start_batch=start)
 
-    once = task.batches(vocabulary, "train", repeat=False)
-    steps = steps or _count_steps(once, 1.0 if epochs is None else epochs)
-    warmup_steps = int(steps * warmup_share)
+    def optimizer_for(steps: int) -> "keras.optimizers.Optimizer":
+        rate, warmup_steps = run["learning_rate"], int(steps * warmup_share)
+        return adamw(rate, total_steps=steps, warmup_steps=warmup_steps, decay=decay, weight_decay=weight_decay)
+
     with replicas, running.precision_policy(choose_precision(precision)):
-        optimizer = adamw(
-            run["learning_rate"], total_steps=steps, warmup_steps=warmup_steps, decay=decay, weight_decay=weight_decay
-        )
+        optimizer_for(1)  # what is wrong with the arguments is told before all text is read, which may take an hour
         model = task.build(vocabulary)
+        once = task.batches(vocabulary, "train", repeat=False)
+        if records is None:
+            _check_text(data, run["held_out"], reading)
+        steps = steps or _count_steps(once, 1.0 if epochs is None else epochs)
+        optimizer = optimizer_for(steps)
         if dry_run:
             return running.dry_run(
                 model,
@@ -143,13 +154,7 @@ def pretrain(
         callbacks = running.training_callbacks(steps, running.count_tokens(once.take(4)), tensorboard)
         with running.unfinished_run(
             out, "pretrain", run, data, replicas=replicas.num_replicas, writes=replicas.is_chief
-        ) as directory:
-            kept = Run(
-                directory / "training",
-                save_seconds=60 * save_minutes,
-                on_divergence=on_divergence,
-                writes=replicas.is_chief,
-            )
+        ):
             trained = task.train(
                 model, train, optimizer, steps=steps, micro_batches=micro_batches, run=kept, callbacks=callbacks
             )
