@@ -207,6 +207,15 @@ def test_an_unfinished_training_is_not_asked(tmp_path):
         run(predict, tmp_path, "good tea")
 
 
+def test_what_a_directory_is_instead_is_told(model, tmp_path):
+    with pytest.raises(InputError, match="holds a model, not a SavedModel"):
+        run(check, model)
+    with pytest.raises(InputError, match="holds a tokenizer, not a SavedModel"):
+        run(predict, model / "tokenizer", "a text")
+    with pytest.raises(InputError, match="is a directory: give a file"):
+        run(predict, model, "--file", tmp_path)
+
+
 def test_a_file_in_place_of_a_text_is_refused(model, tmp_path):
     (tmp_path / "test.csv").write_text("text\ngood tea\n")
     with pytest.raises(InputError, match=r"test.csv' is a file: give --file .*test.csv to ask"):

@@ -1,6 +1,7 @@
 """Model cards: what they tell, and that later evaluations keep the directory valid."""
 
 import json
+import os
 import threading
 
 import pytest
@@ -51,6 +52,12 @@ def test_a_card_tells_task_labels_arguments_data_scores_and_use(encoder, tmp_pat
         assert expected in card
     assert "validation_scores" not in card.split("## How it was trained")[1]
     assert "null" not in card
+
+
+def test_a_card_names_files_whose_names_are_no_text(encoder):
+    file = os.fsdecode(b"\xfcbung.csv")
+    card = model_card("reviews", add_masked_lm_head(encoder), {"data": [file]}, inputs={file: "0"})
+    assert card.encode("utf-8").count(b"\\udcfcbung.csv") == 2
 
 
 def test_the_python_of_a_card_runs(directory, monkeypatch):
