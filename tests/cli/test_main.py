@@ -63,6 +63,14 @@ def test_bad_rows_are_named_by_file_line_and_reason(tmp_path, tokenizer_director
     assert not (tmp_path / "m").exists()
 
 
+def test_a_name_that_is_no_text_is_printed_with_escapes(tmp_path):
+    name = os.fsdecode(b"\xfcbung.csv")
+    (tmp_path / name).write_text("text,label\ngood,positive\n,negative\n", "utf-8")
+    done = run("data", "check", name, directory=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "\\udcfcbung.csv:3: text: empty" in done.stdout
+
+
 def test_what_a_pipeline_raises_is_told_whole(capsys, monkeypatch):
     def rows():
         yield 1
