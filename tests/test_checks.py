@@ -43,6 +43,8 @@ def test_at_least_includes_its_limit_and_refuses_what_is_no_number():
     for value in (0, float("nan")):
         with pytest.raises(InputError, match=f"`epochs` must be at least 1. Received: {value}."):
             checks.check_at_least("epochs", value, 1)
+    with pytest.raises(InputError, match=r"`learning_rate` must be at least 0 and finite\. Received: inf\."):
+        checks.check_at_least("learning_rate", float("inf"), 0)
 
 
 @pytest.mark.parametrize("value", [-0.001, 1.001, float("nan"), float("inf")])

@@ -4,6 +4,7 @@ In: the name and value of an argument. Out: nothing, or an `InputError` that say
 """
 
 import difflib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,9 +36,10 @@ def check_one_of(name: str, value: str, choices: Iterable[str]) -> None:
 
 
 def check_at_least(name: str, value: float, least: float) -> None:
-    """Raise InputError unless `value` >= `least`."""
-    if not value >= least:
-        raise InputError(f"`{name}` must be at least {least}. Received: {value}.")
+    """Raise InputError unless `value` >= `least` and finite."""
+    if not least <= value < math.inf:
+        finite = " and finite" if value == math.inf else ""
+        raise InputError(f"`{name}` must be at least {least}{finite}. Received: {value}.")
 
 
 def check_between(name: str, value: float, low: float, high: float) -> None:

@@ -95,6 +95,15 @@ def test_an_error_of_the_system_that_is_only_a_text_is_told(capsys, monkeypatch,
     assert capsys.readouterr().err.startswith("tfllm: Cannot parse file")
 
 
+def test_what_there_is_no_memory_for_is_told_with_the_remedy(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "app", lambda: tf.function(lambda rows: tf.random.normal([rows, rows]))(10**7))
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("tfllm: There is no memory for numbers of shape [10000000,10000000]. Give a smaller --batch")
+
+
 def test_an_unknown_flag_exits_with_2():
     done = run("pretrain", "--nonsense")
     assert done.returncode == 2 and "--nonsense" in done.stderr

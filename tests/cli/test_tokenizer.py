@@ -103,6 +103,8 @@ def test_report_reads_other_encodings_and_leaves_bad_texts_out(directory, tmp_pa
 
 
 def test_mistakes_are_input_errors(corpus, directory, tmp_path):
+    with pytest.raises(InputError, match="`vocabulary_size` must be between 1 and 10000000"):
+        train_tokenizer(corpus, out=tmp_path / "t", vocabulary_size=10**13)
     with pytest.raises(InputError, match="did you mean 'wordpiece'"):
         train_tokenizer(corpus, kind="word-piece")
     with pytest.raises(InputError, match=r"`model_type` is for kind sentencepiece: leave it out\. .*kind='wordpiece'"):

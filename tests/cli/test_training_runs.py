@@ -28,7 +28,9 @@ def test_text_that_is_malformed_far_on_is_told_before_training(corpus, tokenizer
         ({"on_divergence": "go"}, "`on_divergence` must be one of"),
         ({"save_minutes": -1}, "`save_seconds` must be at least 0"),
         ({"learning_rate": -1}, "`learning_rate` must be at least 0"),
-        ({"micro_batches": 0}, "`micro_batches` must be at least 1"),
+        ({"learning_rate": float("inf")}, "`learning_rate` must be at least 0 and finite"),
+        ({"micro_batches": 0}, "`micro_batches` must be between 1 and 32"),
+        ({"micro_batches": 9, "batch_size": 8}, "`micro_batches` must be between 1 and 8"),
         ({"dropout": 2}, "`dropout` must be between 0 and 1"),
     ],
 )

@@ -25,6 +25,8 @@ from tfllm.cli.serve import serve
 from tfllm.cli.startup import start
 from tfllm.version import __version__
 
+_SMALLER = "Give a smaller --batch-size or --sequence-length; a training also --micro-batches 2, or --remat."
+
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
@@ -72,9 +74,10 @@ def main() -> None:
     except Exception as error:
         # tf.data wraps what a pipeline raises in its own error, before a traceback.
         quoted = re.search(r"InputError: (.+?)\s*(?:Traceback \(most|\Z)", str(error), re.DOTALL)
-        if quoted is None:
+        memory = re.search(r"OOM when allocating tensor with shape\s*(\[[\d,]*\])", str(error))
+        if quoted is None and memory is None:
             raise
-        message = quoted[1]
+        message = quoted[1] if quoted else f"There is no memory for numbers of shape {memory[1]}. {_SMALLER}"
     else:
         return
     print(f"tfllm: {message}", file=sys.stderr)

@@ -135,6 +135,8 @@ def finetune(
     checks.check_one_of("class_weights", class_weights, CLASS_WEIGHTS)
     _check_read(task, run)
     checks.check_at_least("seeds", seeds, 1)
+    checks.check_at_least("batch_size", batch_size, 1)
+    checks.check_between("micro_batches", micro_batches, 1, batch_size)
     checks.check_between("seed", seed, 0, 2**31 - 1 - seeds)
     running.check_tensorboard(tensorboard)
     if validation and validation_share != _VALIDATION_SHARE:

@@ -86,7 +86,8 @@ def pretrain(
     checks.check_between("fill_in_middle", fill_in_middle, 0, 1)
     checks.check_between("held_out", 0.01 if held_out is None else held_out, 0, 1)
     checks.check_between("seed", seed, 0, 2**31 - 1)
-    checks.check_at_least("micro_batches", micro_batches, 1)
+    checks.check_at_least("batch_size", batch_size, 1)
+    checks.check_between("micro_batches", micro_batches, 1, batch_size)
     running.check_tensorboard(tensorboard)
     if not dry_run:
         manifest.check_free(out, or_unfinished=True)

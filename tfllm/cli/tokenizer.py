@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfllm.checks import InputError, check_one_of
+from tfllm.checks import InputError, check_between, check_one_of
 from tfllm.cli import options
 from tfllm.cli.startup import load_tensorflow
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KINDS = ("wordpiece", "sentencepiece", "byte-bpe")
 MODEL_TYPES = ("unigram", "bpe")
+_MOST_TOKENS = 10_000_000  # the trainers of libraries end the process when they find no memory
 
 app = typer.Typer(no_args_is_help=True, help="Train, try and measure tokenizers.")
 
@@ -60,6 +61,7 @@ def train_tokenizer(
 
     check_one_of("kind", kind, KINDS)
     check_one_of("model_type", model_type, MODEL_TYPES)
+    check_between("vocabulary_size", vocabulary_size, 1, _MOST_TOKENS)
     if model_type != "unigram" and kind != "sentencepiece":
         raise InputError(
             f"`model_type` is for kind sentencepiece: leave it out. Received: kind={kind!r}, model_type={model_type!r}."
