@@ -284,6 +284,7 @@ def test_float16_training_scales_the_loss():
     ("arguments", "message"),
     [
         ({}, "Give `compile` a `loss`"),
+        ({"loss": {"logits": masked_lm_loss()}}, "or, where the output is a dict, one of losses by its names"),
         ({"loss": masked_lm_loss(), "loss_weights": [2.0]}, r"loss_weights=\[2.0\]"),
         ({"loss": keras.losses.SparseCategoricalCrossentropy(reduction="sum")}, "reduction='sum'"),
     ],

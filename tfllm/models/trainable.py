@@ -169,7 +169,7 @@ def _across_replicas(gradients: list, replicas: tf.distribute.ReplicaContext) ->
 def _terms(model: TrainableModel, targets, weights) -> list[_Term]:
     """The parts of the compiled loss, with the targets and weights of a batch."""
     scales = model._compile_loss._user_loss_weights if model.loss is not None else None
-    if isinstance(model.loss, dict) and isinstance(scales, dict | None):
+    if isinstance(model.loss, dict) and isinstance(model.output, dict) and isinstance(scales, dict | None):
         return [
             _term(
                 name,
@@ -183,8 +183,8 @@ def _terms(model: TrainableModel, targets, weights) -> list[_Term]:
         ]
     if model.loss is None or isinstance(model.loss, dict | list | tuple) or scales is not None:
         raise InputError(
-            "Give `compile` a `loss`; or a dict of losses by the names of the outputs, and then, if you like, a dict "
-            f"`loss_weights`. Received: loss={model.loss!r}, loss_weights={scales!r}."
+            "Give `compile` a `loss`; or, where the output is a dict, one of losses by its names, and then, if you "
+            f"like, a dict `loss_weights`. Received: loss={model.loss!r}, loss_weights={scales!r}."
         )
     return [_term(None, model.loss, 1.0, targets, weights)]
 
