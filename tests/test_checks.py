@@ -30,6 +30,11 @@ def test_a_word_of_two_chinese_characters_is_near_if_one_of_them_is_the_same():
     assert checks.did_you_mean("qb", ["qa", "tag"]) == ""
 
 
+def test_the_nearest_is_found_whatever_the_case():
+    assert checks.did_you_mean("VERBATIM", ["id", "Verbatim"]) == " (did you mean 'Verbatim'?)"
+    assert checks.did_you_mean("Negative", ["POSITIVE", "NEGATIVE"]) == " (did you mean 'NEGATIVE'?)"
+
+
 def test_one_of_names_the_choices_what_arrived_and_the_nearest():
     checks.check_one_of("decay", "linear", ["linear", "cosine"])
     with pytest.raises(

@@ -17,12 +17,15 @@ class InputError(ValueError):
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the nearest of `choices`, or one that begins so; an empty string if none is near."""
-    word, choices = str(word), [str(choice) for choice in choices]
+    """` (did you mean 'x'?)` for the nearest of `choices`, or one that begins so; an empty string if none is near.
+
+    Capital and small letters are the same.
+    """
+    word, choices = str(word).casefold(), {str(choice).casefold(): str(choice) for choice in choices}
     begun = [choice for choice in choices if len(word) > 2 and choice.startswith(word)]
     short = len(word) == 2 and not word.isascii()  # as labels in Chinese are: one character of the two is enough
     most, cutoff = (2, 0.5) if short else (1, 0.6)
-    near = difflib.get_close_matches(word, choices, most, cutoff) or begun[:1]
+    near = [choices[found] for found in difflib.get_close_matches(word, choices, most, cutoff) or begun[:1]]
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 

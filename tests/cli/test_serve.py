@@ -36,3 +36,17 @@ def test_an_option_that_would_have_no_effect_is_refused(options, message, tmp_pa
 def test_nobody_waits_for_ever(option, most, number, tmp_path):
     with pytest.raises(InputError, match=f"`{option.replace('_', '-')}` must be between 0 and {most}. Received: "):
         serve(tmp_path, **{option: number})
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("manifest.json", r"classifier is no directory of SavedModels\. A model is exported first: tfllm export"),
+        ("saved_model.pb", r"classifier is one version of a SavedModel\. Give the directory above"),
+    ],
+)
+def test_a_directory_that_should_stand_in_another_is_told(file, message, tmp_path):
+    (tmp_path / "classifier").mkdir()
+    (tmp_path / "classifier" / file).touch()
+    with pytest.raises(InputError, match=message):
+        serve(tmp_path / "classifier")

@@ -109,6 +109,8 @@ def serve(
     _check_installed(engine)
     token = _read_token(token_file, host)
     check_exists(model_config or base_path)
+    if model_config is None:
+        _check_base(base_path)
     latest, specific = _read_versions(versions or "latest")
 
     sys.modules.setdefault("keras", None)  # TensorFlow imports Keras where it is installed; a server has no use for it
@@ -120,7 +122,11 @@ def serve(
     if model_config is None:
         find = partial(serving.find_models, base_path, latest, specific)
         if not find():
-            log.warning("%s holds no SavedModel yet: neither 1/saved_model.pb nor NAME/1/saved_model.pb.", base_path)
+            log.warning(
+                "%s holds no SavedModel yet, neither 1/saved_model.pb nor NAME/1/saved_model.pb: waiting for one; "
+                "Ctrl-C ends.",
+                base_path,
+            )
     else:
         find = partial(serving.read_config, model_config)
         find()
@@ -170,6 +176,17 @@ def _check_config_alone(base_path: Path | None, versions: str | None) -> None:
                 f"--model-config says itself where the models stand and which versions are served. "
                 f"Leave {name} out. Received: {value}."
             )
+
+
+def _check_base(base_path: Path) -> None:
+    """Raise InputError for a directory that is itself what should stand in it."""
+    if (base_path / "saved_model.pb").exists():
+        raise InputError(f"{base_path} is one version of a SavedModel. Give the directory above: {base_path.parent}.")
+    if (base_path / manifest.FILE_NAME).exists():
+        raise InputError(
+            f"{base_path} is no directory of SavedModels. A model is exported first: tfllm export {base_path} "
+            f"--out savedmodels/{base_path.name}, and then: tfllm serve savedmodels."
+        )
 
 
 def _check_installed(engine: str) -> None:

@@ -7,8 +7,10 @@ A file that cannot be read at all (not text, cut off, no usable header) raises I
 import codecs
 import contextlib
 import csv
+import functools
 import gzip
 import io
+import itertools
 import json
 import logging
 import re
@@ -124,7 +126,8 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
 def read_rows(path: Path, encoding: str = "utf-8", header: bool = True) -> Iterator[Row | BadRow]:
     """The rows of a CSV, TSV or JSON lines file; any other file is read as TSV. Blank lines are skipped.
 
-    CSV follows RFC 4180. TSV has no quoting: a quote is an ordinary character and one line is one row.
+    CSV follows RFC 4180; semicolons part its cells where the header has some and no comma. TSV has no quoting: a quote
+    is an ordinary character and one line is one row.
     Without a header the columns are named '0', '1', ... . A row with a byte that cannot be decoded is bad, whichever
     column it stands in: the encoding is wrong, or the file is damaged.
 
@@ -134,7 +137,8 @@ def read_rows(path: Path, encoding: str = "utf-8", header: bool = True) -> Itera
     kind = file_kind(path) or "text"
     if kind == "json":
         return _json_rows(path, encoding)
-    return _named_rows(path, (_csv_cells if kind == "csv" else _tsv_cells)(path, encoding), header, encoding)
+    cells = _csv_cells(path, encoding, header) if kind == "csv" else _tsv_cells(path, encoding)
+    return _named_rows(path, cells, header, encoding)
 
 
 def _check_start(path: Path, start: bytes, encoding: str) -> int:
@@ -152,16 +156,24 @@ def _check_start(path: Path, start: bytes, encoding: str) -> int:
     mark = "\ufeff".encode("utf-8" if is_utf_8(encoding) else encoding, "ignore")
     if not mark or not start.startswith(mark):  # in UTF-16 without a byte order, it is no mark but a part of the format
         return 0
-    log.warning("%s begins with a byte order mark, which is left out.", path)
+    _tell_of_mark(path)
     return len(mark)
 
 
-def _csv_cells(path: Path, encoding: str) -> Iterator[tuple[int, list[str] | str]]:
+@functools.lru_cache(maxsize=1000)  # once a file, however often it is opened
+def _tell_of_mark(path: Path) -> None:
+    log.warning("%s begins with a byte order mark, which is left out.", path)
+
+
+def _csv_cells(path: Path, encoding: str, header: bool) -> Iterator[tuple[int, list[str] | str]]:
     """Line number where each row starts, and its cells or what is wrong with it."""
     csv.field_size_limit(_LARGEST_FIELD)
     with open_text(path, encoding, newline="") as lines:
+        first = next(lines, "")
+        delimiter = ";" if header and ";" in first and "," not in first else ","  # Excel in much of Europe
         row = []  # the lines of the row that is read
-        reader = csv.reader((row.append(line) or line for line in lines), strict=True)
+        numbered = (row.append(line) or line for line in itertools.chain([first], lines))
+        reader = csv.reader(numbered, strict=True, delimiter=delimiter)
         while True:
             line = reader.line_num + 1
             row.clear()
@@ -170,15 +182,15 @@ def _csv_cells(path: Path, encoding: str) -> Iterator[tuple[int, list[str] | str
             except StopIteration:
                 return
             except csv.Error as error:
-                yield line, _csv_fault(str(error), row, line)
+                yield line, _csv_fault(str(error), row, line, delimiter)
                 continue
             if cells:
                 yield line, cells
 
 
-def _csv_fault(error: str, row: list[str], first: int) -> str:
+def _csv_fault(error: str, row: list[str], first: int, delimiter: str) -> str:
     """What is wrong with the lines of a row, of which the first has this number."""
-    last, opened = first + len(row) - 1, first + _open_quote(row)
+    last, opened = first + len(row) - 1, first + _open_quote(row, delimiter)
     if error == "unexpected end of data":
         return f"the quote that opens in line {opened} is never closed; the row swallows everything up to line {last}"
     if "field limit" in error and last > first:
@@ -198,8 +210,9 @@ def _csv_fault(error: str, row: list[str], first: int) -> str:
     return "text follows a closing quote; double a quote that stands inside a quoted field"
 
 
-def _open_quote(row: list[str]) -> int:
+def _open_quote(row: list[str], delimiter: str) -> int:
     """In which line of a row its last quoted field begins; text after a closing quote ends the search."""
+    ends = f"{delimiter}\r\n"
     opened, quoted, begins, closed = 0, False, True, False
     for number, line in enumerate(row):
         for character in line:
@@ -207,13 +220,13 @@ def _open_quote(row: list[str]) -> int:
                 quoted, closed = character != '"', character == '"'
             elif closed and character == '"':  # a doubled one
                 quoted, closed = True, False
-            elif closed and character not in ",\r\n":
+            elif closed and character not in ends:
                 return opened
             elif begins and character == '"':
                 opened, quoted = number, True
             else:
                 closed = False
-            begins = not quoted and character in ",\r\n"
+            begins = not quoted and character in ends
     return opened
 
 
@@ -270,7 +283,7 @@ def _column_names(place: str, cells: list[str]) -> list[str]:
             raise InputError(f"{place}: column {number}: the header names {name!r} twice. Rename one of the two.")
         if not name and number > 1:  # the first may be unnamed: pandas writes its index so
             raise InputError(f"{place}: column {number}: the header has no name here (a trailing comma or tab?).")
-    if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
+    if len(names) == 1 and any(separator in names[0] for separator in "\t|"):
         raise InputError(f"{place}: the only column is {names[0]!r}. Separate columns by commas (.csv) or tabs (.tsv).")
     return names
 

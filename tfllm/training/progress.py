@@ -56,10 +56,10 @@ class Progress(keras.callbacks.Callback):
             self._bar.update(self._task, completed=self._done, numbers=self._numbers(now, logs))
         elif now - self._spoken >= self._interval:
             self._spoken = now
-            left = (self._total - self._done) * (now - self._started) / max(self._done - self._first - 1, 1)
-            self._console.print(
-                f"step {self._done}/{self._total}  {self._numbers(now, logs)}  {_duration(left)} left", highlight=False
-            )
+            line = f"step {self._done}/{self._total}  {self._numbers(now, logs)}"
+            if timed := self._done - self._first - 1:
+                line += f"  {_duration((self._total - self._done) * (now - self._started) / timed)} left"
+            self._console.print(line, highlight=False)
 
     def on_epoch_end(self, epoch, logs=None):
         shown = "  ".join(f"{name} {value:.4f}" for name, value in (logs or {}).items())
@@ -69,8 +69,9 @@ class Progress(keras.callbacks.Callback):
         self._bar.stop()
 
     def _numbers(self, now: float, logs: dict | None) -> str:
-        speed = (self._done - self._first - 1) * self._tokens / max(now - self._started, 1e-9)
-        return f"loss {(logs or {}).get('loss', float('nan')):.4f}  {speed:,.0f} tokens/s"
+        loss = f"loss {(logs or {}).get('loss', float('nan')):.4f}"
+        timed = self._done - self._first - 1
+        return f"{loss}  {timed * self._tokens / max(now - self._started, 1e-9):,.0f} tokens/s" if timed else loss
 
 
 def _duration(seconds: float) -> str:
