@@ -108,6 +108,13 @@ def test_validation_rows_may_be_given(reviews, tokenizer_directory, tmp_path):
     assert run["validation_rows"] == 40
 
 
+def test_a_training_that_ends_early_says_so(reviews, tokenizer_directory, tmp_path, caplog):
+    caplog.set_level("INFO")
+    arguments = {"size": "tiny", "learning_rate": 0.0, "epochs": 9, "patience": 1}
+    finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, **arguments)
+    assert "kept the best of 2 epochs (9 were allowed, the last 1 no better)" in caplog.text
+
+
 def test_validation_rows_without_labels_are_refused(reviews, tokenizer_directory, tmp_path):
     (tmp_path / "v.csv").write_text("text\ngood\n", "utf-8")
     with pytest.raises(InputError, match="label"):
