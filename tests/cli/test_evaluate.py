@@ -119,7 +119,9 @@ def test_a_second_text_is_for_models_of_pairs_and_they_need_one(classifier, revi
     pairs = save(tmp_path / "pairs", lambda encoder: add_classifier_head(encoder, labels, pairs=True), run)
     with pytest.raises(InputError, match=r"pairs answers pairs of texts: name the second's column: --text-pair COLUMN"):
         evaluate(pairs, [str(reviews)])
-    assert evaluate(pairs, [str(reviews)], text_pair="review")["examples"] == 4
+    header, *rows = reviews.read_text("utf-8").splitlines()
+    reviews.write_text("\n".join([f"{header},reply", *(f"{row},thank you" for row in rows)]), "utf-8")
+    assert evaluate(pairs, [str(reviews)], text_pair="reply")["examples"] == 4
 
 
 def test_bad_rows_are_an_error_or_left_out_and_not_collected(classifier, reviews):
