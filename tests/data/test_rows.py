@@ -136,12 +136,18 @@ def test_text_after_a_closing_quote_is_a_bad_row_and_the_next_row_is_read(write)
         ("text,label,", r"a.csv:1: column 3: the header has no name here \(a trailing comma"),
         ('text,"la"bel', r"a.csv:1: the header cannot be read: text follows a closing quote; double"),
         ('text,"label', r"a.csv:1: the header cannot be read: the quote that opens in line 1 is never closed"),
+        ('"text;label"', r"a.csv:1: the only column is 'text;label'. Separate columns by commas"),
         ("text|label", r"a.csv:1: the only column is 'text\|label'. Separate columns by commas"),
     ],
 )
 def test_an_unusable_header_is_an_error(write, header, message):
     with pytest.raises(InputError, match=message):
         rows(write("a.csv", f"{header}\na,b,c\n"))
+
+
+def test_semicolons_part_no_columns_of_other_files_than_csv(write):
+    with pytest.raises(InputError, match=r"a.tsv:1: the only column is 'text;label'"):
+        rows(write("a.tsv", "text;label\na;b\n"))
 
 
 def test_semicolons_part_columns_where_the_header_has_no_comma(write):

@@ -75,13 +75,9 @@ class FineTuning:
         if run["lora_rank"]:
             merge_adapters(model)
         best = best_epoch(history, run["monitor"], self._task.monitors[run["monitor"]])
-        early = f" ({run['epochs']} were allowed, the last {run['patience']} no better)"
-        log.info(
-            "kept the best of %d epochs%s: %s",
-            len(history),
-            early if len(history) < run["epochs"] else "",
-            running.shown(best),
-        )
+        few = len(history) < run["epochs"]
+        early = f" ({run['epochs']} were allowed, the last {run['patience']} no better)" if few else ""
+        log.info("kept the best of %d epochs%s: %s", len(history), early, running.shown(best))
         return model, best
 
     def train_seeds(

@@ -37,7 +37,7 @@ def load_tensorflow() -> None:
         return
     quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == _SILENT
     with _held_back() if quiet else contextlib.nullcontext():
-        gc.disable()  # none of what is imported is garbage; looking for some would take a sixth of the time
+        gc.disable()  # none of what is imported is garbage; looking for some would take a third of the time
         import tensorflow as tf
 
         gc.freeze()

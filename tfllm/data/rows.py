@@ -283,7 +283,7 @@ def _column_names(place: str, cells: list[str]) -> list[str]:
             raise InputError(f"{place}: column {number}: the header names {name!r} twice. Rename one of the two.")
         if not name and number > 1:  # the first may be unnamed: pandas writes its index so
             raise InputError(f"{place}: column {number}: the header has no name here (a trailing comma or tab?).")
-    if len(names) == 1 and any(separator in names[0] for separator in "\t|"):
+    if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
         raise InputError(f"{place}: the only column is {names[0]!r}. Separate columns by commas (.csv) or tabs (.tsv).")
     return names
 
