@@ -26,6 +26,7 @@ from tfllm.export.check import (
 )
 from tfllm.export.columns import checked_columns
 from tfllm.export.lean import lean
+from tfllm.export.merge import merge_equal_nodes
 from tfllm.export.ops import check_ops, servers_for
 from tfllm.export.quantize import quantized
 from tfllm.export.replay import TOLERANCES
@@ -179,6 +180,7 @@ def _save(
     }
     options = tf.saved_model.SaveOptions(save_debug_info=False, experimental_custom_gradients=False)
     tf.saved_model.save(root, str(directory), signatures=functions, options=options)
+    merge_equal_nodes(directory)
 
 
 def _batches(texts: list[bytes], *, writes: bool) -> list[list[bytes]]:
