@@ -5,6 +5,7 @@ import gzip
 import json
 import socket
 import threading
+import time
 import zlib
 from functools import partial
 
@@ -60,6 +61,19 @@ def test_who_sends_too_much_gets_an_answer_though_the_connection_ends(server, ve
         connection.sendall(head.encode() + bytes(size))
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 400") and b"larger than 16777216 bytes" in answer
+
+
+def test_no_answer_waits_until_its_beginning_is_acknowledged(rest):
+    """40 ms, when a connection is used again: of two short packets the second waits, unless the server says no."""
+
+    def ask() -> float:
+        began = time.perf_counter()
+        assert rest.post(PREDICT, content=BODY).status_code == 200
+        return time.perf_counter() - began
+
+    for _ in range(20):  # the first packets of a connection are acknowledged at once
+        ask()
+    assert min(ask() for _ in range(20)) < 0.03
 
 
 def test_head_asks_whether_something_is_there(rest):
