@@ -4,6 +4,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import descriptor_pool, json_format, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
@@ -12,8 +13,10 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
+    model_service_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    prediction_service_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
 )
@@ -309,6 +312,45 @@ def test_the_health_service_says_serving(channel):
     health = health_pb2_grpc.HealthStub(channel)
     for name in ("", "tensorflow.serving.PredictionService"):
         assert health.Check(health_pb2.HealthCheckRequest(service=name)).status == 1
+
+
+def test_a_client_that_knows_only_descriptors_is_answered(channel):
+    """As `grpcurl -protoset`: no stubs, messages by their descriptors, JSON in and out."""
+    pool = descriptor_pool.DescriptorPool()
+    files = [prediction_service_pb2.DESCRIPTOR, model_service_pb2.DESCRIPTOR, get_model_metadata_pb2.DESCRIPTOR]
+    _add_files(pool, files, set())
+    one = {"dtype": "DT_FLOAT", "tensorShape": {"dim": [{"size": "1"}]}, "floatVal": [1.0]}
+    spec = {"modelSpec": {"name": "numbers"}}
+    inputs = {"exampleList": {"examples": [{"features": {"feature": {"x": {"floatList": {"value": [0.25]}}}}}]}}
+    classify = {"modelSpec": {"name": "numbers", "signatureName": "classify"}, "input": inputs}
+    found = _ask_by_json(channel, pool, "PredictionService/Predict", {**spec, "inputs": {"x": one}})
+    assert found["outputs"]["y"] == {**one, "floatVal": [3.5]}
+    found = _ask_by_json(channel, pool, "PredictionService/Classify", classify)
+    best, _ = found["result"]["classifications"][0]["classes"]
+    assert best == {"label": "small", "score": 0.75}
+    found = _ask_by_json(channel, pool, "ModelService/GetModelStatus", spec)
+    assert [one["state"] for one in found["model_version_status"]] == ["AVAILABLE", "AVAILABLE"]
+    asked = {**spec, "metadataField": ["signature_def"]}
+    found = _ask_by_json(channel, pool, "PredictionService/GetModelMetadata", asked)
+    assert found["metadata"]["signature_def"]["signatureDef"]["two"]["inputs"]["b"]["dtype"] == "DT_INT32"
+
+
+def _add_files(pool, files, done) -> None:
+    """Files of messages, behind those that they import."""
+    for file in files:
+        if file.name not in done:
+            done.add(file.name)
+            _add_files(pool, file.dependencies, done)
+            pool.AddSerializedFile(file.serialized_pb)
+
+
+def _ask_by_json(channel, pool, method, body) -> dict:
+    service, _, name = method.partition("/")
+    found = pool.FindServiceByName(f"tensorflow.serving.{service}").methods_by_name[name]
+    request, response = (message_factory.GetMessageClass(kind) for kind in (found.input_type, found.output_type))
+    content = json_format.ParseDict(body, request(), descriptor_pool=pool).SerializeToString()
+    answer = response.FromString(channel.unary_unary(f"/tensorflow.serving.{method}")(content))
+    return json_format.MessageToDict(answer, descriptor_pool=pool)
 
 
 def test_a_deadline_is_kept(predictions):

@@ -1,10 +1,13 @@
 """Versions come, fail, swap and go while requests go on; what listens, who may ask, how it stops."""
 
 import concurrent.futures
+import contextlib
 import errno
 import json
 import os
 import re
+import resource
+import select
 import shutil
 import signal
 import socket
@@ -20,11 +23,12 @@ import pytest
 from tfllm.checks import InputError
 from tfllm.cli.predict import predict
 from tfllm.cli.serve import _check_ours
-from tfllm.serving import Client, ServingError, Settings, find_models, read_config, serve
+from tfllm.serving import Client, ModelConfig, ServingError, Settings, find_models, read_config, serve
 from tfllm.serving.metrics import Metrics
 from tfllm.serving.models import Models
 from tfllm.serving.server import load
 from tfllm.serving.spec import ModelSpec
+from tfllm.serving.status import status_json
 
 
 @pytest.fixture
@@ -79,6 +83,11 @@ def test_versions_come_fail_swap_and_go(base_path, saved_models, start_server, l
         (base_path / "more").mkdir()
         put(saved_models / "words" / "3", base_path / "more" / "3")
         until(lambda: states(client, "more") == {3: "AVAILABLE"})
+        with Client(server.url) as known:  # a later version may have more outputs
+            assert known.predict("more", ["a good one"]) == {"text": ["a good one"]}
+            put(saved_models / "reviews" / "1", base_path / "more" / "4")
+            until(lambda: states(client, "more") == {3: "END", 4: "AVAILABLE"})
+            assert known.predict("more", ["a good one"])["label"] == ["good"]
         shutil.rmtree(base_path / "numbers")  # taken away, it goes
         until(lambda: states(client) == {1: "END", 2: "END"})
         assert ask().status_code == 404
@@ -107,6 +116,49 @@ def test_a_version_that_came_in_pieces_is_loaded_when_it_is_whole(base_path):
     models.look()
     assert [one.state for one in models.status(ModelSpec("pieces"))] == ["AVAILABLE"]
     models.stop()
+
+
+def test_versions_may_have_leading_zeros(base_path):
+    """As those of TF Serving's own examples: half_plus_two/00000123."""
+    (base_path / "numbers" / "1").rename(base_path / "numbers" / "00000123")
+    models = Models(partial(find_models, base_path), load, Metrics(), 0)
+    models.look()
+    with models.acquire(ModelSpec("numbers", 123)) as version:
+        assert version.directory == base_path / "numbers" / "00000123"
+    models.stop()
+
+
+def test_a_disk_that_does_not_answer_unloads_nothing(base_path, caplog):
+    models = Models(lambda: [ModelConfig("numbers", base_path / "numbers")], load, Metrics(), 0.05)
+    models.start()
+    assert models.first_look.wait(30)
+    with no_more_files():
+        until(lambda: "what is served stays as it is" in caplog.text)
+    assert [one.state for one in models.status(ModelSpec("numbers"))] == ["AVAILABLE"]
+    models.stop()
+
+
+@contextlib.contextmanager
+def no_more_files():
+    """Nothing can be opened, as when too many connections are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_path_that_is_no_text_is_told_with_escapes(base_path):
+    named = base_path / os.fsdecode(b"caf\xe9")
+    named.mkdir()
+    (base_path / "numbers").rename(named / "numbers")
+    metrics = Metrics()
+    models = Models(partial(find_models, named), load, metrics, 0)
+    models.look()
+    (found,) = json.loads(status_json(models.status(ModelSpec("numbers"))))["model_version_status"]
+    assert found["state"] == "END" and r"caf\udce9/numbers/1 cannot be loaded" in found["status"]["error_message"]
+    assert rb"caf\\udce9/numbers/1" in metrics.page()
 
 
 def test_a_version_that_a_long_request_holds_keeps_no_other_waiting(base_path, saved_models):
@@ -173,7 +225,7 @@ def test_sigterm_gives_every_answer_that_has_begun(base_path, start_server, logg
     server = start_server(base_path, "--trust", "--timeout", "100")
     logged(server, "numbers version 1 is served")
 
-    together, body = threading.Barrier(21), {"inputs": [40_000], "signature_name": "slow"}
+    together, body = threading.Barrier(26), {"inputs": [40_000], "signature_name": "slow"}
 
     def ask(_):
         with httpx.Client(base_url=server.url, timeout=100) as client:
@@ -181,13 +233,21 @@ def test_sigterm_gives_every_answer_that_has_begun(base_path, start_server, logg
             together.wait(60)
             return client.post("/v1/models/numbers:predict", json=body)
 
-    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+    def ask_grpc(_):
+        with Client(f"grpc://{server.grpc}", timeout_seconds=100) as client:
+            client.metadata("numbers")
+            together.wait(60)
+            return client.predict("numbers", [40_000], signature_name="slow")
+
+    with concurrent.futures.ThreadPoolExecutor(25) as pool:
         waiting = [pool.submit(ask, number) for number in range(20)]
+        waiting_grpc = [pool.submit(ask_grpc, number) for number in range(5)]
         together.wait(60)
         time.sleep(0.5)
-        assert not any(future.done() for future in waiting)
+        assert not any(future.done() for future in (*waiting, *waiting_grpc))
         server.process.send_signal(signal.SIGTERM)
         answers = [future.result() for future in waiting]
+        assert [future.result() for future in waiting_grpc] == [{"n": [40_000], "version": [1]}] * 5
     assert [answer.status_code for answer in answers] == [200] * 20
     assert all(answer.json()["outputs"] == {"n": [40_000], "version": [1]} for answer in answers)
     assert server.process.wait(30) == 0
@@ -219,6 +279,37 @@ def test_who_leaves_makes_room(base_path, start_server, logged):
         first.setblocking(False)
         with pytest.raises(BlockingIOError):
             first.recv(1)
+    assert server.stop() == 0
+
+
+def test_who_does_not_send_a_whole_request_is_left(base_path, start_server):
+    """Neither at once nor byte by byte; others would find no place, and a token is asked for later."""
+    server = start_server(base_path, "--trust", "--timeout", "1")
+    host, port = server.url.removeprefix("http://").split(":")
+    head = "GET /v1/models HTTP/1.1\r\nHost: localhost\r\n"
+    body = "POST /v1/models/numbers:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    answers = {"": b"", "GET /": b"", f"{head}X: ": b"", f"{head}\r\nGET /": b"HTTP/1.1 200", body: b"HTTP/1.1 504"}
+    waiting = {}
+    for begun in answers:
+        connection = socket.create_connection((host, int(port)), 30)
+        connection.sendall(begun.encode())
+        waiting[connection] = [begun, b""]
+    left, end = {}, time.monotonic() + 30
+    while waiting and time.monotonic() < end:
+        for connection in select.select(waiting, [], [], 0.2)[0]:
+            with contextlib.suppress(ConnectionError):
+                if part := connection.recv(65536):
+                    waiting[connection][1] += part
+                    continue
+            begun, answer = waiting.pop(connection)
+            left[begun] = answer
+            connection.close()
+        for connection, (begun, _) in waiting.items():
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"a" if begun else b"")
+    assert left.keys() == answers.keys()
+    for begun, answer in answers.items():
+        assert left[begun][:12] == answer
     assert server.stop() == 0
 
 
@@ -343,7 +434,7 @@ def test_versions_are_those_of_the_policy(tmp_path):
     for policy, expected in policies.items():
         one = f'name: "a" base_path: "{tmp_path}/a" model_version_policy {{ {policy} }}'
         (tmp_path / "models.config").write_text(f"model_config_list {{ config {{ {one} }} }}")
-        assert read_config(tmp_path / "models.config")[0].wanted() == expected
-    assert [(model.name, model.wanted()) for model in find_models(tmp_path)] == [("a", {11})]
-    assert [(model.name, model.wanted()) for model in find_models(tmp_path / "a", 0)] == [("a", {1, 2, 10, 11})]
+        assert set(read_config(tmp_path / "models.config")[0].wanted()) == expected
+    assert [(model.name, set(model.wanted())) for model in find_models(tmp_path)] == [("a", {11})]
+    assert [(model.name, set(model.wanted())) for model in find_models(tmp_path / "a", 0)] == [("a", {1, 2, 10, 11})]
     assert find_models(tmp_path / "nothing") == []

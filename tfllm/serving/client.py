@@ -180,8 +180,7 @@ class RestTransport:
         """See `Client.predict`."""
         body = {"inputs": {name: _to_json(value) for name, value in inputs.items()}}
         found = self._ask(spec, "predict", body)["outputs"]
-        names = list(signature["outputs"])
-        columns = {names[0]: found} if len(names) == 1 else found
+        columns = _columns(found, list(signature["outputs"]))
         return {name: _from_json(name, column) for name, column in columns.items()}
 
     def classify(self, spec: ModelSpec, examples: Sequence[Mapping]) -> list[list[tuple[str, float]]]:
@@ -306,6 +305,12 @@ def _to_json(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_to_json(one) for one in value]
     return _to_json(value.tolist()) if hasattr(value, "tolist") else value
+
+
+def _columns(found: object, names: list[str]) -> dict:
+    """Outputs by name; one comes without its name, unless a later version than the one whose `names` are has more."""
+    is_bytes = isinstance(found, dict) and found.keys() == {"b64"} and names[0].endswith("_bytes")
+    return {names[0]: found} if len(names) == 1 and (is_bytes or not isinstance(found, dict)) else found
 
 
 def _from_json(name: str, value: object) -> object:

@@ -3,6 +3,7 @@
 In: a base path or a ModelServerConfig. Out: `ModelConfig`s and the versions that stand on disk.
 """
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -30,12 +31,11 @@ class ModelConfig(NamedTuple):
     specific: tuple[int, ...] = ()
     labels: Mapping[str, int] = MappingProxyType({})
 
-    def wanted(self) -> set[int]:
-        """The versions that should be served, of those on disk."""
+    def wanted(self) -> dict[int, Path]:
+        """The versions that should be served, of those on disk: number -> directory."""
         found = versions_in(self.base_path)
-        if self.specific:
-            return found & set(self.specific)
-        return set(sorted(found)[-self.latest :])
+        numbers = found.keys() & set(self.specific) if self.specific else sorted(found)[-self.latest :]
+        return {number: found[number] for number in numbers}
 
 
 def find_models(base_path: Path, latest: int = 1, specific: tuple[int, ...] = ()) -> list[ModelConfig]:
@@ -82,17 +82,23 @@ def models_of(config, place: str) -> list[ModelConfig]:
     return models
 
 
-def versions_in(directory: Path) -> set[int]:
-    """The versions that stand whole in a directory."""
+def versions_in(directory: Path) -> dict[int, Path]:
+    """The versions that stand whole in a directory: number -> directory, 7 or, with as many zeros, 00000007.
+
+    Raises:
+        OSError: when the disk does not answer: then nobody knows that there are none.
+    """
     try:
-        entries = list(directory.iterdir())
-    except OSError:
-        return set()
-    return {
-        int(entry.name)
-        for entry in entries
-        if entry.name.isascii()
-        and entry.name.isdigit()
-        and len(entry.name) < 19
-        and any((entry / name).is_file() for name in GRAPH_FILES)
-    }
+        entries = sorted(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}
+    return {int(entry.name): entry for entry in entries if _is_version(entry)}
+
+
+def _is_version(entry: Path) -> bool:
+    name = entry.name
+    if not (name.isascii() and name.isdigit() and len(name) < 19):
+        return False
+    with contextlib.suppress(PermissionError):
+        return any((entry / file).is_file() for file in GRAPH_FILES)
+    return False

@@ -96,7 +96,8 @@ def _read(config: ModelConfig) -> Served:
             f"A model's name stands in URLs, before ':predict': it must be printable and must not hold '/' or ':'. "
             f"Received: {config.name!r}."
         )
-    version = config.base_path / str(max(versions_in(config.base_path)))
+    versions = versions_in(config.base_path)
+    version = versions[max(versions)]
     size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
     return Served(config, size, **_facts(version / FACTS_FILE))
 

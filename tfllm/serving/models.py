@@ -120,17 +120,17 @@ class Models:
                         self._bring_up(version)
                 self._retire(name, wanted)
 
-    def _plan(self) -> dict[str, set[int]]:
-        """The versions that should be served, of each model there is or was; new ones are noted."""
+    def _plan(self) -> dict[str, dict[int, Path]]:
+        """The directories of the versions that should be served, of each model there is or was; new ones are noted."""
         configs = {config.name: config for config in self._find()}
         with self._lock:
             self._configs = configs
             for name in configs:
                 self._versions.setdefault(name, {})
-            wanted = {name: configs[name].wanted() if name in configs else set() for name in self._versions}
+            wanted = {name: configs[name].wanted() if name in configs else {} for name in self._versions}
             for name in wanted:
-                for number in wanted[name]:
-                    self._note(name, number)
+                for number, directory in wanted[name].items():
+                    self._note(name, number, directory)
         return wanted
 
     @contextlib.contextmanager
@@ -201,10 +201,9 @@ class Models:
             raise invalid(f"Unrecognized servable version label: {spec.label}")
         return labels[spec.label]
 
-    def _note(self, name: str, number: int) -> None:
+    def _note(self, name: str, number: int, directory: Path) -> None:
         """A version that stands on disk: new, wanted again though it is leaving, or written anew after it failed."""
         known = self._versions[name].get(number)
-        directory = self._configs[name].base_path / str(number)
         gone = known is not None and known.state in (UNLOADING, END)
         if known is None or (gone and (known.error is None or known.written != _written_at(directory))):
             self._versions[name][number] = Version(name, number, directory)
@@ -218,17 +217,17 @@ class Models:
             if not isinstance(error, InputError):
                 log.exception("%s cannot be loaded", version.directory)
             with self._lock:
-                version.state, version.error = END, str(error) or type(error).__name__
+                version.state, version.error = END, _printable(str(error)) or type(error).__name__
             log.error("%s version %d is not served: %s", version.name, version.number, version.error)
-            self._metrics.loaded(str(version.directory), "fail", time.monotonic() - began)
+            self._metrics.loaded(_printable(str(version.directory)), "fail", time.monotonic() - began)
             return
         with self._lock:
             version.model, version.state = model, AVAILABLE
         seconds = time.monotonic() - began
         log.info("%s version %d is served (loaded in %.1f s)", version.name, version.number, seconds)
-        self._metrics.loaded(str(version.directory), "success", seconds)
+        self._metrics.loaded(_printable(str(version.directory)), "success", seconds)
 
-    def _retire(self, name: str, wanted: set[int]) -> None:
+    def _retire(self, name: str, wanted: dict[int, Path]) -> None:
         """Unload what is not wanted any more, once something that is wanted answers in its place."""
         with self._lock:
             served = [one for one in self._versions[name].values() if one.state == AVAILABLE]
@@ -268,6 +267,11 @@ class Models:
             if not self._poll_seconds:
                 return
             self._wake.wait(self._poll_seconds)
+
+
+def _printable(text: str) -> str:
+    """A text with escapes in place of what is none: names of files may hold any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _written_at(directory: Path) -> tuple:
