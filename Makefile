@@ -63,6 +63,7 @@ clean:
 	rm -rf .venv build *.egg-info
 
 .venv/installed: pyproject.toml
+	@echo "Installing tfllm and TensorFlow into .venv, which takes a few minutes."
 	$(VENV)
 	$(BIN)/pip install --quiet --editable ".[serving]"
 	touch $@

@@ -29,6 +29,13 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 
+def nearest_or_all(word: str, choices: Iterable[str], most: int = 20) -> str:
+    """As `did_you_mean`; where none is near, what there is to choose from: ` a, b, c`."""
+    choices = list(choices)
+    more = f" and {len(choices) - most:,} more" if len(choices) > most else ""
+    return did_you_mean(word, choices) or f" {', '.join(map(str, choices[:most]))}{more}"
+
+
 def check_one_of(name: str, value: str, choices: Iterable[str]) -> None:
     """Raise InputError unless `value` is one of `choices`."""
     choices = list(choices)

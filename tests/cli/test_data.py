@@ -44,6 +44,13 @@ def test_labels_lengths_duplicates_and_overlap_are_printed(check, tmp_path):
     assert "Labels of the test part that the training part lacks: neutral." in out
 
 
+def test_where_repeated_texts_stand_is_printed(check, tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\n" + "often,a\nonce,b\n" + "often,a\n" * 6)
+    _, out, _ = check("train.csv")
+    places = ", ".join(f"train.csv:{line}" for line in (2, 4, 5, 6, 7))
+    assert f"Rows that repeat an earlier text: 6.\n  'often': {places} and 2 more\n" in out
+
+
 def test_bad_rows_are_printed_by_place_with_exit_code_2(check, tmp_path):
     (tmp_path / "reviews.csv").write_text(GOOD + "late,\n")
     code, out, _ = check("reviews.csv")

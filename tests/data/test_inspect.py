@@ -97,6 +97,10 @@ def test_duplicates_are_repeated_texts_and_texts_with_two_labels():
     table = table_of([("good", "p"), ("good", "p"), ("Good ", "n"), ("bad", "n"), ("bad", "n")])
     assert inspect_table(table)["duplicates"] == {
         "repeated_rows": 2,
+        "repeats": [
+            {"text": "good", "places": ["a.csv:2", "a.csv:3"]},
+            {"text": "bad", "places": ["a.csv:5", "a.csv:6"]},
+        ],
         "conflicting_texts": 1,
         "conflicts": [{"text": "good", "places": {"p": ["a.csv:2", "a.csv:3"], "n": ["a.csv:4"]}}],
     }
@@ -110,7 +114,8 @@ def test_a_test_part_shows_its_overlap_and_labels_never_trained():
 def test_a_table_without_labels_has_no_conflicts():
     report = inspect_table(Table(["a", "a"], None, None, ["f:1", "f:2"]))
     assert report["labels"] is None
-    assert report["duplicates"] == {"repeated_rows": 1, "conflicting_texts": 0, "conflicts": []}
+    repeats = [{"text": "a", "places": ["f:1", "f:2"]}]
+    assert report["duplicates"] == {"repeated_rows": 1, "repeats": repeats, "conflicting_texts": 0, "conflicts": []}
 
 
 def test_texts_are_counted_with_their_malformed_ones(tokenizer):

@@ -42,7 +42,8 @@ def test_several_labels_are_counted_by_name(write):
     file = write("a.csv", "text,label\ngood,x;y\nbad,\ngood,y;x\nturin,x;x\n")
     report = check_data(file, task="multilabel", separator=";")
     assert (report["rows"], report["labels"], report["rows_without_labels"]) == (3, {"x": 2, "y": 2}, 1)
-    assert report["duplicates"] == {"repeated_rows": 1, "conflicting_texts": 0, "conflicts": []}
+    repeats = [{"text": "good", "places": [f"{file}:2", f"{file}:4"]}]
+    assert report["duplicates"] == {"repeated_rows": 1, "repeats": repeats, "conflicting_texts": 0, "conflicts": []}
     assert [row["column"] for row in report["bad_rows"]] == ["label"]
 
 

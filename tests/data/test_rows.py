@@ -156,6 +156,18 @@ def test_semicolons_part_columns_where_the_header_has_no_comma(write):
     assert found[2] == (4, "3 columns where 2 are expected")
 
 
+@pytest.mark.parametrize("header", ['"text, a, b";label', "text;label;note, if any"])
+def test_semicolons_part_columns_where_the_header_has_more_of_them(write, header):
+    names = [name.strip('"') for name in header.split(";")]
+    assert rows(write("a.csv", f"{header}\none, two{';x' * (len(names) - 1)}\n")) == [
+        (2, dict(zip(names, ["one, two", "x", "x"], strict=False)))
+    ]
+
+
+def test_semicolons_in_quotes_part_nothing(write):
+    assert rows(write("a.csv", 'text,"a;b;c"\nx;y,z\n')) == [(2, {"text": "x;y", "a;b;c": "z"})]
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

@@ -101,7 +101,7 @@ def test_a_file_without_a_header_is_told_how_to_name_its_columns(write):
     ("row", "bad"),
     [
         (b"good,postive", "label: 'postive' is not one of the labels (did you mean 'positive'?)"),
-        (b"good,xyz", "label: 'xyz' is not one of the labels"),
+        (b"good,xyz", "label: 'xyz' is not one of the labels positive, negative"),
         (b",positive", "text: empty"),
         (b" \t,positive", "text: empty"),
         (b"good,", "label: empty"),

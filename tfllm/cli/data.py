@@ -228,6 +228,9 @@ def _repeated(report: dict) -> Iterator[str]:
         return
     found = report["duplicates"]
     yield f"Rows that repeat an earlier text: {found['repeated_rows']:,}."
+    for one in found["repeats"][:5]:
+        more = f" and {len(one['places']) - 5:,} more" if len(one["places"]) > 5 else ""
+        yield f"  {one['text'][:60]!r}: {', '.join(one['places'][:5])}{more}"
     if report["labels"] or found["conflicts"]:
         yield f"Texts under more than one label: {found['conflicting_texts']:,}."
     for conflict in found["conflicts"][:5]:

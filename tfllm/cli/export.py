@@ -91,7 +91,7 @@ def _export_savedmodel(model: Path, out: Path, weights: str) -> None:
         console.out(f"Try it:    tfllm predict {out}" + ' "A text"' * len(asked))
     console.out(f"Look:      saved_model_cli show --dir {version} --tag_set serve --signature_def serving_default")
     console.out(
-        f"Served by TF Serving:  curl -d '{example_request(asked)}' "
+        f"Served by TF Serving, or by `tfllm serve {version.parent.parent}`:  curl -d '{example_request(asked)}' "
         f"http://localhost:8501/v1/models/{version.parent.name}:predict"
     )
 

@@ -18,7 +18,7 @@ from tfllm.tokenizers import Tokenizer, load_tokenizer
 
 _BATCH = 1000  # texts tokenized together
 _FEWEST = 3  # rows of a label: with fewer there is none for validation, or one to learn from
-_MOST_CONFLICTS = 20  # shown in the report; all are counted
+_MOST_SHOWN = 20  # shown in the report; all are counted
 _MOST_BAD = 1000  # documents of a corpus that are listed; all are counted
 
 
@@ -102,8 +102,9 @@ def inspect_table(
         `characters`, `tokens`: {`min`, `median`, `p95`, `max`, `total`} of a row's text (and pair), specials excluded.
         `truncated`, or `windowed` where longer texts are read in windows: {`sequence_length`, `rows`, `share`}: rows
         longer than that with [CLS] and [SEP].
-        `duplicates`: {`repeated_rows`: rows whose text stands in an earlier row, `conflicting_texts`: texts that stand
-        under more than one label, `conflicts`: the first of them with their places by label}.
+        `duplicates`: {`repeated_rows`: rows whose text stands in an earlier row, `repeats`: the first of these texts
+        with their places, `conflicting_texts`: texts that stand under more than one label, `conflicts`: the first of
+        them with their places by label}.
         `columns`: all of the first file, also those that are not read.
         `bad_rows`: [{`place`, `column`, `reason`}]. `bad_row_count`: int.
         `test`: {`rows`, `overlap`, `unseen_labels`, `bad_rows`, `bad_row_count`}: rows also in `table`; labels that are
@@ -242,10 +243,18 @@ def _longer(lengths: Counter, sequence_length: int, special_tokens: int) -> dict
 def _duplicates(table: Table) -> dict:
     columns = (table.texts,) if table.pairs is None else (table.texts, table.pairs)
     conflicts = _conflicts(table) if table.labels is not None else []
+    rows_of = {}
+    for index, row in enumerate(zip(*columns, strict=True)):
+        rows_of.setdefault(row, []).append(index)
+    repeated = [rows for rows in rows_of.values() if len(rows) > 1]
     return {
-        "repeated_rows": len(table) - len(set(zip(*columns, strict=True))),
+        "repeated_rows": len(table) - len(rows_of),
+        "repeats": [
+            {"text": table.texts[rows[0]], "places": [table.places[index] for index in rows]}
+            for rows in repeated[:_MOST_SHOWN]
+        ],
         "conflicting_texts": len(conflicts),
-        "conflicts": conflicts[:_MOST_CONFLICTS],
+        "conflicts": conflicts[:_MOST_SHOWN],
     }
 
 

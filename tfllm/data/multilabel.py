@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfllm.checks import InputError, did_you_mean
+from tfllm.checks import InputError, did_you_mean, nearest_or_all
 from tfllm.data.batches import GroupedBatches, PackedBatches, TextTargets
 from tfllm.data.classification import encode_texts
 from tfllm.data.tables import Table, label_name, read_table
@@ -137,7 +137,7 @@ def _checked(names: tuple[str, ...], labels: Sequence[str] | None) -> tuple[tupl
         reason = f"names {name!r} {'twice' if count == 2 else f'{count} times'}"
     elif labels is not None and not set(names) <= set(labels):
         unknown = next(name for name in names if name not in labels)
-        reason = f"{unknown!r} is not one of the labels{did_you_mean(unknown, labels)}"
+        reason = f"{unknown!r} is not one of the labels{nearest_or_all(unknown, labels)}"
     return names, reason
 
 

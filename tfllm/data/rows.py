@@ -170,7 +170,7 @@ def _csv_cells(path: Path, encoding: str, header: bool) -> Iterator[tuple[int, l
     csv.field_size_limit(_LARGEST_FIELD)
     with open_text(path, encoding, newline="") as lines:
         first = next(lines, "")
-        delimiter = ";" if header and ";" in first and "," not in first else ","  # Excel in much of Europe
+        delimiter = _delimiter(first) if header else ","
         row = []  # the lines of the row that is read
         numbered = (row.append(line) or line for line in itertools.chain([first], lines))
         reader = csv.reader(numbered, strict=True, delimiter=delimiter)
@@ -186,6 +186,12 @@ def _csv_cells(path: Path, encoding: str, header: bool) -> Iterator[tuple[int, l
                 continue
             if cells:
                 yield line, cells
+
+
+def _delimiter(header: str) -> str:
+    """What parts columns, by the first line: commas, or semicolons, as Excel writes in much of Europe."""
+    names = re.sub(r'"[^"]*"', "", header)
+    return ";" if names.count(";") > names.count(",") else ","
 
 
 def _csv_fault(error: str, row: list[str], first: int, delimiter: str) -> str:

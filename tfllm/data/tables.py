@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tfllm.checks import InputError, check_one_of, did_you_mean
+from tfllm.checks import InputError, check_one_of, nearest_or_all
 from tfllm.data.rows import BadRow, Row, check_encoding, file_kind, json_type, open_text, read_rows
 from tfllm.data.sources import (
     bad_rows_error,
@@ -233,7 +233,7 @@ def label_name(cells: dict[str, object], column: str, labels: Sequence[str] | No
     if not reason and len(label) > _MOST_DIGITS and label.isdecimal():
         return "", f"a number of {len(label):,} digits is no label"
     if not reason and labels is not None and label not in labels:
-        return "", f"{label!r} is not one of the labels{did_you_mean(label, labels)}"
+        return "", f"{label!r} is not one of the labels{nearest_or_all(label, labels)}"
     return label, reason
 
 
