@@ -126,8 +126,8 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
 def read_rows(path: Path, encoding: str = "utf-8", header: bool = True) -> Iterator[Row | BadRow]:
     """The rows of a CSV, TSV or JSON lines file; any other file is read as TSV. Blank lines are skipped.
 
-    CSV follows RFC 4180; semicolons part its cells where the header has more of them than commas. TSV has no quoting: a quote
-    is an ordinary character and one line is one row.
+    CSV follows RFC 4180; semicolons part its cells where the header has more of them than commas. TSV has no quoting:
+    a quote is an ordinary character and one line is one row.
     Without a header the columns are named '0', '1', ... . A row with a byte that cannot be decoded is bad, whichever
     column it stands in: the encoding is wrong, or the file is damaged.
 
