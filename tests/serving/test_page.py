@@ -11,10 +11,15 @@ MODELS = [*TASKS, "question_answering", "regression", "tagging", "talker", "talk
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, start_server, logged):
+def savedmodels(tmp_path_factory):
     base = tmp_path_factory.mktemp("page") / "savedmodels"
     write_page_models(base)
-    server = start_server(base, "--trust")
+    return base
+
+
+@pytest.fixture(scope="module")
+def server(savedmodels, start_server, logged):
+    server = start_server(savedmodels, "--trust")
     logged(server, *(f"{name} version 1 is served" for name in MODELS))
     yield server
     server.stop()
@@ -75,6 +80,22 @@ def test_all_models_are_listed(open_page):
     assert page.locator("#model option").all_inner_texts() == MODELS
     assert "One label · version 1" in page.inner_text("#about")
     assert "TensorFlow Serving" in page.inner_text("footer")
+
+
+def test_a_model_that_comes_later_is_listed_and_what_is_typed_stays(open_page, savedmodels):
+    page = open_page()
+    page.select_option("#model", "regression")
+    page.fill("[name=text]", "half a sen")
+    later, unfinished = savedmodels / "later", savedmodels / ".later"
+    shutil.copytree(savedmodels / "classification", unfinished)
+    unfinished.rename(later)
+    page.wait_for_selector("#model option[value=later]", state="attached")
+    assert (page.input_value("#model"), page.input_value("[name=text]")) == ("regression", "half a sen")
+    assert page.evaluate("document.activeElement.name") == "text"
+    assert "90.0 %" in ask(page, "later", text="good")
+    shutil.rmtree(later)
+    page.wait_for_selector("#model option[value=later]", state="detached")
+    assert page.inner_text("#answer") == "" and page.input_value("#model") == "classification"
 
 
 def test_labels_and_scores_are_bars(open_page):

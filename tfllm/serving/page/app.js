@@ -12,6 +12,7 @@ const RETRY_MILLISECONDS = 3000;
 const place = (id) => document.getElementById(id);
 
 let models = [];
+let timer; // until the models are listed again
 let running = null; // an AbortController while a request is on its way
 let conversation = []; // of a model that chats: [{role, content}]
 let again = () => {}; // draws the answer once more, in another language
@@ -46,20 +47,33 @@ place("ask").addEventListener("submit", (event) => {
 translate(document);
 load();
 
+/** List the models, again and again: the server finds more while it runs. */
 async function load() {
+  let listed;
   try {
-    models = await listModels();
+    listed = await listModels();
   } catch (error) {
     place("access").hidden = error.status !== 401;
-    fail(error);
-    if (error.status !== 401) setTimeout(load, RETRY_MILLISECONDS);
+    if (!models.length || error.status === 401) fail(error);
+    if (error.status !== 401) loadLater();
     return;
   }
+  loadLater();
+  if (!place("access").hidden) place("error").textContent = "";
   place("access").hidden = true;
-  place("error").textContent = models.length ? "" : word("none");
+  if (listed.length && JSON.stringify(listed) === JSON.stringify(models)) return;
+  const before = chosen();
+  models = listed;
   place("model").replaceChildren(...models.map((model) => element("option", { value: model.id }, model.id)));
-  drawForm(false);
-  if (!models.length) setTimeout(load, RETRY_MILLISECONDS);
+  if (models.some((model) => model.id === before?.id)) place("model").value = before.id;
+  else clear();
+  if (!models.length) place("error").textContent = word("none");
+  if (JSON.stringify(chosen()) !== JSON.stringify(before) || !before) drawForm(chosen()?.id === before?.id);
+}
+
+function loadLater() {
+  clearTimeout(timer);
+  timer = setTimeout(load, RETRY_MILLISECONDS);
 }
 
 function chosen() {
