@@ -40,6 +40,7 @@ bench: .venv/installed-dev $(PEERS)/installed
 	$(BIN)/python benchmarks/step.py tfllm:bfloat16 keras_hub:float32 $(PEERS)/bin/python=torch:bfloat16 $(if $(QUICK),--rounds 2,--save)
 	$(BIN)/python benchmarks/tokenizing.py $(READS) $(QUICK)
 	$(BIN)/python benchmarks/serving_latency.py $(READS) $(QUICK)
+	$(BIN)/python benchmarks/serving_http.py $(READS) $(QUICK)
 	$(BIN)/python benchmarks/memory.py $(READS) $(QUICK)
 	$(BIN)/python benchmarks/scaling.py $(READS) $(QUICK)
 	$(BIN)/python benchmarks/same_curve.py $(READS) $(QUICK)

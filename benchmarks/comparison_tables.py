@@ -34,6 +34,11 @@ the vocabulary of bert-base-uncased, random weights; called one text after the o
 ("saturated"), in the process. SavedModels run in a Session, as a server runs them. KerasHub pads to 128; transformers
 and ONNX Runtime pad to the longest text of a batch; tfllm computes no padding, its OpenVINO engine puts texts of about
 the same length together. With OpenVINO, too, TensorFlow makes the token ids."""
+HTTP = """One classifier behind a server on the same machine, from a request with SST-2's test texts to their labels;
+random weights, as above. "one": one text a request, one request after another; "saturated": 32 texts a request, four
+requests at a time. tfllm is `tfllm serve` with its defaults, which gives every text's label and the scores of all;
+ONNX Runtime with the Rust tokenizer stands behind Starlette on uvicorn, too, and gives labels alone. The client, in
+Python, has the same two processors; the processor time is that of both, the memory the server's."""
 PRETRAINING = """Masked-language-model training from raw text, rows of 128 tokens, 32 in a batch.
 transformers: `group_texts`, DataCollatorForLanguageModeling, BertForMaskedLM, bfloat16 autocast, fused AdamW."""
 
@@ -54,6 +59,7 @@ def sections() -> list[str]:
         "same_curve": _same_curve,
         "serving_latency": lambda result: _latency("From text to label", result),
         "serving_latency_one_thread": lambda result: _latency("From text to label, one thread", result),
+        "serving_http": lambda result: _latency("From an HTTP request to labels", result, HTTP),
         "serving_proof": _serving_proof,
     }
     found = ((make, machine.load(name)) for name, make in makers.items())
@@ -210,8 +216,8 @@ def _same_curve(result: dict) -> str:
     return "\n".join([_head("The same curve", result), _measured(cases), text, _table(header, rows)])
 
 
-def _latency(title: str, result: dict) -> str:
-    parts = [_head(title, result), LATENCY + "\n", *_measured_all(result)]
+def _latency(title: str, result: dict, text: str = "") -> str:
+    parts = [_head(title, result), (text or LATENCY) + "\n", *_measured_all(result)]
     header = [
         "texts/s",
         "ms per text",

@@ -50,9 +50,9 @@ def serve(turn: Callable[[], dict]) -> None:
         turns.end(**turn())
 
 
-def peak_bytes() -> int:
-    """The most memory this process has had resident (not `ru_maxrss`, which a child inherits)."""
-    for line in Path("/proc/self/status").read_text().split("\n"):
+def peak_bytes(process: int | str = "self") -> int:
+    """The most memory a process has had resident (not `ru_maxrss`, which a child inherits)."""
+    for line in Path(f"/proc/{process}/status").read_text().split("\n"):
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024
     return 0

@@ -16,10 +16,7 @@ LENGTH, LABELS = 128, ["negative", "positive"]
 
 def main():
     asked = contest.request()
-    torch.set_num_threads(asked["threads"])
-    torch.manual_seed(0)
-    model = BertForSequenceClassification(config(asked, num_labels=len(LABELS))).eval()
-    label = {"pipeline": pipeline_labels, "onnx": onnx_labels}[asked["work"]](asked, model)
+    label = {"pipeline": pipeline_labels, "onnx": onnx_labels}[asked["work"]](asked, random_model(asked))
     texts = itertools.cycle(json.loads(Path(asked["file"]).read_text("utf-8")))
 
     def turn() -> dict:
@@ -30,6 +27,12 @@ def main():
         return {"examples": len(chosen), "tokens": sum(len(text.split()) for text in chosen)}
 
     contest.serve(turn)
+
+
+def random_model(asked):
+    torch.set_num_threads(asked["threads"])
+    torch.manual_seed(0)
+    return BertForSequenceClassification(config(asked, num_labels=len(LABELS))).eval()
 
 
 def pipeline_labels(asked, model):

@@ -79,6 +79,9 @@ def test_serving(counted, tmp_path):
     asked = {"weights": "bfloat16", "file": str(tmp_path / "texts.json"), "examples": 8, "batch_size": 4}
     found = counted("serving_contenders", "label_texts", work="tfllm", **asked)
     assert found["examples"] == 8 and found["tokens"] > 8
+    asked |= {"server": "tfllm", "engine": "tensorflow", "clients": 2}
+    found = counted("http_contenders", "ask_server", **asked)
+    assert found["examples"] == 8 and 0 < found["cpu_seconds"] < 60 and found["peak_bytes"] > 10**8
 
 
 @pytest.mark.parametrize("work", ["tfllm", "savedmodel"])
