@@ -213,7 +213,10 @@ def check_files(path: str | Path, manifest: dict) -> None:
         if not file.is_file():
             raise InputError(f"{file} is missing; {FILE_NAME} names it.")
         if hash_file(file) != expected:
-            raise InputError(f"{file} is damaged: its bytes are not the ones that were written (SHA-256 differs).")
+            raise InputError(
+                f"{file} is damaged: its bytes are not the ones that were written (SHA-256 differs). "
+                "Copy it again, or make it anew."
+            )
 
 
 def hash_file(file: str | Path) -> str:

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tfllm.checks import InputError
+from tfllm.cli import app
 from tfllm.cli.serve import serve
 
 BASE, CONFIG, DOCKER = Path("savedmodels"), Path("models.config"), Path("production")
@@ -50,3 +52,10 @@ def test_a_directory_that_should_stand_in_another_is_told(file, message, tmp_pat
     (tmp_path / "classifier" / file).touch()
     with pytest.raises(InputError, match=message):
         serve(tmp_path / "classifier")
+
+
+def test_the_help_names_what_must_be_installed_brackets_and_all():
+    environment = {"COLUMNS": "500", "TERM": "dumb", "NO_COLOR": "1"}
+    assert (
+        "pip install 'tfllm[serving,openvino]'" in CliRunner().invoke(app, ["serve", "--help"], env=environment).stdout
+    )

@@ -53,7 +53,8 @@ def predict(
         str | None,
         typer.Option(
             "--text",
-            help="--file: column of what the model asks for first. Default: the one it was trained with.",
+            help="--file: column of what the model asks for first. Default: the one it was trained with, which a "
+            "server does not tell: with --url name it.",
             metavar="COLUMN",
         ),
     ] = None,

@@ -57,7 +57,7 @@ def serve(
         str | None,
         typer.Option(
             help="tensorflow; or openvino, which computes classifiers' labels and regressors' scores of single texts "
-            "from the same SavedModel, and leaves the rest to TensorFlow: pip install 'tfllm[serving,openvino]'.",
+            "from the same SavedModel, and leaves the rest to TensorFlow: pip install 'tfllm\\[serving,openvino]'.",
             show_default="tensorflow",
         ),
     ] = None,

@@ -210,6 +210,7 @@ class Models:
 
     def _bring_up(self, version: Version) -> None:
         version.state = LOADING
+        log.info("%s version %d is being loaded", version.name, version.number)
         began = time.monotonic()
         try:
             model = self._load(version.directory)
