@@ -7,6 +7,7 @@ that take ids (KerasHub, transformers): what they are given is less work than wh
 """
 
 import tempfile
+from pathlib import Path
 
 import contest
 import numpy as np
@@ -42,7 +43,10 @@ def savedmodel(asked):
     set_generation(model, **dict.fromkeys(("max_new_tokens", "min_new_tokens"), asked["new_tokens"]))
     with tempfile.TemporaryDirectory() as folder:
         _save(
-            [one.value for one in model.weights], tokenizer, build_signatures(model, tokenizer, _length(asked)), folder
+            [one.value for one in model.weights],
+            tokenizer,
+            build_signatures(model, tokenizer, _length(asked)),
+            Path(folder),
         )
         loaded = tf.saved_model.load(folder)
     write, texts = loaded.signatures["serving_default"], tf.constant(_texts(asked))
