@@ -7,18 +7,16 @@ A contender's turn answers some of SST-2's test texts over loopback, on connecti
 request, one request after another; or 32 texts a request, four requests at a time.
 """
 
-import importlib.util
 import json
-import random
 import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import contest
-import corpora
 import machine
 import typer
+from serving_latency import summary, usual, write_texts
 from step import SIZES
 
 KINDS = {"one": {"batch_size": 1, "clients": 1}, "saturated": {"batch_size": 32, "clients": 4}}
@@ -30,8 +28,6 @@ CONTENDERS = {  # name -> what the worker is asked for
     "onnx": {"server": "onnx", "int8": False},
     "onnx_int8": {"server": "onnx", "int8": True},
 }
-# OpenVINO only where it is installed: pip install 'tfllm[openvino]'.
-_USUAL = [name for name in CONTENDERS if not name.startswith("openvino") or importlib.util.find_spec("openvino")]
 
 
 def main(
@@ -42,7 +38,7 @@ def main(
     peers: Annotated[Path, typer.Option(help="Python of the peers' environment.")] = contest.PEERS,
     sizes: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(SIZES),
     kinds: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(KINDS),
-    contenders: Annotated[str, typer.Option(help="Comma-separated, tfllm first.")] = ",".join(_USUAL),
+    contenders: Annotated[str, typer.Option(help="Comma-separated, tfllm first.")] = usual(CONTENDERS),
     rounds: Annotated[int, typer.Option(help="Turns of every contender.")] = 5,
     texts: Annotated[int, typer.Option(help="Texts in a saturated turn; a quarter of them alone.")] = 1280,
     threads: Annotated[int, typer.Option(help="Processors and threads of every server.")] = 2,
@@ -53,12 +49,10 @@ def main(
     if quick:
         sizes, rounds, texts = "mini", 2, 256
     result = machine.begin("serving_http", peers, keep=not quick)
-    rows = [text for text, _ in corpora.read_task("sst2", data)[1]]
     for size in sizes.split(","):
         with tempfile.TemporaryDirectory() as folder:  # what is exported for the first kind serves the other, too
-            file = Path(folder) / "texts.json"
-            file.write_text(json.dumps(random.Random(0).sample(rows, len(rows))), "utf-8")
-            asked = {"file": str(file), "folder": folder, "vocabulary": str(vocabulary), "threads": threads}
+            asked = {"file": write_texts(data, Path(folder)), "folder": folder}
+            asked |= {"vocabulary": str(vocabulary), "threads": threads}
             asked |= {"size": SIZES[size], "peers": str(peers)}
             for kind in kinds.split(","):
                 asked |= {**KINDS[kind], "examples": texts if kind == "saturated" else texts // 4}
@@ -67,13 +61,7 @@ def main(
                     for name in contenders.split(",")
                 }
                 turns = contest.hold(workers, rounds, warm_up=2, tries=tries)
-                case = {
-                    "contenders": {name: contest.rates(own, "examples") for name, own in turns.items()},
-                    "ratios": contest.ratios(turns, "tfllm", "examples"),
-                    "cpu_ratios": contest.ratios(turns, "tfllm", "examples", "cpu_seconds"),
-                    "rounds": rounds,
-                    "threads": threads,
-                }
+                case = summary(turns, rounds, threads)
                 print(json.dumps([case["ratios"], case["cpu_ratios"]], indent=1), flush=True)
                 machine.end("serving_http", result, f"{size} {kind}", case, remark, keep=not quick)
 

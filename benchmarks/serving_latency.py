@@ -34,8 +34,12 @@ CONTENDERS = {
     "openvino": (False, 1.0, {"work": "openvino", "weights": "float32"}),
     "openvino_bfloat16": (False, 1.0, {"work": "openvino", "weights": "bfloat16"}),
 }
-# OpenVINO only where it is installed: pip install 'tfllm[openvino]'.
-_USUAL = [name for name in CONTENDERS if not name.startswith("openvino") or importlib.util.find_spec("openvino")]
+
+
+def usual(contenders: dict) -> str:
+    """The names of contenders, OpenVINO's only where it is installed: pip install 'tfllm[openvino]'."""
+    found = importlib.util.find_spec("openvino")
+    return ",".join(name for name in contenders if found or not name.startswith("openvino"))
 
 
 def main(
@@ -46,7 +50,7 @@ def main(
     peers: Annotated[Path, typer.Option(help="Python of the peers' environment.")] = contest.PEERS,
     sizes: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(SIZES),
     batches: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(BATCHES),
-    contenders: Annotated[str, typer.Option(help="Comma-separated, tfllm first.")] = ",".join(_USUAL),
+    contenders: Annotated[str, typer.Option(help="Comma-separated, tfllm first.")] = usual(CONTENDERS),
     rounds: Annotated[int, typer.Option(help="Turns of every contender.")] = 5,
     texts: Annotated[int, typer.Option(help="Texts in a saturated turn of the fastest; a fifth of them alone.")] = 640,
     threads: Annotated[int, typer.Option(help="Processors and threads of every contender.")] = 2,
@@ -58,12 +62,10 @@ def main(
         sizes, rounds, texts = "mini", 2, 320
     name = "serving_latency" if threads > 1 else "serving_latency_one_thread"
     result = machine.begin(name, peers, keep=not quick)
-    rows = [text for text, _ in corpora.read_task("sst2", data)[1]]
     for size in sizes.split(","):
         with tempfile.TemporaryDirectory() as folder:  # what is exported for the first kind serves the other, too
-            file = Path(folder) / "texts.json"
-            file.write_text(json.dumps(random.Random(0).sample(rows, len(rows))), "utf-8")
-            asked = {"file": str(file), "folder": folder, "vocabulary": str(vocabulary), "threads": threads}
+            asked = {"file": write_texts(data, Path(folder)), "folder": folder}
+            asked |= {"vocabulary": str(vocabulary), "threads": threads}
             for kind in batches.split(","):
                 print(f"{size} {kind}", flush=True)
                 batch, most = {"batch_size": BATCHES[kind]}, texts if kind == "saturated" else texts // 5
@@ -79,13 +81,26 @@ def compare(contenders: list[str], asked: dict, peers: Path, rounds: int, texts:
         examples = max(1, round(texts * share / batch)) * batch
         script = "serving_peers.py" if peer else "serving_contenders.py"
         workers[name] = (peers if peer else sys.executable, script, asked | work | {"examples": examples})
-    turns = contest.hold(workers, rounds, warm_up=2, tries=tries)
+    return summary(contest.hold(workers, rounds, warm_up=2, tries=tries), rounds, asked["threads"])
+
+
+def write_texts(data: Path, folder: Path) -> str:
+    """A file of SST-2's test texts, in another order; its name."""
+    rows = [text for text, _ in corpora.read_task("sst2", data)[1]]
+    file = folder / "texts.json"
+    file.write_text(json.dumps(random.Random(0).sample(rows, len(rows))), "utf-8")
+    return str(file)
+
+
+def summary(turns: dict[str, list[dict]], rounds: int, threads: int) -> dict:
+    """A case of the results; the first contender is the one others are compared with."""
+    first = next(iter(turns))
     return {
         "contenders": {name: contest.rates(own, "examples") for name, own in turns.items()},
-        "ratios": contest.ratios(turns, contenders[0], "examples"),
-        "cpu_ratios": contest.ratios(turns, contenders[0], "examples", "cpu_seconds"),
+        "ratios": contest.ratios(turns, first, "examples"),
+        "cpu_ratios": contest.ratios(turns, first, "examples", "cpu_seconds"),
         "rounds": rounds,
-        "threads": asked["threads"],
+        "threads": threads,
     }
 
 
