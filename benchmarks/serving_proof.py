@@ -22,7 +22,7 @@ from tfllm.data.samples import sample_path
 from tfllm.export import export_savedmodel
 from tfllm.export.replay import find_problems
 from tfllm.export.requests import read_warm_up
-from tfllm.tokenizers import train_wordpiece
+from tfllm.tokenizers import Tokenizer, train_wordpiece
 
 SIZE = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64, "max_sequence_length": 48}
 LABELS = ["negative", "positive", "中性"]
@@ -54,16 +54,22 @@ def main(
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds.split(","):
-            keras.utils.set_random_seed(0)
-            model = KINDS[kind](models.build_encoder(tokenizer.vocabulary_size, **SIZE), tokenizer.vocabulary_size)
-            version = export_savedmodel(_randomized(model), tokenizer, Path(folder, kind), sequence_length=32)
-            requests = read_warm_up(version)
-            found[kind] = {"requests": len(requests), "problems": find_problems(version, requests, str(other))}
+            found[kind] = prove(kind, tokenizer, Path(folder, kind), other)
             print(kind, found[kind], flush=True)
     result = {"machine": machine.describe(), "command": "make serving-proof", "other": versions, "kinds": found}
     machine.save("serving_proof", result)
     if any(problem for one in found.values() for problem in one["problems"].values()):
         raise SystemExit("Not all answers are those expected.")
+
+
+def prove(kind: str, tokenizer: Tokenizer, directory: Path, other: Path) -> dict:
+    """How many `requests` a model of one of the KINDS, exported to a directory, was asked by another Python, and the
+    `problems`: what is wrong with the answers, by the way it was asked; empty texts where they are those given here."""
+    keras.utils.set_random_seed(0)
+    model = KINDS[kind](models.build_encoder(tokenizer.vocabulary_size, **SIZE), tokenizer.vocabulary_size)
+    version = export_savedmodel(_randomized(model), tokenizer, directory, sequence_length=32)
+    requests = read_warm_up(version)
+    return {"requests": len(requests), "problems": find_problems(version, requests, str(other))}
 
 
 def _randomized(model: keras.Model) -> keras.Model:
