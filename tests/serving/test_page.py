@@ -262,6 +262,26 @@ def test_chinese_follows_the_browser_and_a_choice_is_kept(open_page):
     assert page.get_by_role("button", name="Ask").is_visible()
 
 
+BLOCKED = """for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, {
+    get() { throw new DOMException('Access is denied for this document.', 'SecurityError'); } });"""
+FULL = "Storage.prototype.setItem = () => { throw new DOMException('Full.', 'QuotaExceededError'); };"
+
+
+@pytest.mark.parametrize("script", [BLOCKED, FULL], ids=["blocked", "full"])
+def test_a_browser_that_keeps_nothing_shows_the_page_all_the_same(open_page, browser, savedmodels, server, script):
+    context = browser.new_context(locale="en-GB")
+    page = context.new_page()
+    page.on("pageerror", lambda error: open_page.complaints.append(str(error)))
+    page.add_init_script(script)
+    page.goto(server.url)
+    page.wait_for_selector("#model option", state="attached")
+    assert "90.0 %" in ask(page, "classification", text="good")
+    page.select_option("#language", "zh")
+    assert page.get_by_role("button", name="提问").is_visible()
+    assert "90.0 %" in ask(page, "classification", text="good")
+    context.close()
+
+
 def test_an_error_is_shown_and_the_next_request_works(open_page):
     page = open_page()
     page.select_option("#model", "generation")

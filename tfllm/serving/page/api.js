@@ -1,4 +1,5 @@
 // What the page asks of the server: TensorFlow Serving's REST API, and its streams.
+import { keep, read } from "./kept.js";
 import { parseJson } from "./text.js";
 
 const TOKEN = "tfllm-token";
@@ -12,7 +13,7 @@ export class ServerError extends Error {
 }
 
 export function setToken(token) {
-  sessionStorage.setItem(TOKEN, token);
+  keep("sessionStorage", TOKEN, token);
 }
 
 /** The models that answer: [{id, version, task, inputs, labels, streams, chats, signatures}]. */
@@ -73,7 +74,7 @@ function post(path, body, signal) {
 }
 
 async function call(path, options) {
-  const token = sessionStorage.getItem(TOKEN);
+  const token = read("sessionStorage", TOKEN);
   const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
   let response;
   try {

@@ -1,4 +1,5 @@
 // What the page says, in English and Chinese.
+import { keep, read } from "./kept.js";
 
 const WORDS = {
   en: {
@@ -38,7 +39,7 @@ const WORDS = {
 };
 const KEPT = "tfllm-language";
 
-let language = localStorage.getItem(KEPT) ?? (/^zh\b/i.test(navigator.language) ? "zh" : "en");
+let language = read("localStorage", KEPT) ?? (/^zh\b/i.test(navigator.language) ? "zh" : "en");
 
 export function currentLanguage() {
   return language;
@@ -46,7 +47,7 @@ export function currentLanguage() {
 
 export function setLanguage(name) {
   language = name;
-  localStorage.setItem(KEPT, name);
+  keep("localStorage", KEPT, name);
 }
 
 /** A word in the page's language; a name that the page does not know stays as it is. */
