@@ -196,8 +196,24 @@ def test_one_model_that_takes_lists_turns_batching_off(tmp_path):
     service = yaml.safe_load((tmp_path / "docker" / "compose.yaml").read_text("utf-8"))["services"]["serving-1"]
     assert service["volumes"][0]["target"] == "/models/quiz"
     assert not [flag for flag in service["command"] if "batching" in flag]
+    assert not (tmp_path / "docker" / "config" / "batching.config").exists()
     for name in ("compose.yaml", "kubernetes.yaml", "README.md"):
         assert "quiz takes lists of any length" in (tmp_path / "docker" / name).read_text("utf-8")
+
+
+def test_versions_may_have_leading_zeros(tmp_path):
+    """As those of TensorFlow Serving's own examples: half_plus_two/00000123. The highest number counts."""
+    for version, sizes in (("9", [-1, -1]), ("00000123", [-1])):
+        numbered = make_model(tmp_path / "save", "half", {"x": {"dtype": "string", "shape": sizes}}) / "1"
+        numbered.rename(numbered.with_name(version))
+    assert all(file.is_file() for file in write_docker(tmp_path / "save", tmp_path / "all"))
+    write_docker(tmp_path / "save" / "half", tmp_path / "one")
+    for name in ("all", "one"):
+        service = yaml.safe_load((tmp_path / name / "compose.yaml").read_text("utf-8"))["services"]["serving-1"]
+        assert "--enable_batching=true" in service["command"], "as 123 says, which takes no lists"
+        config = (tmp_path / name / "config" / "models.config").read_text("utf-8")
+        assert 'name: "half"' in config and 'base_path: "/models/half"' in config
+    assert service["volumes"][0]["target"] == "/models/half"
 
 
 def test_the_turns_of_a_conversation_are_lists_and_tokens_are_not(tmp_path):

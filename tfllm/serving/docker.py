@@ -29,7 +29,7 @@ _FILES = {  # in the directory written -> template
     "kubernetes.yaml": "kubernetes.yaml",
     "README.md": "README.md",
     "config/monitoring.config": "monitoring.config",
-    "config/batching.config": "batching.config",
+    "config/batching.config": "batching.config",  # unless a model takes lists
 }
 _MIB = 2**20
 _SERVER_MIB = 512  # a server without models
@@ -62,7 +62,7 @@ def write_docker(base_path: str | Path, directory: str | Path) -> list[Path]:
     """Write compose file, server configuration, gateway, monitoring and Kubernetes manifests for some models.
 
     The image is the newest TensorFlow Serving that has all ops of all models. Batching is on unless a model takes
-    lists of any length, which TensorFlow Serving cannot put into one batch.
+    lists of any length, which TensorFlow Serving cannot put into one batch; then there is no file for it.
 
     Args:
         base_path: `savedmodels`, or one model, `savedmodels/NAME`. The files name it by its absolute path.
@@ -77,11 +77,13 @@ def write_docker(base_path: str | Path, directory: str | Path) -> list[Path]:
     """
     base_path, directory = Path(base_path), Path(directory)
     check_exists(base_path)
-    models = [_read(config) for config in find_models(base_path)]
+    models = [_read(config) for config in find_models(base_path) if versions_in(config.base_path)]
     if not models:
         raise InputError(f"{base_path} holds no model: neither NAME/1/saved_model.pb nor 1/saved_model.pb.")
     values = _values(base_path, models)
     texts = {name: _fill((_TEMPLATES / source).read_text("utf-8"), values) for name, source in _FILES.items()}
+    if any(model.takes_lists for model in models):
+        del texts["config/batching.config"]
     texts["config/models.config"] = _models_config(models) + _CANARY
     manifest.check_free(directory)
     for name, text in texts.items():
@@ -125,14 +127,16 @@ def _values(base_path: Path, models: list[Served]) -> dict[str, str]:
     lists = ", ".join(model.config.name for model in models if model.takes_lists)
     target = f"/models/{names[0]}" if versions_in(base_path) else "/models"
     memory = _SERVER_MIB + 4 * sum(model.bytes for model in models) // _MIB  # two versions while one replaces another
-    batching = f"# No batching: {lists} takes lists of any length."
-    if not lists:
-        batching = "- --enable_batching=true\n- --batching_parameters_file=/config/batching.config"
+    batching = "- --enable_batching=true\n- --batching_parameters_file=/config/batching.config"
+    batching_row = "| `config/batching.config` | requests that arrive together run together |"
+    if lists:
+        batching = f"# No batching: {lists} takes lists of any length."
+        batching_row = f"| no `config/batching.config` | batching is off: {lists} takes lists of any length |"
     return {
         "TAG": TAGS[servers[-1]],
         "SERVERS": ", ".join(servers),
         "BATCHING": batching,
-        "BATCHING_NOTE": f"; off, because {lists} takes lists of any length" if lists else "",
+        "BATCHING_ROW": batching_row,
         "COMPOSE_SOURCE": _for_compose(str(base_path.resolve())),
         "COMPOSE_TARGET": _for_compose(target),
         "TARGET": _for_yaml(target),
