@@ -114,7 +114,7 @@ def asked_in_session(version: Path, output: str, engine: type[LoadedModel] = Loa
     saved = engine(version)
     signature = saved.signatures["serving_default"]
     feed, fetch = signature.inputs["text"].name, signature.outputs[output].name
-    return lambda texts: saved.run({feed: np.array(texts, object)}, [fetch])[fetch].tolist()
+    return lambda texts: saved.run({feed: np.array(texts, object)}, [fetch], rows=len(texts))[fetch].tolist()
 
 
 if __name__ == "__main__":

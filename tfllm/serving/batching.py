@@ -168,11 +168,12 @@ class Batcher:
             feeds = {name: np.concatenate([task.call.feeds[name] for task in tasks]) for name in feeds}
         began = time.monotonic()
         remaining = max(task.deadline for task in tasks) - began
-        found = version.model.run(feeds, call.fetches, remaining if remaining < float("inf") else None)
-        self._metrics.ran(version.name, time.monotonic() - began, sum(task.call.rows or 1 for task in tasks))
+        rows = [task.call.rows or 1 for task in tasks]
+        parted = sum(rows) if call.batches else None
+        found = version.model.run(feeds, call.fetches, remaining if remaining < float("inf") else None, parted)
+        self._metrics.ran(version.name, time.monotonic() - began, sum(rows))
         if len(tasks) == 1:
             return [found]
-        rows = [task.call.rows for task in tasks]
         if any(len(array) != sum(rows) for array in found.values()):
             raise ServingError("INTERNAL", "An output has another number of rows than the inputs.")
         ends = np.cumsum(rows)

@@ -6,7 +6,6 @@ In: arrays by input name. Out: arrays by output name.
 import contextlib
 import importlib.util
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from tfllm.checks import InputError
 from tfllm.serving.errors import ServingError, invalid
+from tfllm.serving.runs import kind_of
 
 DEFAULT = "serving_default"
 _INTERNAL = "__saved_model_init_op"  # every SavedModel has it beside its signatures
@@ -53,7 +53,8 @@ class LoadedModel:
     def __init__(self, directory: Path):
         self.directory = directory
         self.facts = _read_facts(directory)
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        kind = kind_of(self.facts)
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=kind.config)
         try:
             with self._session.graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], str(directory))
@@ -61,6 +62,7 @@ class LoadedModel:
             self._session.close()
             raise InputError(f"{directory} cannot be loaded: {_first_line(error)}") from None
         self.signatures = {name: one for name, one in meta_graph.signature_def.items() if name != _INTERNAL}
+        self._runs = kind(self._session)
 
     def find(self, signature_name: str) -> meta_graph_pb2.SignatureDef | None:
         """A signature; "" is the default one."""
@@ -71,17 +73,24 @@ class LoadedModel:
         feeds: Mapping[str, np.ndarray],
         fetches: Iterable[str],
         timeout_seconds: float | None = None,
+        rows: int | None = None,
     ) -> dict[str, np.ndarray]:
         """Compute tensors, by their names in the graph.
+
+        Args:
+            feeds: arrays by the names of tensors.
+            fetches: names of tensors.
+            timeout_seconds: until the run is given up; None: never.
+            rows: of all feeds, where each row's answer is its own and parts of them may be computed at the same time.
 
         Raises:
             ServingError: with the code and message of what went wrong in the graph.
         """
-        options = None
-        if timeout_seconds is not None:  # TensorFlow takes 0 and less for no end at all
-            options = tf.compat.v1.RunOptions(timeout_in_ms=max(math.ceil(timeout_seconds * 1000), 1))
+        fetches = tuple(fetches)
         try:
-            found = self._session.run({name: name for name in fetches}, dict(feeds), options=options)
+            found = self._runs.run(feeds, fetches, timeout_seconds, rows)
+        except ServingError:
+            raise
         except tf.errors.OpError as error:
             raise ServingError(_CODES.get(error.error_code, "INTERNAL"), _first_line(error)) from None
         except UnicodeDecodeError as error:  # of a message that holds what was fed
@@ -89,7 +98,8 @@ class LoadedModel:
         except (ValueError, TypeError) as error:
             raise invalid(str(error)) from None
         # A session gives a single string as bytes.
-        return {name: np.array(one, object) if isinstance(one, bytes) else one for name, one in found.items()}
+        arrays = (np.array(one, object) if isinstance(one, bytes) else one for one in found)
+        return dict(zip(fetches, arrays, strict=True))
 
     def close(self) -> None:
         """Give the memory back."""

@@ -31,8 +31,8 @@ _STEP = 8  # tokens
 class CompiledGraph:
     """What `read_graph` reads, ready to run on this processor, in any number of threads.
 
-    A text alone is filled up to a multiple of 8 tokens, and each such length up to `longest` has a graph of its own:
-    one graph for all lengths takes up to half as long again whenever the length is another than before.
+    A text is filled up to a multiple of 8 tokens, and each such length up to `longest` has a graph of its own: one
+    graph for all lengths takes up to half as long again whenever the length is another than before.
 
     Args:
         directory: the version's.
@@ -61,24 +61,23 @@ class CompiledGraph:
             self._graphs[length] = core.compile_model(one, "CPU", options)
         self._of_thread = threading.local()  # a request of OpenVINO's serves one thread at a time
 
-    def run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """The output for token_ids, segment_ids and padding_mask, int32 (B, T).
+    def run(self, token_ids: np.ndarray) -> np.ndarray:
+        """The output for the ids of one text, int32 (1, T).
 
         Raises:
             RuntimeError: what OpenVINO raises.
         """
-        rows, tokens = inputs["padding_mask"].shape
+        tokens = token_ids.shape[1]
         length = -(-tokens // _STEP) * _STEP
-        length = length if rows == 1 and length in self._graphs else None
-        fed = [inputs[name.removesuffix(":0")] for name in self._inputs]
-        if length:
-            filled = np.zeros((len(fed), 1, length), np.int32)
-            filled[:, :, :tokens] = fed
-            fed = list(filled)
+        key = length if length in self._graphs else None
+        width = key or tokens
+        fed = {name: np.zeros((1, width), np.int32) for name in self._inputs}
+        fed["token_ids:0"][:, :tokens] = token_ids
+        fed["padding_mask:0"][:, :tokens] = 1
         requests = self._of_thread.__dict__
-        if length not in requests:
-            requests[length] = self._graphs[length].create_infer_request()
-        return requests[length].infer([np.ascontiguousarray(one) for one in fed], share_inputs=True)[0]
+        if key not in requests:
+            requests[key] = self._graphs[key].create_infer_request()
+        return requests[key].infer(list(fed.values()), share_inputs=True)[0]
 
 
 def read_graph(directory: Path, output: str) -> ov.Model:

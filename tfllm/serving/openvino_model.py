@@ -1,14 +1,14 @@
 """One version of a SavedModel, of which OpenVINO computes a part: `tfllm serve --engine openvino`.
 
-In: strings. Out: what TensorFlow answers. The SavedModel's signature `tokenize` makes the ids; OpenVINO computes what
-`tokens` does. Signatures it does not take are TensorFlow's: `tokens` itself, texts in pairs, models that write.
+In: strings. Out: what TensorFlow answers. For one text alone the SavedModel's signature `tokenize` makes the ids, and
+OpenVINO computes what `tokens` does. All else is TensorFlow's: several texts, of which it computes no padding and is
+faster; `tokens` itself, texts in pairs, models that write.
 
-Shapes: B texts, T tokens, C labels.
+Shapes: T tokens, C labels.
 """
 
 import gc
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -22,15 +22,14 @@ from tfllm.serving.loaded import LoadedModel
 from tfllm.serving.openvino_graph import CompiledGraph, takes
 
 log = logging.getLogger("tfllm")
-_ROWS = 8  # computed together, of about the same length: padding is computed, too
-_LONGEST = 64  # tokens of a text alone that have a graph of their own,
+_LONGEST = 64  # tokens of a text that have a graph of their own,
 _MOST_PARAMETERS = 25_000_000  # of such a model: eight graphs take up to half a gigabyte
 _TEXTS = (
     b"Sturdy, cheap and a pleasure to use.",
     b"",
     "你好，世界。".encode(),
     *(b"no " * count for count in (*range(4, _LONGEST, 8), 200)),
-)  # compared when it is loaded, together and alone
+)  # compared when it is loaded
 _TOLERANCES = {"float32": 1e-4, "int8": 1e-4, "bfloat16": 0.05}  # by the weights, which TensorFlow follows
 _LEAST = 1e-30  # a smaller probability is as good as 0
 
@@ -74,15 +73,19 @@ class OpenVinoModel(LoadedModel):
             log.warning("%s: TensorFlow computes all; OpenVINO takes single texts' labels and scores.", directory)
 
     def run(
-        self, feeds: Mapping[str, np.ndarray], fetches: Iterable[str], timeout_seconds: float | None = None
+        self,
+        feeds: Mapping[str, np.ndarray],
+        fetches: Iterable[str],
+        timeout_seconds: float | None = None,
+        rows: int | None = None,
     ) -> dict[str, np.ndarray]:
-        """As `LoadedModel.run`; what OpenVINO has begun, a few rows, is finished beyond `timeout_seconds`."""
+        """As `LoadedModel.run`; a text that OpenVINO has begun is finished beyond `timeout_seconds`."""
         fetches = tuple(fetches)
         fed = next(iter(feeds), "")
         entry = self._entries.get(fed) if len(feeds) == 1 else None
         texts = entry.texts(feeds[fed]) if entry and entry.outputs.keys() >= set(fetches) else None
-        if texts is None or not len(texts):
-            return super().run(feeds, fetches, timeout_seconds)
+        if texts is None or len(texts) != 1:
+            return super().run(feeds, fetches, timeout_seconds, rows)
         answer = entry.answer(self._compute(texts, timeout_seconds))
         return {name: answer[entry.outputs[name]] for name in fetches}
 
@@ -119,38 +122,27 @@ class OpenVinoModel(LoadedModel):
         """Leave all to TensorFlow where OpenVINO does not answer as it does, on a processor nobody has tried say."""
         fed = self.signatures["serving_default"].inputs["text"].name
         outputs, texts = self._entries[fed].outputs, np.array(_TEXTS, object)
-        theirs, together = super().run({fed: texts}, outputs), self.run({fed: texts}, outputs)
+        theirs = super().run({fed: texts}, outputs)
         alone = [self.run({fed: texts[place : place + 1]}, outputs) for place in range(len(texts))]
         for tensor, output in outputs.items():
-            for found in (together[tensor], np.concatenate([one[tensor] for one in alone])):
-                if not is_same(output, found, theirs[tensor], _TOLERANCES[self.facts["weights"]]):
-                    log.warning("%s: OpenVINO's %s is not TensorFlow's.", self.directory, output)
-                    self._entries = {}
-                    return
+            ours = np.concatenate([one[tensor] for one in alone])
+            if not is_same(output, ours, theirs[tensor], _TOLERANCES[self.facts["weights"]]):
+                log.warning("%s: OpenVINO's %s is not TensorFlow's.", self.directory, output)
+                self._entries = {}
+                return
 
-    def _compute(self, texts: np.ndarray, timeout_seconds: float | None) -> np.ndarray:
-        """What `tokens` gives for strings (B,): float32 (B,) or (B, C)."""
-        end = float("inf") if timeout_seconds is None else time.monotonic() + timeout_seconds
+    def _compute(self, text: np.ndarray, timeout_seconds: float | None) -> np.ndarray:
+        """What `tokens` gives for one string (1,): float32 (1,) or (1, C)."""
         tokenize = self.signatures["tokenize"]
-        names = [tokenize.outputs[one].name for one in ("token_ids", "num_tokens")]
-        found = super().run({tokenize.inputs["text"].name: texts}, names, timeout_seconds)
-        ids, counts = (found[name] for name in names)  # int32 (B, T), (B,)
-        order = np.argsort(counts, kind="stable")
-        parts = []
-        for start in range(0, len(order), _ROWS):
-            if time.monotonic() >= end:
-                raise ServingError("DEADLINE_EXCEEDED", "The run was not finished in time.")
-            rows = order[start : start + _ROWS]
-            length = counts[rows[-1]]
-            mask = (np.arange(length) < counts[rows, np.newaxis]).astype(np.int32)
-            part = {"token_ids": ids[rows, :length], "segment_ids": np.zeros_like(mask), "padding_mask": mask}
-            try:
-                parts.append(self._graph.run(part))
-            except RuntimeError as error:
-                raise ServingError("INTERNAL", str(error)) from None
-        answers = np.concatenate(parts)
-        answers[order] = answers.copy()
-        return answers
+        (ids,) = (
+            super()
+            .run({tokenize.inputs["text"].name: text}, [tokenize.outputs["token_ids"].name], timeout_seconds)
+            .values()
+        )  # int32 (1, T)
+        try:
+            return self._graph.run(ids)
+        except RuntimeError as error:
+            raise ServingError("INTERNAL", str(error)) from None
 
 
 def is_same(output: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> bool:

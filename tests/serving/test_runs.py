@@ -1,0 +1,116 @@
+"""Small models are computed in the thread that asks, many rows in parts: the answers are those of one run."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfllm.serving import ServingError, runs
+from tfllm.serving.loaded import LoadedModel
+
+SMALL = {"parameters": 10, "ops": ["StringToNumber"]}
+
+
+class Doubling(tf.Module):
+    """Twice the number that a text is; fails for a text that is none."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def double(self, text):
+        doubled = 2 * tf.strings.to_number(text)
+        return {"twice": doubled, "text": tf.strings.as_string(doubled, precision=0), "sum": tf.reduce_sum(doubled)}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return _saved(tmp_path_factory.mktemp("doubling"), SMALL)
+
+
+def _saved(directory, facts):
+    module = Doubling()
+    tf.saved_model.save(module, str(directory), signatures={"serving_default": module.double})
+    (directory / "assets.extra").mkdir()
+    (directory / "assets.extra" / "tfllm.json").write_text(json.dumps(facts), "utf-8")
+    return LoadedModel(directory)
+
+
+def ask(model, texts, outputs=("twice", "text"), timeout_seconds=None, rows=None):
+    signature = model.signatures["serving_default"]
+    feeds = {signature.inputs["text"].name: np.array(texts, object)}
+    names = [signature.outputs[name].name for name in outputs]
+    found = model.run(feeds, names, timeout_seconds, rows)
+    return [found[name] for name in names]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7, 8, 9, 63, 64, 65, 1000])
+def test_parts_are_put_together_in_order(model, rows, monkeypatch):
+    monkeypatch.setattr(runs, "_processors", lambda: 3)
+    texts = [str(number).encode() for number in range(rows)]
+    twice, as_text = ask(model, texts, rows=rows)
+    assert twice.dtype == np.float32 and twice.tolist() == [2 * number for number in range(rows)]
+    assert as_text.dtype == object and as_text.tolist() == [str(2 * number).encode() for number in range(rows)]
+
+
+def test_parts_have_as_many_rows_as_one_thread_takes(monkeypatch):
+    monkeypatch.setattr(runs, "_processors", lambda: 4)
+    assert [runs._parts(rows) for rows in (None, 0, 1, 7)] == [[]] * 4
+    for rows, count in ((8, 2), (15, 3), (16, 4), (128, 4), (129, 5), (10_000, 313)):
+        parts = runs._parts(rows)
+        assert len(parts) == count and all(4 <= part.stop - part.start <= 32 for part in parts)
+        assert [row for part in parts for row in range(rows)[part]] == list(range(rows))
+
+
+def test_without_leave_a_run_is_not_divided(model):
+    total, as_text = ask(model, [b"1"] * 100, ("sum", "text"))
+    assert total == 200 and len(as_text) == 100
+
+
+def test_one_wrong_row_is_an_error(model):
+    with pytest.raises(ServingError, match="StringToNumberOp could not correctly convert string: x") as error:
+        ask(model, [b"1"] * 99 + [b"x"], rows=100)
+    assert error.value.code == "INVALID_ARGUMENT"
+    assert ask(model, [b"1"] * 99, rows=99)[0].tolist() == [2.0] * 99
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+def test_whose_time_is_up_gets_no_answer(model, rows):
+    with pytest.raises(ServingError) as error:
+        ask(model, [b"1"] * rows, timeout_seconds=0.0, rows=rows)
+    assert error.value.code == "DEADLINE_EXCEEDED"
+
+
+def test_parts_that_have_not_begun_at_the_deadline_do_not_begin(model, monkeypatch):
+    make, computed = model._runs._make_callable, []
+
+    def slow(feeds, fetches):
+        compute = make(feeds, fetches)
+
+        def run(*arrays):
+            computed.append(len(arrays[0]))
+            time.sleep(0.1)
+            return compute(*arrays)
+
+        return run
+
+    monkeypatch.setattr(model._runs, "_callable", slow)
+    with pytest.raises(ServingError) as error:
+        ask(model, [b"1"] * 3200, timeout_seconds=0.05, rows=3200)
+    assert error.value.code == "DEADLINE_EXCEEDED"
+    assert 0 < sum(computed) < 3200 / 4
+
+
+@pytest.mark.parametrize(
+    ("facts", "small"),
+    [
+        (SMALL, True),
+        ({**SMALL, "parameters": 30_000_001}, False),
+        ({**SMALL, "ops": ["StringToNumber", "While"]}, False),  # a text may be written until its time is up
+        ({"parameters": "10", "ops": []}, False),
+        ({"parameters": 10}, False),
+        ({}, False),
+    ],
+)
+def test_who_computes_follows_from_the_model(facts, small, tmp_path):
+    assert runs.kind_of(facts) is (runs.AskingThread if small else runs.TensorFlowsThreads)
+    assert ask(_saved(tmp_path, facts), [b"1", b"4"], rows=2)[0].tolist() == [2, 8]
