@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.marks import slow
+from tests.models.outputs import outputs_of
 from tfllm.checks import InputError
 from tfllm.losses import ClassificationLoss
 from tfllm.models import add_classifier_head, load_encoder, save_model
@@ -22,27 +23,23 @@ def train(model, batch, steps=3):
     model.fit(tf.data.Dataset.from_tensors((batch, targets)).repeat(steps), shuffle=False, verbose=0)
 
 
-def predict(model, batch):
-    return model.predict(batch, verbose=0)
-
-
 @pytest.mark.parametrize("targets", [TARGETS, *slow(("query", "value"))])
 def test_only_adapters_and_head_are_trained_and_merging_changes_nothing(make_encoder, make_batch, targets):
     model, batch = classify(make_encoder()), make_batch()
-    before, untrained = predict(model, batch), {weight.path: np.array(weight) for weight in model.weights}
+    before, untrained = outputs_of(model, batch), {weight.path: np.array(weight) for weight in model.weights}
     add_adapters(model, 2, targets)
-    np.testing.assert_array_equal(predict(model, batch), before)
+    np.testing.assert_array_equal(outputs_of(model, batch), before)
     names = {weight.path.split("/")[-1] for weight in model.trainable_variables if "transformer" in weight.path}
     assert names == {"lora_kernel_a", "lora_kernel_b"}
     assert len(model.trainable_variables) == 2 * 2 * len(targets) + 4  # two layers; pooler and logits
     train(model, batch)
-    after = predict(model, batch)
+    after = outputs_of(model, batch)
     assert np.abs(after - before).max() > 0.1
     for weight in model.weights:
         if "lora" not in weight.path and weight.path.split("/")[0] not in ("pooled_dense", "logits"):
             np.testing.assert_array_equal(weight, untrained[weight.path], err_msg=weight.path)
     merge_adapters(model)
-    np.testing.assert_allclose(predict(model, batch), after, atol=1e-5)
+    np.testing.assert_allclose(outputs_of(model, batch), after, atol=1e-5)
     assert [weight.path for weight in model.weights] == list(untrained)
     assert len(model.trainable_variables) == len(model.weights)
 
@@ -70,7 +67,7 @@ def test_adapters_are_saved_alone_and_found_again(make_encoder, make_batch, tiny
     save_adapters(model, tmp_path / "adapters", tmp_path / "base")
     (tmp_path / "base").rename(tmp_path / "moved")
     again = load_adapters(tmp_path / "adapters", tmp_path / "moved")
-    np.testing.assert_allclose(predict(again, batch), predict(model, batch), atol=1e-6)
+    np.testing.assert_allclose(outputs_of(again, batch), outputs_of(model, batch), atol=1e-6)
     merge_adapters(model)
     save_model(model, tmp_path / "other", tiny_tokenizer)
     with pytest.raises(InputError, match="has other weights than those the adapters"):

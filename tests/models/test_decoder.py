@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.models.outputs import outputs_of
 from tfllm.checks import InputError
 from tfllm.models import DECODER_SIZES, add_causal_lm_head, build_decoder, recompute_activations
 from tfllm.models.decoder import decode_cached
@@ -58,15 +59,11 @@ def batch():
     return {"token_ids": ids * (MASK > 0), "padding_mask": MASK}
 
 
-def predict(model, batch):
-    return model.predict(batch, verbose=0)
-
-
 def test_outputs_have_the_promised_shapes_and_dtypes(decoder, batch):
     assert {name: (spec.shape, spec.dtype) for name, spec in decoder.input.items()} == dict.fromkeys(
         ("token_ids", "padding_mask"), ((None, None), "int32")
     )
-    hidden, logits = predict(decoder, batch), predict(add_causal_lm_head(decoder), batch)
+    hidden, logits = (model.predict(batch, verbose=0) for model in (decoder, add_causal_lm_head(decoder)))
     assert (hidden.shape, hidden.dtype) == ((3, 8, 32), np.float32)
     assert (logits.shape, logits.dtype) == ((3, 8, 50), np.float32)
 
@@ -107,25 +104,25 @@ def test_rows_longer_than_the_model_are_refused(make_decoder):
 
 
 def test_no_token_feels_a_later_one_and_every_token_feels_all_earlier_ones(decoder, batch):
-    before = predict(decoder, batch)[0]
+    before = outputs_of(decoder, batch)[0]
     for place in (0, 3, 7):
         changed = {**batch, "token_ids": batch["token_ids"] + (np.arange(8) == place).astype("int32")}
-        moved = np.abs(predict(decoder, changed)[0] - before).max(axis=-1)
+        moved = np.abs(outputs_of(decoder, changed)[0] - before).max(axis=-1)
         assert (moved[:place] < 1e-6).all()
         assert (moved[place:] > 1e-5).all()
 
 
 def test_positions_count(decoder, batch):
     turned = {**batch, "token_ids": batch["token_ids"][:, [1, 0, 2, 3, 4, 5, 6, 7]]}
-    assert np.abs(predict(decoder, turned)[0, 7] - predict(decoder, batch)[0, 7]).max() > 1e-4
+    assert np.abs(outputs_of(decoder, turned)[0, 7] - outputs_of(decoder, batch)[0, 7]).max() > 1e-4
 
 
 def test_packed_texts_give_the_outputs_they_give_alone_whatever_the_padding(decoder, batch):
-    together = predict(decoder, batch)[1]
+    together = outputs_of(decoder, batch)[1]
     for part in (slice(0, 3), slice(3, 7)):
         ids = np.pad(batch["token_ids"][1:2, part], [(0, 0), (0, 5)], constant_values=33)
         mask = np.pad(np.ones((1, part.stop - part.start), "int32"), [(0, 0), (0, 5)])
-        alone = predict(decoder, {"token_ids": ids, "padding_mask": mask})[0]
+        alone = outputs_of(decoder, {"token_ids": ids, "padding_mask": mask})[0]
         np.testing.assert_allclose(together[part], alone[: part.stop - part.start], atol=1e-5)
 
 
@@ -152,14 +149,14 @@ def test_the_cached_step_gives_what_the_full_pass_gives(decoder, batch):
         here = slice(place, place + 1)
         hidden, cache = decode_cached(decoder, ids[:, here], places[:, here], visible[:, here], cache, place)
         parts.append(hidden)
-    full = predict(decoder, {"token_ids": ids, "padding_mask": np.ones_like(ids)})
+    full = outputs_of(decoder, {"token_ids": ids, "padding_mask": np.ones_like(ids)})
     np.testing.assert_allclose(tf.concat(parts, axis=1), full, atol=1e-5)
 
 
 def test_a_whole_pass_compiles_for_static_shapes(decoder, batch):
     inputs = {name: tf.constant(value) for name, value in batch.items()}
     compiled = tf.function(lambda inputs: decoder(inputs, training=True), jit_compile=True, autograph=False)(inputs)
-    np.testing.assert_allclose(compiled, predict(decoder, batch), atol=1e-5)
+    np.testing.assert_allclose(compiled, outputs_of(decoder, batch), atol=1e-5)
 
 
 def test_dropout_acts_in_training_only_and_leaves_the_mean(make_decoder, batch):
@@ -167,12 +164,12 @@ def test_dropout_acts_in_training_only_and_leaves_the_mean(make_decoder, batch):
     inputs = {name: tf.constant(value) for name, value in batch.items()}
     first, second = model(inputs, training=True), model(inputs, training=True)
     assert np.abs(first - second).max() > 0.1
-    np.testing.assert_array_equal(predict(model, batch), predict(model, batch))
+    np.testing.assert_array_equal(outputs_of(model, batch), outputs_of(model, batch))
 
 
 def test_bfloat16_stays_near_float32_and_logits_stay_float32(make_decoder, batch):
     model = make_decoder()
-    exact, weights = predict(model, batch), model.get_weights()
+    exact, weights = outputs_of(model, batch), model.get_weights()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         model = make_decoder()
@@ -210,7 +207,7 @@ def test_a_model_file_of_keras_loads_with_the_same_outputs(make_decoder, batch, 
     model = make_decoder(**KINDS["gpt2"])
     model.save(tmp_path / "model.keras")
     np.testing.assert_array_equal(
-        predict(keras.saving.load_model(tmp_path / "model.keras"), batch), predict(model, batch)
+        outputs_of(keras.saving.load_model(tmp_path / "model.keras"), batch), outputs_of(model, batch)
     )
 
 
@@ -243,7 +240,7 @@ def test_jax_gives_the_same_numbers_and_trains(make_decoder, batch, tmp_path):
     kind = {**KINDS["qwen3"], **KINDS["llama31"]}
     model = add_causal_lm_head(make_decoder(**kind))
     weights = {f"w{number}": weight for number, weight in enumerate(model.get_weights())}
-    np.savez(tmp_path / "saved.npz", **weights, **batch, logits=predict(model, batch))
+    np.savez(tmp_path / "saved.npz", **weights, **batch, logits=outputs_of(model, batch))
     command = [sys.executable, "-c", ON_JAX, repr({**SIZE, **kind}), str(tmp_path / "saved.npz")]
     done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

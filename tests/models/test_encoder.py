@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.models.outputs import outputs_of
 from tfllm.checks import InputError
 
 KINDS = {
@@ -14,10 +15,6 @@ KINDS = {
     "relative": {"relative_buckets": 8},
     "plain": {"num_segments": 0, "pooler_activation": None, "activation": "gelu", "layer_norm_epsilon": 1e-5},
 }
-
-
-def predict(model, batch):
-    return model.predict(batch, verbose=0)
 
 
 def stretch(batch, extra):
@@ -31,7 +28,7 @@ def test_outputs_have_the_promised_shapes_and_dtypes(make_encoder, make_batch, k
     assert {name: (spec.shape, spec.dtype) for name, spec in encoder.input.items()} == dict.fromkeys(
         ("token_ids", "segment_ids", "padding_mask"), ((None, None), "int32")
     )
-    outputs = predict(encoder, make_batch())
+    outputs = encoder.predict(make_batch(), verbose=0)
     assert {name: (value.shape, value.dtype.name) for name, value in outputs.items()} == {
         "sequence_output": ((4, 8, 32), "float32"),
         "pooled_output": ((4, 32), "float32"),
@@ -77,7 +74,7 @@ def test_rows_longer_than_the_model_are_refused(make_encoder, make_batch):
 def test_more_padding_changes_no_text(make_encoder, make_batch, kind):
     encoder, batch = make_encoder(**KINDS[kind]), make_batch()
     real = batch["padding_mask"] == 1
-    narrow, wide = predict(encoder, batch), predict(encoder, stretch(batch, 7))
+    narrow, wide = outputs_of(encoder, batch), outputs_of(encoder, stretch(batch, 7))
     np.testing.assert_allclose(wide["sequence_output"][:, :8][real], narrow["sequence_output"][real], atol=1e-5)
     np.testing.assert_allclose(wide["pooled_output"], narrow["pooled_output"], atol=1e-5)
 
@@ -86,9 +83,8 @@ def test_what_stands_in_the_padding_changes_no_text(make_encoder, make_batch):
     encoder, batch = make_encoder(), make_batch()
     real = batch["padding_mask"] == 1
     other = {**batch, "token_ids": np.where(real, batch["token_ids"], 33)}
-    np.testing.assert_allclose(
-        predict(encoder, other)["sequence_output"][real], predict(encoder, batch)["sequence_output"][real], atol=1e-5
-    )
+    found, expected = (outputs_of(encoder, rows)["sequence_output"][real] for rows in (other, batch))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,28 +95,28 @@ def test_texts_packed_into_one_row_give_the_outputs_they_give_alone(make_encoder
         "segment_ids": np.concatenate([apart["segment_ids"][0], apart["segment_ids"][1]])[None],
         "padding_mask": np.array([[1] * 8 + [2] * 5 + [0] * 3], "int32"),
     }
-    together, alone = predict(encoder, packed)["sequence_output"], predict(encoder, apart)["sequence_output"]
+    together, alone = outputs_of(encoder, packed)["sequence_output"], outputs_of(encoder, apart)["sequence_output"]
     np.testing.assert_allclose(together[0, :8], alone[0], atol=1e-5)
     np.testing.assert_allclose(together[0, 8:13], alone[1, :5], atol=1e-5)
 
 
 def test_the_order_of_the_batch_does_not_matter(make_encoder, make_batch):
     encoder, batch = make_encoder(), make_batch()
-    turned = predict(encoder, {name: value[::-1] for name, value in batch.items()})
-    for name, value in predict(encoder, batch).items():
+    turned = outputs_of(encoder, {name: value[::-1] for name, value in batch.items()})
+    for name, value in outputs_of(encoder, batch).items():
         np.testing.assert_allclose(turned[name][::-1], value, atol=1e-5)
 
 
 def test_tokens_segments_and_positions_all_count(make_encoder, make_batch):
     encoder, batch = make_encoder(), make_batch(lengths=(8,))
-    before = predict(encoder, batch)["sequence_output"][0, 0]  # at position 0, so that attention must carry the change
+    before = outputs_of(encoder, batch)["sequence_output"][0, 0]  # where attention must carry the change
     changes = {
         "token": {**batch, "token_ids": batch["token_ids"] + (np.arange(8) == 5).astype("int32")},
         "segment": {**batch, "segment_ids": np.zeros_like(batch["segment_ids"])},
         "position": {**batch, "token_ids": batch["token_ids"][:, [0, 1, 2, 3, 4, 6, 5, 7]]},
     }
     for name, changed in changes.items():
-        assert np.abs(predict(encoder, changed)["sequence_output"][0, 0] - before).max() > 1e-5, name
+        assert np.abs(outputs_of(encoder, changed)["sequence_output"][0, 0] - before).max() > 1e-5, name
 
 
 def test_dropout_acts_in_training_only(make_encoder, make_batch):
@@ -128,12 +124,12 @@ def test_dropout_acts_in_training_only(make_encoder, make_batch):
     outputs = [keras.ops.convert_to_numpy(encoder(batch, training=True)["sequence_output"]) for _ in range(2)]
     assert np.abs(outputs[0] - outputs[1]).max() > 0.1
     np.testing.assert_array_equal(
-        predict(encoder, batch)["sequence_output"], predict(encoder, batch)["sequence_output"]
+        outputs_of(encoder, batch)["sequence_output"], outputs_of(encoder, batch)["sequence_output"]
     )
 
 
 def test_prenorm_ends_with_a_normalisation(make_encoder, make_batch):
-    outputs = predict(make_encoder(normalize_first=True), make_batch())["sequence_output"]
+    outputs = outputs_of(make_encoder(normalize_first=True), make_batch())["sequence_output"]
     np.testing.assert_allclose(outputs.mean(-1), 0, atol=1e-5)
     np.testing.assert_allclose(outputs.std(-1), 1, atol=1e-3)
 
@@ -150,10 +146,11 @@ def test_shared_layers_are_one_layer_that_trains(make_encoder, make_batch):
 def test_a_model_of_one_segment_gives_every_token_its_embedding_whatever_the_ids(make_encoder, make_batch):
     encoder, batch = make_encoder(num_segments=1), make_batch()
     other = {**batch, "segment_ids": np.full_like(batch["segment_ids"], 7)}
-    np.testing.assert_array_equal(predict(encoder, other)["pooled_output"], predict(encoder, batch)["pooled_output"])
-    before = predict(encoder, batch)["sequence_output"]
+    found, expected = (outputs_of(encoder, rows)["pooled_output"] for rows in (other, batch))
+    np.testing.assert_array_equal(found, expected)
+    before = outputs_of(encoder, batch)["sequence_output"]
     encoder.get_layer("segment_embedding").set_weights([np.linspace(-1, 1, 32)[None]])
-    assert np.abs(predict(encoder, batch)["sequence_output"] - before).max() > 0.1
+    assert np.abs(outputs_of(encoder, batch)["sequence_output"] - before).max() > 0.1
 
 
 def test_buckets_of_distances_are_refused_where_they_cannot_be(make_encoder):
@@ -181,6 +178,6 @@ def test_keras_hubs_bert_with_the_same_weights_gives_the_same_outputs(
     for layer in weighted:
         target.get_layer(layer.name).set_weights(layer.get_weights())
     real = batch["padding_mask"] == 1  # padding sees other padding here, and real tokens there: nobody reads it
-    expected, found = predict(theirs, batch), predict(ours, batch)
+    expected, found = outputs_of(theirs, batch), outputs_of(ours, batch)
     np.testing.assert_allclose(found["sequence_output"][real], expected["sequence_output"][real], atol=1e-5)
     np.testing.assert_allclose(found["pooled_output"], expected["pooled_output"], atol=1e-5)

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.marks import slow
+from tests.models.outputs import outputs_of
 from tfllm.checks import InputError
 from tfllm.models import (
     SEQ2SEQ_SIZES,
@@ -67,10 +68,6 @@ def batch():
     return dict(zip(("source_ids", "token_ids"), ids, strict=True)) | {"source_mask": SOURCE_MASK, "padding_mask": MASK}
 
 
-def predict(model, batch):
-    return model.predict(batch, verbose=0)
-
-
 def as_tensors(batch):
     return {name: tf.constant(value) for name, value in batch.items()}
 
@@ -80,28 +77,28 @@ def test_outputs_have_the_promised_shapes_and_dtypes(model, batch):
     assert {name: (spec.shape, spec.dtype) for name, spec in model.input.items()} == dict.fromkeys(
         names, ((None, None), "int32")
     )
-    logits = predict(model, batch)
+    logits = model.predict(batch, verbose=0)
     assert (logits.shape, logits.dtype) == ((2, 6, 50), np.float32)
 
 
 def test_a_token_feels_all_of_its_source_and_no_later_token(model, batch):
-    before = predict(model, batch)[0]
+    before = outputs_of(model, batch)[0]
     for place in (0, 4, 8):
         moved = {**batch, "source_ids": batch["source_ids"] + (np.arange(9) == place).astype("int32")}
-        assert (np.abs(predict(model, moved)[0] - before).max(axis=-1) > 1e-5).all()
+        assert (np.abs(outputs_of(model, moved)[0] - before).max(axis=-1) > 1e-5).all()
     for place in (0, 3, 5):
         moved = {**batch, "token_ids": batch["token_ids"] + (np.arange(6) == place).astype("int32")}
-        felt = np.abs(predict(model, moved)[0] - before).max(axis=-1)
+        felt = np.abs(outputs_of(model, moved)[0] - before).max(axis=-1)
         assert (felt[:place] < 1e-6).all() and (felt[place:] > 1e-5).all()
 
 
 def test_the_order_of_the_source_counts(model, batch):
     turned = {**batch, "source_ids": batch["source_ids"][:, [1, 0, 2, 3, 4, 5, 6, 7, 8]]}
-    assert np.abs(predict(model, turned)[0] - predict(model, batch)[0]).max() > 1e-4
+    assert np.abs(outputs_of(model, turned)[0] - outputs_of(model, batch)[0]).max() > 1e-4
 
 
 def test_packed_pairs_give_the_outputs_they_give_alone_whatever_the_padding(model, batch):
-    together = predict(model, batch)[1]
+    together = outputs_of(model, batch)[1]
     for number in (1, 2):
         parts = {"source": SOURCE_MASK[1] == number, "target": MASK[1] == number}
         alone = {
@@ -110,7 +107,7 @@ def test_packed_pairs_give_the_outputs_they_give_alone_whatever_the_padding(mode
             "token_ids": np.pad(batch["token_ids"][1:, parts["target"]], [(0, 0), (0, 2)], constant_values=33),
             "padding_mask": np.pad(np.ones((1, parts["target"].sum()), "int32"), [(0, 0), (0, 2)]),
         }
-        found = predict(model, alone)[0][: parts["target"].sum()]
+        found = outputs_of(model, alone)[0][: parts["target"].sum()]
         np.testing.assert_allclose(together[parts["target"]], found, atol=1e-5)
 
 
@@ -141,7 +138,7 @@ def test_the_cached_step_gives_what_the_full_pass_gives(model, batch):
             inner, ids[:, here], places[:, here], visible[:, here], source, mask, cache, place
         )
         parts.append(hidden)
-    full = predict(inner, {name: value[:1] for name, value in batch.items()})
+    full = outputs_of(inner, {name: value[:1] for name, value in batch.items()})
     np.testing.assert_allclose(tf.concat(parts, axis=1), full, atol=1e-5)
 
 
@@ -149,7 +146,7 @@ def test_dropout_acts_in_training_only(make_model, batch):
     model = make_model(dropout=0.5)
     inputs = as_tensors(batch)
     assert np.abs(model(inputs, training=True) - model(inputs, training=True)).max() > 0.1
-    np.testing.assert_array_equal(predict(model, batch), predict(model, batch))
+    np.testing.assert_array_equal(outputs_of(model, batch), outputs_of(model, batch))
 
 
 def test_recomputed_activations_give_the_same_gradients_with_dropout(make_model, batch):
@@ -173,10 +170,10 @@ def test_recomputed_activations_give_the_same_gradients_with_dropout(make_model,
 
 def test_a_saved_model_comes_back_with_the_same_outputs(model, batch, tokenizer, tmp_path):
     save_model(model, tmp_path / "model", tokenizer)
-    np.testing.assert_array_equal(predict(load_model(tmp_path / "model"), batch), predict(model, batch))
+    np.testing.assert_array_equal(outputs_of(load_model(tmp_path / "model"), batch), outputs_of(model, batch))
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(predict(again, batch), predict(model, batch))
+    np.testing.assert_array_equal(outputs_of(again, batch), outputs_of(model, batch))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +223,7 @@ def test_jax_gives_the_same_numbers_and_trains(make_model, batch, tmp_path, kind
     arguments = KINDS[kind]
     model = make_model(**arguments)
     weights = {f"w{number}": weight for number, weight in enumerate(model.get_weights())}
-    np.savez(tmp_path / "saved.npz", **weights, **batch, logits=predict(model, batch))
+    np.savez(tmp_path / "saved.npz", **weights, **batch, logits=outputs_of(model, batch))
     command = [sys.executable, "-c", ON_JAX, repr({**SIZE, **arguments}), str(tmp_path / "saved.npz")]
     done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

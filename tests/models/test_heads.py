@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.marks import slow
+from tests.models.outputs import outputs_of
 from tfllm.checks import InputError
 from tfllm.losses import (
     ClassificationLoss,
@@ -135,7 +136,7 @@ def test_embeddings_of_one_batch_come_to_lie_as_they_should(make_encoder, make_b
     model.compile(AdamW(5e-3), loss=loss)
     targets = np.array([1, 2, 3, 4]) if isinstance(loss, InBatchNegativesLoss) else np.array([1, 1, 0, 0], "float32")
     assert overfitted_loss(model, batch, targets) < 0.01
-    vectors = model.predict(batch, verbose=0)
+    vectors = outputs_of(model, batch)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[3] + 0.1
 
@@ -143,11 +144,11 @@ def test_embeddings_of_one_batch_come_to_lie_as_they_should(make_encoder, make_b
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_an_embedding_is_the_pooled_hidden_state_made_1_long_unless_told_otherwise(make_encoder, make_batch, pooling):
     encoder, batch = make_encoder(), make_batch((5, 5), 5)
-    hidden = encoder.predict(batch, verbose=0)["sequence_output"]
+    hidden = outputs_of(encoder, batch)["sequence_output"]
     expected = hidden.mean(axis=1) if pooling == "mean" else hidden[:, 0]
-    plain = add_embedding_head(encoder, pooling=pooling, normalize=False).predict(batch, verbose=0)
+    plain = outputs_of(add_embedding_head(encoder, pooling=pooling, normalize=False), batch)
     np.testing.assert_allclose(plain, expected, atol=1e-6)
-    vectors = add_embedding_head(encoder, pooling=pooling).predict(batch, verbose=0)
+    vectors = outputs_of(add_embedding_head(encoder, pooling=pooling), batch)
     np.testing.assert_allclose(vectors, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
 
 
@@ -156,7 +157,7 @@ def test_a_score_keeps_to_its_range(make_encoder, make_batch):
     for bias, expected in ((-100.0, 1.0), (0.0, 3.0), (100.0, 5.0)):
         kernel, _ = model.get_layer("logits").get_weights()
         model.get_layer("logits").set_weights([np.zeros_like(kernel), np.array([bias], "float32")])
-        np.testing.assert_allclose(model.predict(make_batch(), verbose=0), expected, atol=1e-6)
+        np.testing.assert_allclose(outputs_of(model, make_batch()), expected, atol=1e-6)
 
 
 def test_mixed_bfloat16_gives_float32_logits_close_to_those_of_float32(make_encoder, head, add_head, head_batch):
@@ -167,7 +168,7 @@ def test_mixed_bfloat16_gives_float32_logits_close_to_those_of_float32(make_enco
     finally:
         keras.config.set_dtype_policy("float32")
     fast.set_weights(exact.get_weights())
-    expected, found = exact.predict(head_batch, verbose=0), fast.predict(head_batch, verbose=0)
+    expected, found = outputs_of(exact, head_batch), outputs_of(fast, head_batch)
     assert dtypes(found) == {"float32"}
     for of_exact, of_fast in zip(keras.tree.flatten(expected), keras.tree.flatten(found), strict=True):
         np.testing.assert_allclose(of_fast, of_exact, atol=0.02)
@@ -178,7 +179,7 @@ def test_keras_alone_saves_and_loads_each_model(make_encoder, head, add_head, he
     model = add_head(make_encoder())
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
-    expected, found = model.predict(head_batch, verbose=0), again.predict(head_batch, verbose=0)
+    expected, found = outputs_of(model, head_batch), outputs_of(again, head_batch)
     keras.tree.map_structure(np.testing.assert_array_equal, found, expected)
 
 
@@ -188,7 +189,7 @@ def test_padding_changes_no_logits(make_encoder, head, add_head, head_batch):
         name: value if name == "mask_positions" else np.pad(value, [(0, 0), (0, 5)])
         for name, value in head_batch.items()
     }
-    expected, found = model.predict(head_batch, verbose=0), model.predict(wide, verbose=0)
+    expected, found = outputs_of(model, head_batch), outputs_of(model, wide)
     keras.tree.map_structure(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
 
 
@@ -198,7 +199,7 @@ def test_keras_hubs_bert_takes_each_head_and_trains(make_backbone, head, add_hea
     model = compiled(add_head(backbone), head)
     before = backbone.get_layer("token_embedding").get_weights()[0]
     model.fit(head_batch, TARGETS[head], batch_size=4, shuffle=False, verbose=0)
-    assert shapes(model.predict(head_batch, verbose=0)) == LOGITS[head]
+    assert shapes(outputs_of(model, head_batch)) == LOGITS[head]
     assert np.abs(backbone.get_layer("token_embedding").get_weights()[0] - before).max() > 0
 
 
@@ -207,9 +208,9 @@ def test_training_a_head_trains_the_encoder_and_other_heads_on_it(make_encoder, 
     masked_lm, classifier = add_masked_lm_head(encoder), add_classifier_head(encoder, ["a", "b"])
     batch = make_batch(masked=True)
     texts = {name: batch[name] for name in encoder.input}
-    before = classifier.predict(texts, verbose=0)
+    before = outputs_of(classifier, texts)
     compiled(masked_lm, "masked_lm").fit(batch, TARGETS["masked_lm"], batch_size=4, shuffle=False, verbose=0)
-    assert np.abs(classifier.predict(texts, verbose=0) - before).max() > 1e-3
+    assert np.abs(outputs_of(classifier, texts) - before).max() > 1e-3
     assert masked_lm.get_layer("transformer_layer_1") is classifier.get_layer("transformer_layer_1")
 
 
@@ -220,12 +221,12 @@ def test_the_projection_to_the_vocabulary_is_the_token_embedding(make_encoder, m
     ]
     batch = make_batch(masked=True)
     assert 40 not in batch["token_ids"]  # so that a change of its embedding can act on the output side only
-    before = model.predict(batch, verbose=0)
+    before = outputs_of(model, batch)
     embedding = model.get_layer("token_embedding")
     table = embedding.get_weights()[0]
     table[40, 0] += 1.0
     embedding.set_weights([table])
-    changed = np.abs(model.predict(batch, verbose=0) - before).max((0, 1))
+    changed = np.abs(outputs_of(model, batch) - before).max((0, 1))
     assert changed[40] > 0.01
     assert np.delete(changed, 40).max() == 0
 
@@ -233,7 +234,7 @@ def test_the_projection_to_the_vocabulary_is_the_token_embedding(make_encoder, m
 def test_a_masked_position_is_predicted_from_its_own_hidden_state(make_encoder, make_batch):
     model, batch = add_masked_lm_head(make_encoder()), make_batch(masked=True)
     turned = {**batch, "mask_positions": batch["mask_positions"][:, ::-1]}
-    np.testing.assert_allclose(model.predict(turned, verbose=0)[:, ::-1], model.predict(batch, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(outputs_of(model, turned)[:, ::-1], outputs_of(model, batch), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.models.outputs import outputs_of
 from tfllm.data.multiple_choice import Choices, multiple_choice_batches
 from tfllm.losses import ChoiceLoss
 from tfllm.models import add_choice_head, load_model, packed_classifier, save_model
@@ -26,7 +27,7 @@ def batches(tokenizer):
 def test_choices_of_a_row_get_the_logits_they_get_alone(make_encoder, batches, pooling):
     model = add_choice_head(make_encoder(dropout=0.0), pooling=pooling)
     inputs, values, _ = next(iter(batches()))
-    packed = packed_classifier(model, batches.texts_per_row).predict(inputs, verbose=0)
+    packed = outputs_of(packed_classifier(model, batches.texts_per_row), inputs)
     assert packed.shape == (3, 3, 1)
     for row in range(3):
         for number in range(int((values[row] >= 0).numpy().sum())):
@@ -42,7 +43,7 @@ def test_questions_are_learnt_by_heart(make_encoder, batches):
     packed.compile(AdamW(5e-3), loss=ChoiceLoss(reduction="mean_with_sample_weight"))
     packed.fit(batches(), steps_per_epoch=60, shuffle=False, verbose=0)
     inputs, values, _ = next(iter(batches()))
-    logits = packed.predict(inputs, verbose=0)[..., 0]
+    logits = outputs_of(packed, inputs)[..., 0]
     assert np.where(values >= 0, logits, -np.inf).argmax(-1).tolist() == values.numpy().argmax(-1).tolist()
 
 
@@ -50,5 +51,5 @@ def test_the_model_is_saved_and_loaded(make_encoder, tiny_tokenizer, make_batch,
     model = add_choice_head(make_encoder(), dropout=0.3, pooling="cls")
     save_model(model, tmp_path / "model", tiny_tokenizer)
     again = load_model(tmp_path / "model")
-    np.testing.assert_array_equal(again.predict(make_batch(), verbose=0), model.predict(make_batch(), verbose=0))
-    assert model.predict(make_batch(), verbose=0).shape == (4, 1)
+    np.testing.assert_array_equal(outputs_of(again, make_batch()), outputs_of(model, make_batch()))
+    assert outputs_of(model, make_batch()).shape == (4, 1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.models.outputs import outputs_of
 from tfllm.generation import TextGenerator
 from tfllm.models import add_causal_lm_head, build_decoder
 from tfllm.tokenizers import WordPieceTokenizer
@@ -19,7 +20,7 @@ def model(randomize):
 
 def predict(model, ids, prefix, mask=None):
     inputs = {"token_ids": ids, "padding_mask": np.ones_like(ids) if mask is None else mask, "prefix_mask": prefix}
-    return model.predict(inputs, verbose=0)[0]
+    return outputs_of(model, inputs)[0]
 
 
 def test_the_prefix_is_seen_in_both_directions_the_rest_from_its_left(model):

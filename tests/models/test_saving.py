@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.marks import slow
+from tests.models.outputs import outputs_of
 from tfllm import manifest
 from tfllm.checks import InputError
 from tfllm.models import add_classifier_head, add_masked_lm_head, load_encoder, load_model, read_recipe, save_model
@@ -17,7 +18,7 @@ KERAS_HUBS += slow("regression_in_a_range", "embedding", "embedding_cls")
 
 
 def assert_equal_outputs(model, again, batch):
-    expected, found = model.predict(batch, verbose=0), again.predict(batch, verbose=0)
+    expected, found = outputs_of(model, batch), outputs_of(again, batch)
     keras.tree.map_structure(np.testing.assert_array_equal, found, expected)
 
 
@@ -56,8 +57,8 @@ def test_keras_hubs_bert_under_a_head_is_saved_and_loaded(
     save_model(model, tmp_path / "model", tiny_tokenizer)
     assert_equal_outputs(model, load_model(tmp_path / "model"), head_batch)
     batch = make_batch()
-    expected = backbone.predict(batch, verbose=0)["sequence_output"]
-    found = load_encoder(tmp_path / "model").predict(batch, verbose=0)["sequence_output"]
+    expected = outputs_of(backbone, batch)["sequence_output"]
+    found = outputs_of(load_encoder(tmp_path / "model"), batch)["sequence_output"]
     np.testing.assert_array_equal(found, expected)
 
 
