@@ -11,7 +11,7 @@ import pytest
 import tfllm
 
 PACKAGE = Path(tfllm.__file__).parent
-EVERYONE = {"checks", "manifest", "version", "islands", "tags", "writing", "messages"}
+EVERYONE = {"checks", "manifest", "version", "islands", "tags", "writing", "messages", "noise"}
 MAY_IMPORT = {  # besides itself and EVERYONE
     "version": set(),
     "checks": set(),
@@ -19,6 +19,7 @@ MAY_IMPORT = {  # besides itself and EVERYONE
     "tags": set(),
     "writing": set(),
     "messages": set(),
+    "noise": set(),
     "manifest": set(),
     "tokenizers": set(),
     "models": set(),

@@ -1,9 +1,11 @@
 """`Client`: the same calls over REST and gRPC give the same answers."""
 
 import contextlib
+import http.server
 import json
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -96,6 +98,142 @@ def test_values_that_mean_nothing_are_said(client, ask, message):
     assert "defect" not in str(error.value)
 
 
+def model_metadata(inputs, outputs) -> dict:
+    """What TF Serving tells of a model whose inputs are strings: outputs by name, (type, rank)."""
+
+    def tensors(kinds):
+        sizes = {name: [{"size": "-1"}] * rank for name, (_, rank) in kinds.items()}
+        return {name: {"dtype": kinds[name][0], "tensor_shape": {"dim": sizes[name]}} for name in kinds}
+
+    signature = {"inputs": tensors(dict.fromkeys(inputs, ("DT_STRING", 1))), "outputs": tensors(outputs)}
+    found = {"signature_def": {"signature_def": {"serving_default": signature}}}
+    return {"model_spec": {"version": "1"}, "metadata": found}
+
+
+LABELS = {"label": ("DT_STRING", 1), "labels": ("DT_STRING", 2), "score": ("DT_FLOAT", 1), "scores": ("DT_FLOAT", 2)}
+LABELLED = {"label": ["a"], "labels": [["a", "b"]], "score": [0.5], "scores": [[0.5, 0.5]]}
+
+
+@pytest.fixture
+def foreign():
+    """A server that answers every POST with `body`, every GET with `told`; of this `status` and `type`."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(self.server.body)
+
+        def do_GET(self):
+            self.answer(self.server.told)
+
+        def answer(self, value):
+            body = value if isinstance(value, bytes) else json.dumps(value).encode()
+            self.send_response(self.server.status)
+            self.send_header("Content-Type", self.server.type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.status, server.type, server.told = 200, "application/json", model_metadata(["text"], LABELS)
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+FOREIGN = [[1], 5, "text", None, {}, {"error": "none"}, {"detail": "Not Found"}, b"<html>", b"\xff", b"[" * 100_000]
+
+
+@pytest.mark.parametrize("body", FOREIGN, ids=lambda body: f"{body!r:.20}")
+@pytest.mark.parametrize(
+    ("path", "ask"),
+    [
+        (":predict", lambda client: client.predict("m", ["a"])),
+        (":classify", lambda client: client.classify("m", [{}])),
+        (":regress", lambda client: client.regress("m", [{}])),
+        ("", lambda client: client.status("m")),
+        ("/metadata", lambda client: client.metadata("m")),
+        (":stream", lambda client: list(client.stream("m", "a"))),
+    ],
+)
+def test_an_answer_of_another_kind_is_told_with_its_url(foreign, path, ask, body):
+    foreign.body = body
+    if not path or path == "/metadata":
+        foreign.told = body
+    with Client(foreign.url) as client, pytest.raises(ServingError) as error:
+        ask(client)
+    assert error.value.message.startswith(f"{foreign.url}/v1/models/m{path} does not answer as TF Serving does.")
+    came = body.decode("utf-8", "replace") if isinstance(body, bytes) else json.dumps(body)
+    assert repr(came)[1:-1][:100] in error.value.message and len(error.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    ("ask", "body"),
+    [
+        (lambda client: client.predict("m", ["a"]), {"outputs": {"label": "a"}}),
+        (lambda client: client.predict("m", ["a"]), {"outputs": ["a"]}),
+        (lambda client: client.classify("m", [{}]), {"results": ["ab"]}),
+        (lambda client: client.classify("m", [{}]), {"results": [[["a", "b"]]]}),
+        (lambda client: client.regress("m", [{}]), {"results": "12"}),
+        (lambda client: client.regress("m", [{}]), {"results": [[1.0]]}),
+    ],
+)
+def test_an_answer_of_another_shape_is_told(foreign, ask, body):
+    foreign.body = body
+    with (
+        Client(foreign.url) as client,
+        pytest.raises(ServingError, match="does not answer as TF Serving does") as error,
+    ):
+        ask(client)
+    assert json.dumps(body) in error.value.message
+
+
+@pytest.mark.parametrize("event", ["data: 5", "data: {}", 'data: {"text": 5}', "data: <"])
+def test_a_stream_of_another_kind_is_told(foreign, event):
+    foreign.type, foreign.body = "text/event-stream", f"{event}\n\n".encode()
+    with Client(foreign.url) as client, pytest.raises(ServingError, match=":stream does not answer as TF Serving"):
+        list(client.stream("m", "a"))
+
+
+@pytest.mark.parametrize("error", [5, None, ["no"], {"message": 5}, {}])
+def test_an_error_that_is_no_text_is_told_by_its_status(foreign, error):
+    foreign.status, foreign.told = 404, {"error": error}
+    with Client(foreign.url) as client, pytest.raises(ServingError, match="/v1/models/m answers with HTTP status 404"):
+        client.status("m")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label": ["a", "b"]},
+        {"score": ["high"]},
+        {"score": [None]},
+        {"scores": [0.5]},
+        {"scores": [[0.5, 0.5], [0.5]]},
+        {"labels": []},
+        {"label": None},
+    ],
+    ids=str,
+)
+def test_predict_by_url_tells_of_outputs_that_are_not_those_stated(foreign, changes):
+    from tfllm.cli.predict import predict
+
+    outputs = {name: value for name, value in {**LABELLED, **changes}.items() if value is not None}
+    foreign.body = {"outputs": outputs}
+    with pytest.raises(ServingError) as error:
+        predict("m", ["a"], url=foreign.url, as_json=True)
+    assert error.value.message.startswith(f"{foreign.url}: m does not answer as its metadata says") or (
+        error.value.message.startswith(f"{foreign.url}/v1/models/m:predict does not answer as")
+    )
+    foreign.body = {"outputs": LABELLED}
+    predict("m", ["a"], url=foreign.url, as_json=True)
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "grpc://127.0.0.1:9"])
 def test_a_server_that_is_not_there_is_unavailable(url):
     with Client(url, timeout_seconds=5) as client, pytest.raises(ServingError, match="does not answer") as error:
@@ -139,6 +277,12 @@ def test_the_first_answer_costs_less_than_eight_seconds(saved_models, start_serv
             pytest.fail("no answer")
     assert sum(process.cpu_times()[:2]) < 8
     assert server.stop() == 0
+
+
+def test_grpc_says_nothing_of_the_tensorflow_it_imports(server):
+    program = f"from tfllm.serving import Client; print(Client('grpc://{server.grpc}').predict('numbers', [1.0]))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("{'y': [3.5]}", "")
 
 
 def test_rest_needs_no_tensorflow(server):

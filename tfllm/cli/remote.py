@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfllm.checks import InputError
+from tfllm.serving.errors import ServingError
 
 _BATCH_SIZE = 32
 _ORDER = ("question", "context", "text", "text_pair", "choices")  # in which people are asked; a server keeps none
@@ -33,6 +34,7 @@ class RemotePredictor:
             raise InputError(f"{name} has no signature serving_default: {', '.join(signatures)}.")
         signature = signatures["serving_default"]
         self.task = _task_of(name, set(signature["outputs"]))
+        self._outputs = signature["outputs"]
         self._ranks = {one: len(kind["shape"]) for one, kind in signature["inputs"].items()}
         self.inputs = sorted(self._ranks, key=lambda one: _ORDER.index(one) if one in _ORDER else len(_ORDER))
 
@@ -47,8 +49,27 @@ class RemotePredictor:
             for start in range(0, len(columns[self.inputs[0]]), _BATCH_SIZE):
                 batch = {name: columns[name][start : start + _BATCH_SIZE] for name in self.inputs}
                 outputs = client.predict(self._name, {name: _filled(column) for name, column in batch.items()})
-                rows += to_rows(self.task, batch, {name: _array(column) for name, column in outputs.items()})
+                try:
+                    rows += to_rows(self.task, batch, self._arrays(outputs, len(batch[self.inputs[0]])))
+                except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+                    shown = f"{json.dumps(outputs, ensure_ascii=False, default=str):.200}"
+                    raise ServingError(
+                        "UNKNOWN",
+                        f"{self._url}: {self._name} does not answer as its metadata says, with a row of "
+                        f"{', '.join(self._outputs)} for each row asked. Received: {shown}",
+                    ) from None
         return rows
+
+    def _arrays(self, outputs: dict[str, list], rows: int) -> dict[str, np.ndarray]:
+        """The outputs as a SavedModel would have given them; ValueError where they are of another kind."""
+        arrays = {name: _array(column) for name, column in outputs.items()}
+        for name, kind in self._outputs.items():
+            array = arrays[name]
+            strings = array.dtype == object
+            fits = array.ndim == len(kind["shape"]) and strings == (kind["dtype"] == "string")
+            if len(array) != rows or (array.size and not fits):  # an empty list has neither type nor rank
+                raise ValueError(name)
+        return arrays
 
 
 def _task_of(name: str, outputs: set[str]) -> str:

@@ -6,12 +6,12 @@ import io
 import logging
 import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Iterator
 
 from rich.console import Console
 from rich.logging import RichHandler
+
+from tfllm.noise import ANYTHING, held_back
 
 log = logging.getLogger("tfllm")
 _SILENT = "3"  # only fatal messages; at 2 TensorFlow calls a missing oneDNN kernel an error
@@ -36,7 +36,7 @@ def load_tensorflow() -> None:
     if "tensorflow" in sys.modules:
         return
     quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == _SILENT
-    with _held_back() if quiet else contextlib.nullcontext():
+    with held_back(ANYTHING) if quiet else contextlib.nullcontext():
         gc.disable()  # none of what is imported is garbage; looking for some would take a third of the time
         import tensorflow as tf
 
@@ -47,21 +47,3 @@ def load_tensorflow() -> None:
     if quiet:
         for name in ("tensorflow", "absl"):  # absl warns of the gradients that a SavedModel leaves out
             logging.getLogger(name).setLevel(logging.ERROR)
-
-
-@contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    """Hold back what native code writes to standard error; write it after all if the block raises."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as noise:
-        os.dup2(noise.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            noise.seek(0)
-            os.write(kept, noise.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)

@@ -4,17 +4,22 @@ In: texts and numbers as Python lists. Out: Python lists, strings decoded. REST 
 """
 
 import base64
+import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 from tfllm.checks import InputError
+from tfllm.noise import TENSORFLOW, held_back
 from tfllm.serving.errors import HTTP_STATUS, ServingError
 from tfllm.serving.spec import ModelSpec
 
 _CODES = {status: code for code, status in reversed(HTTP_STATUS.items())}
 _DTYPES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
+_SHOWN = 200  # characters of an answer that means nothing, in a message
+_Read = TypeVar("_Read")
 
 
 class Client:
@@ -39,7 +44,9 @@ class Client:
                 f"A server's URL begins with http://, https:// or grpc://, and a host follows. Received: {url!r}."
             )
         if scheme == "grpc":
-            from tfllm.serving.client_grpc import GrpcTransport
+            quiet = "tensorflow" not in sys.modules  # which the messages of gRPC import
+            with held_back(TENSORFLOW) if quiet else contextlib.nullcontext():
+                from tfllm.serving.client_grpc import GrpcTransport
 
             self._transport: Transport = GrpcTransport(host, token, timeout_seconds)
         else:
@@ -179,53 +186,76 @@ class RestTransport:
     def predict(self, spec: ModelSpec, inputs: Mapping[str, Sequence], signature: dict) -> dict[str, list]:
         """See `Client.predict`."""
         body = {"inputs": {name: _to_json(value) for name, value in inputs.items()}}
-        found = self._ask(spec, "predict", body)["outputs"]
-        columns = _columns(found, list(signature["outputs"]))
-        return {name: _from_json(name, column) for name, column in columns.items()}
+
+        def read(answer: dict) -> dict[str, list]:
+            columns = _columns(answer["outputs"], list(signature["outputs"]))
+            for name, tensor in signature["outputs"].items():
+                if tensor["shape"] and name in columns:
+                    _check_list(columns[name])
+            return {name: _from_json(name, column) for name, column in columns.items()}
+
+        return self._ask(spec, "predict", body, read)
 
     def classify(self, spec: ModelSpec, examples: Sequence[Mapping]) -> list[list[tuple[str, float]]]:
         """See `Client.classify`."""
-        found = self._ask(spec, "classify", {"examples": _to_json(list(examples))})["results"]
-        return [[(name, score) for name, score in row] for row in found]
+
+        def read(answer: dict) -> list[list[tuple[str, float]]]:
+            rows = [_check_list(row) for row in _check_list(answer["results"])]
+            return [[(name, float(score)) for name, score in row] for row in rows]
+
+        return self._ask(spec, "classify", {"examples": _to_json(list(examples))}, read)
 
     def regress(self, spec: ModelSpec, examples: Sequence[Mapping]) -> list[float]:
         """See `Client.regress`."""
-        return self._ask(spec, "regress", {"examples": _to_json(list(examples))})["results"]
+
+        def read(answer: dict) -> list[float]:
+            return [float(value) for value in _check_list(answer["results"])]
+
+        return self._ask(spec, "regress", {"examples": _to_json(list(examples))}, read)
 
     def status(self, spec: ModelSpec) -> list[dict]:
         """See `Client.status`."""
-        found = self._request("GET", _path(spec))["model_version_status"]
-        return [{"version": int(one["version"]), "state": one["state"], **one["status"]} for one in found]
+
+        def read(answer: dict) -> list[dict]:
+            found = answer["model_version_status"]
+            return [{"version": int(one["version"]), "state": one["state"], **one["status"]} for one in found]
+
+        return self._request("GET", _path(spec), read)
 
     def metadata(self, spec: ModelSpec) -> dict:
         """See `Client.metadata`."""
-        found = self._request("GET", f"{_path(spec)}/metadata")
-        signatures = found["metadata"]["signature_def"]["signature_def"]
-        return {
-            "version": int(found["model_spec"]["version"]),
-            "signatures": {
-                name: {side: _tensors(signatures[name].get(side, {})) for side in ("inputs", "outputs")}
-                for name in sorted(signatures)
-                if not name.startswith("__saved_model")
-            },
-        }
+
+        def read(answer: dict) -> dict:
+            signatures = answer["metadata"]["signature_def"]["signature_def"]
+            return {
+                "version": int(answer["model_spec"]["version"]),
+                "signatures": {
+                    name: {side: _tensors(signatures[name].get(side, {})) for side in ("inputs", "outputs")}
+                    for name in sorted(signatures)
+                    if not name.startswith("__saved_model")
+                },
+            }
+
+        return self._request("GET", f"{_path(spec)}/metadata", read)
 
     def stream(self, spec: ModelSpec, inputs: dict) -> Iterator[str]:
         """See `Client.stream`."""
-        content = _content({"inputs": _to_json(inputs)})
+        content, path = _content({"inputs": _to_json(inputs)}), f"{_path(spec)}:stream"
         try:
-            with self._http.stream("POST", f"{self._url}{_path(spec)}:stream", content=content) as response:
+            with self._http.stream("POST", self._url + path, content=content) as response:
                 if response.status_code != 200:
                     response.read()
                     _raise(response)
+                if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise self._foreign(path, response.read())
                 for line in response.iter_lines():
                     event = line.removeprefix("data: ")
                     if line.startswith("data: ") and event != "[DONE]":
-                        value = json.loads(event)
-                        if "error" in value:
-                            raise ServingError("UNKNOWN", value["error"])
-                        if value["text"]:
-                            yield value["text"]
+                        text, error = self._read(path, event, _read_event)
+                        if error:
+                            raise ServingError("UNKNOWN", error)
+                        if text:
+                            yield text
         except self._failed as error:
             raise self._unreachable(error) from None
 
@@ -233,22 +263,31 @@ class RestTransport:
         """Close the connections."""
         self._http.close()
 
-    def _ask(self, spec: ModelSpec, method: str, body: dict) -> dict:
+    def _ask(self, spec: ModelSpec, method: str, body: dict, read: Callable[[dict], _Read]) -> _Read:
         if spec.signature_name:
             body["signature_name"] = spec.signature_name
-        return self._request("POST", f"{_path(spec)}:{method}", _content(body))
+        return self._request("POST", f"{_path(spec)}:{method}", read, _content(body))
 
-    def _request(self, method: str, path: str, content: str | None = None) -> dict:
+    def _request(self, method: str, path: str, read: Callable[[dict], _Read], content: str | None = None) -> _Read:
         try:
             response = self._http.request(method, self._url + path, content=content)
         except self._failed as error:
             raise self._unreachable(error) from None
         if response.status_code != 200:
             _raise(response)
+        return self._read(path, response.content, lambda content: read(json.loads(content)))
+
+    def _read(self, path: str, content: bytes | str, read: Callable[[bytes | str], _Read]) -> _Read:
+        """What `read` finds in an answer; ServingError where it is another than TF Serving's."""
         try:
-            return json.loads(response.content)
-        except ValueError:
-            raise ServingError("UNKNOWN", f"{self._url}{path} did not answer with JSON.") from None
+            return read(content)
+        except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError):
+            raise self._foreign(path, content) from None
+
+    def _foreign(self, path: str, content: bytes | str) -> ServingError:
+        shown = content.decode("utf-8", "replace") if isinstance(content, bytes) else content
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        return ServingError("UNKNOWN", f"{self._url}{path} does not answer as TF Serving does. Received: {shown!r}.")
 
     def _unreachable(self, error: Exception) -> ServingError:
         code = "DEADLINE_EXCEEDED" if "timed out" in str(error) else "UNAVAILABLE"
@@ -277,8 +316,23 @@ def _raise(response) -> None:
         message = json.loads(response.content)["error"]
         message = message["message"] if isinstance(message, dict) else message
     except (ValueError, KeyError, TypeError):
+        message = None
+    if not isinstance(message, str):
         message = f"{response.url} answers with HTTP status {response.status_code}."
     raise ServingError(_CODES.get(response.status_code, "UNKNOWN"), message)
+
+
+def _read_event(event: str) -> tuple[str, str]:
+    """The text and the error of an event; one of them is ""."""
+    value = json.loads(event)
+    return ("", str(value["error"])) if "error" in value else (value["text"] + "", "")
+
+
+def _check_list(value: object) -> list:
+    """A list as it is; TypeError for all else that could be gone through."""
+    if not isinstance(value, list):
+        raise TypeError
+    return value
 
 
 def _path(spec: ModelSpec) -> str:
