@@ -52,6 +52,14 @@ def test_at_least_includes_its_limit_and_refuses_what_is_no_number():
         checks.check_at_least("learning_rate", float("inf"), 0)
 
 
+@pytest.mark.parametrize("value", [-0.001, 1, 1.5, float("nan"), float("inf")])
+def test_a_dropout_leaves_something(value):
+    checks.check_dropout(0)
+    checks.check_dropout(0.999)
+    with pytest.raises(InputError, match=r"`dropout` must be between 0 and 1, and not 1.* Received: "):
+        checks.check_dropout(value)
+
+
 @pytest.mark.parametrize("value", [-0.001, 1.001, float("nan"), float("inf")])
 def test_between_refuses_what_is_outside(value):
     with pytest.raises(InputError, match=r"`dropout` must be between 0 and 1\. Received: "):

@@ -58,6 +58,12 @@ def check_between(name: str, value: float, low: float, high: float) -> None:
         raise InputError(f"`{name}` must be between {low} and {high}. Received: {value}.")
 
 
+def check_dropout(value: float) -> None:
+    """Raise InputError unless 0 <= `value` < 1: what is kept is divided by 1 - `value`."""
+    if not 0 <= value < 1:
+        raise InputError(f"`dropout` must be between 0 and 1, and not 1: nothing would be left. Received: {value}.")
+
+
 def check_divisible(name: str, value: int, by_name: str, by: int, reason: str) -> None:
     """Raise InputError unless `value` is a multiple of `by`."""
     if by <= 0 or value % by:

@@ -23,8 +23,8 @@ class Rules(NamedTuple):
         stop: strings that end a text; the text is cut before the first of them.
         num_beams: how many texts are followed at a time, of which the best is kept; nothing is drawn then. 1: one,
             token by token.
-        length_penalty: with beams, a text's log-probability is divided by its number of tokens to this power. 0 favours
-            short texts.
+        length_penalty: with beams, a text's log-probability is divided by its number of tokens to this power, -8 to 8.
+            0 favours short texts.
 
     Source: Nguyen et al. 2024, arXiv:2407.01082, for `min_p`; Keskar et al. 2019, arXiv:1909.05858, section 4.1, for
     `repetition_penalty`; Paulus et al. 2017, arXiv:1705.04304, section 2.5, for `no_repeat_ngram`; Wu et al. 2016,
@@ -63,6 +63,7 @@ class RowSettings(NamedTuple):
 
 SETTINGS = {**RowSettings()._asdict(), **Rules()._asdict()}
 _MOST, _LONGEST_NGRAM = 2**31 - 1, 100
+_STEEPEST = 8  # of the penalty of lengths: 2**15 tokens to this power are still a float32
 
 
 def read_settings(settings: Mapping, defaults: Mapping | None = None) -> tuple[RowSettings, Rules]:
@@ -127,6 +128,7 @@ def _check_rules(rules: Rules) -> None:
     checks.check_between("min_p", rules.min_p, 0, 1)
     checks.check_between("no_repeat_ngram", rules.no_repeat_ngram, 0, _LONGEST_NGRAM)
     checks.check_between("num_beams", rules.num_beams, 1, 100)
+    checks.check_between("length_penalty", rules.length_penalty, -_STEEPEST, _STEEPEST)
     if rules.repetition_penalty <= 0:
         raise InputError(f"`repetition_penalty` must be above 0. Received: {rules.repetition_penalty}.")
     if rules.num_beams > 1 and rules.stop:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfllm import load_encoder, load_model
+from tfllm import add_adapters, load_encoder, load_model
 from tfllm.checks import InputError
 from tfllm.cli.finetune import finetune
 
@@ -25,6 +25,19 @@ def test_only_query_value_and_the_head_have_learned(base, reviews, tmp_path):
         if not old.path.startswith("pooled_dense"):  # of no use to a head that takes the mean: it is not saved
             assert np.array_equal(old, new) != learned, old.path
     assert not [weight.path for weight in load_model(tmp_path / "m").weights if "lora" in weight.path]
+
+
+def test_a_rank_or_a_dropout_that_means_nothing_is_told_before_anything_is_read(base, tmp_path):
+    for arguments, message in (
+        ({"lora_rank": 5_000_000}, "`lora_rank` must be at most the width of .*, 128; .* Received: 5000000."),
+        ({"lora_rank": 129}, "`lora_rank` must be at most the width"),
+        ({"lora_rank": -1}, "`lora_rank` must be at least 0"),
+        ({"dropout": 1}, "`dropout` must be between 0 and 1, and not 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            finetune("nothing.csv", tmp_path / "m", init=base, **arguments, **QUICK)
+    with pytest.raises(InputError, match=r"`rank` must be between 1 and 128\. Received: 129\."):
+        add_adapters(load_model(base), 129)
 
 
 def test_it_is_not_combined_with_frozen_layers(base, reviews, tmp_path):

@@ -32,6 +32,7 @@ def test_text_that_is_malformed_far_on_is_told_before_training(corpus, tokenizer
         ({"micro_batches": 0}, "`micro_batches` must be between 1 and 32"),
         ({"micro_batches": 9, "batch_size": 8}, "`micro_batches` must be between 1 and 8"),
         ({"dropout": 2}, "`dropout` must be between 0 and 1"),
+        ({"dropout": 1}, "`dropout` must be between 0 and 1, and not 1"),
     ],
 )
 def test_a_wrong_argument_is_told_before_all_text_is_read(arguments, message, corpus, tokenizer_directory, tmp_path):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tfllm import checks
+from tfllm.checks import InputError
 from tfllm.cli.running import base_recipe
 from tfllm.cli.startup import log
 
@@ -25,10 +27,22 @@ def suited_learning_rate(init: Path | None, lora_rank: int = 0, *, anew: float =
     """
     if init is None:
         return anew
-    arguments = base_recipe(init)["arguments"]
-    width = arguments.get("hidden_dim") or arguments["config"].get("hidden_dim", 768)  # a backbone of KerasHub
-    rate = 1e-3 * min(1, 128 / width) ** 2
+    rate = 1e-3 * min(1, 128 / _width(init)) ** 2
     return float(f"{min(10 * rate, 2e-3) if lora_rank else rate:.2g}")
+
+
+def check_lora_rank(rank: int, init: Path | None) -> None:
+    """Raise InputError for a rank that is none, or more than the width of the model."""
+    checks.check_at_least("lora_rank", rank, 0)
+    if init is not None and rank > (width := _width(init)):
+        raise InputError(
+            f"`lora_rank` must be at most the width of {init}, {width}; 4 to 64 is usual. Received: {rank}."
+        )
+
+
+def _width(init: Path) -> int:
+    arguments = base_recipe(init)["arguments"]
+    return arguments.get("hidden_dim") or arguments["config"].get("hidden_dim", 768)  # a backbone of KerasHub
 
 
 def suited_dropout(init: Path | None) -> float:

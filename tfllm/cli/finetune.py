@@ -8,7 +8,7 @@ import typer
 from tfllm import checks, manifest
 from tfllm.checks import InputError
 from tfllm.cli import options, running
-from tfllm.cli.defaults import fill_in, suited_dropout, suited_learning_rate
+from tfllm.cli.defaults import check_lora_rank, fill_in, suited_dropout, suited_learning_rate
 from tfllm.cli.finetuning import FineTuning
 from tfllm.cli.startup import load_tensorflow, log
 from tfllm.cli.tasks import TASKS, find_task
@@ -143,7 +143,7 @@ def finetune(
         raise InputError("--validation-share takes validation rows from --data, --validation names files: give one.")
     if ensemble and not chosen.averages:
         raise InputError(f"--ensemble averages what models give, and that of --task {task} has no mean. Leave it out.")
-    checks.check_at_least("lora_rank", lora_rank, 0)
+    checks.check_dropout(dropout or 0)
     if lora_rank and (frozen_layers or unfreeze_gradually):
         raise InputError("--lora-rank leaves all layers as they are: give no --frozen-layers and --unfreeze-gradually.")
     if folds:
@@ -151,6 +151,7 @@ def finetune(
     if ensemble and seeds < 2:
         raise InputError("--ensemble averages the models of several seeds: give --seeds 3, say.")
     running.check_start(init, tokenizer)
+    check_lora_rank(lora_rank, init)
     if not dry_run:
         manifest.check_free(out, or_unfinished=True)
     suited = {"learning_rate": suited_learning_rate(init, lora_rank), "dropout": suited_dropout(init)}

@@ -84,6 +84,7 @@ def pretrain(
     check_objective(run)
     checks.check_between("warmup_share", warmup_share, 0, 1)
     checks.check_between("fill_in_middle", fill_in_middle, 0, 1)
+    checks.check_dropout(dropout or 0)
     checks.check_between("held_out", 0.01 if held_out is None else held_out, 0, 1)
     checks.check_between("seed", seed, 0, 2**31 - 1)
     checks.check_at_least("batch_size", batch_size, 1)

@@ -38,7 +38,8 @@ def add_adapters(model: keras.Model, rank: int, targets: Sequence[str] = USUAL) 
             feedforward (the layer after it). In a decoder query, key and value are one kernel, with one adapter.
 
     Raises:
-        InputError: for a bad argument, a model without layers of tfllm's own, or one that has adapters already.
+        InputError: for a bad argument, a rank above the width of a kernel, a model without layers of tfllm's own, or
+            one that has adapters already.
 
     Source: Hu et al. 2021, arXiv:2106.09685; Keras's `enable_lora`.
     """
@@ -52,13 +53,15 @@ def add_adapters(model: keras.Model, rank: int, targets: Sequence[str] = USUAL) 
         )
     if any(True for _ in _adapted(model)):
         raise InputError(f"The model {model.name!r} has adapters already: merge them first.")
+    chosen = [_distinct(_kernel_layer(layer, target) for target in targets) for layer in layers]
+    checks.check_between("rank", rank, 1, min((one._kernel.shape[0] for row in chosen for one in row), default=rank))
     encoder = {layer.name for layer in read_encoder(model).layers} - {"pooled_dense"}
     for layer in model.layers:
         if layer.name in encoder:
             for weight in layer.weights:
                 weight.trainable = False
-    for layer in layers:
-        for kernel_layer in _distinct(_kernel_layer(layer, target) for target in targets):
+    for row in chosen:
+        for kernel_layer in row:
             kernel_layer.enable_lora(rank)
     _forget_graphs(model)
 

@@ -235,7 +235,7 @@ def check_decoder(arguments: dict) -> None:
     if arguments["num_key_value_heads"] is not None:
         reason = "so that each is shared by as many"
         checks.check_divisible("num_heads", heads, "num_key_value_heads", arguments["num_key_value_heads"], reason)
-    checks.check_between("dropout", arguments["dropout"], 0, 1)
+    checks.check_dropout(arguments["dropout"])
     known = {"positions": POSITIONS, "norm": NORMS, "biases": BIASES, "activation": (*GATED, *ACTIVATIONS)}
     for name, names in known.items():
         checks.check_one_of(name, arguments[name], names)

@@ -134,7 +134,7 @@ def _check(arguments: dict) -> None:
         checks.check_at_least("embedding_dim", arguments["embedding_dim"], 1)
     reason = "so that every head has the same width"
     checks.check_divisible("hidden_dim", arguments["hidden_dim"], "num_heads", arguments["num_heads"], reason)
-    checks.check_between("dropout", arguments["dropout"], 0, 1)
+    checks.check_dropout(arguments["dropout"])
     if arguments["relative_buckets"] is not None:
         checks.check_at_least("relative_buckets", arguments["relative_buckets"], 4)
         checks.check_divisible("relative_buckets", arguments["relative_buckets"], "2", 2, "for before and after")

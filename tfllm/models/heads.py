@@ -290,7 +290,7 @@ def _pooled_logits(
     separator_id: int | None = None,
 ) -> keras.KerasTensor:
     """Logits float32 (B, units) of the text or pair; checks the arguments."""
-    checks.check_between("dropout", dropout, 0, 1)
+    checks.check_dropout(dropout)
     if pooling == "compare" and not pairs:
         raise InputError("`pooling` 'compare' compares the two texts of a pair, and here is one text: take 'mean'.")
     checks.check_one_of("pooling", pooling, PAIR_POOLINGS if pairs else POOLINGS)
