@@ -142,7 +142,9 @@ def row_settings(version: Version, given: dict) -> RowSettings:
             raise invalid(f"`{name}` is no setting of a request: {', '.join(RowSettings._fields)}.")
         whole = name not in ("temperature", "top_p")
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-            raise invalid(f"`{name}` must be {'an integer' if whole else 'a number'}. Received: {str(value)[:50]!r}.")
+            raise invalid(
+                f"`{name}` must be {'a whole number' if whole else 'a number'}. Received: {str(value)[:50]!r}."
+            )
         if not whole and value > _LARGEST:
             raise invalid(f"`{name}` must be at most {_LARGEST:g}. Received: {str(value)[:50]!r}.")
     try:
