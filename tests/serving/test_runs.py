@@ -10,7 +10,13 @@ import tensorflow as tf
 from tfllm.serving import ServingError, runs
 from tfllm.serving.loaded import LoadedModel
 
-SMALL = {"parameters": 10, "ops": ["StringToNumber"]}
+SMALL = {
+    "parameters": 30_000_000,
+    "sequence_length": 128,
+    "ops": ["StringToNumber"],
+    "signatures": {"serving_default": {"outputs": {"twice": {"shape": [-1]}, "text": {"shape": [-1]}}}},
+}
+WIDE = {"serving_default": {"outputs": {"tags": {"shape": [-1, -1]}}}}
 
 
 class Doubling(tf.Module):
@@ -104,10 +110,13 @@ def test_parts_that_have_not_begun_at_the_deadline_do_not_begin(model, monkeypat
     ("facts", "small"),
     [
         (SMALL, True),
-        ({**SMALL, "parameters": 30_000_001}, False),
+        ({**SMALL, "parameters": 32_000_000}, False),
+        ({**SMALL, "sequence_length": 256}, False),
         ({**SMALL, "ops": ["StringToNumber", "While"]}, False),  # a text may be written until its time is up
-        ({"parameters": "10", "ops": []}, False),
-        ({"parameters": 10}, False),
+        ({**SMALL, "signatures": WIDE}, False),
+        ({**SMALL, "parameters": "10"}, False),
+        ({**SMALL, "sequence_length": None}, False),
+        ({**SMALL, "ops": None}, False),
         ({}, False),
     ],
 )

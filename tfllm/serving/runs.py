@@ -23,7 +23,7 @@ from tfllm.serving.errors import ServingError
 # Each session has threads of its own, as many as it is told. TensorFlow looks here once, before its first session.
 os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "true")
 
-_SMALL = 30_000_000  # parameters
+_SMALL = 4_000_000_000  # parameters, times the tokens of the longest text: a twentieth of a second or so
 _LEAST_ROWS, _MOST_ROWS = 4, 32  # that a thread computes at once
 _CALLABLES = 64  # kept: combinations of what is fed and what is fetched
 
@@ -90,9 +90,13 @@ class AskingThread:
 
 def kind_of(facts: Mapping) -> type[TensorFlowsThreads] | type[AskingThread]:
     """How a model is run, by what tfllm wrote beside its graph; a model of another program has TensorFlow's threads."""
-    parameters, ops = facts.get("parameters"), facts.get("ops")
-    small = isinstance(parameters, int) and parameters <= _SMALL
-    return AskingThread if small and isinstance(ops, list) and "While" not in ops else TensorFlowsThreads
+    parameters, tokens, ops = (facts.get(name) for name in ("parameters", "sequence_length", "ops"))
+    small = isinstance(parameters, int) and isinstance(tokens, int) and parameters * tokens <= _SMALL
+    if not small or not isinstance(ops, list) or "While" in ops:
+        return TensorFlowsThreads
+    outputs = facts["signatures"]["serving_default"]["outputs"].values()
+    parted = all(size >= 0 for output in outputs for size in output["shape"][1:])  # none is as wide as its longest row
+    return AskingThread if parted else TensorFlowsThreads
 
 
 def _parts(rows: int | None) -> list[slice]:
