@@ -138,6 +138,74 @@ def test_a_disk_that_does_not_answer_unloads_nothing(base_path, caplog):
     models.stop()
 
 
+@pytest.mark.parametrize("form", ["config", "base path"])
+def test_a_base_path_that_vanishes_unloads_nothing_until_it_is_back(base_path, caplog, form):
+    """As in TF Serving, whose poll of the file system fails as a whole; an empty one unloads."""
+    numbers = base_path / "numbers"
+    by_config = form == "config"
+    find = (lambda: [ModelConfig("numbers", numbers)]) if by_config else partial(find_models, numbers)
+    models = Models(find, load, Metrics(), 0.05)
+    state = lambda: models.status(ModelSpec("numbers"))[0].state  # noqa: E731
+    models.start()
+    assert models.first_look.wait(30)
+    numbers.rename(base_path / "elsewhere")
+    until(lambda: f"{numbers}" in caplog.text)
+    time.sleep(0.3)
+    assert caplog.text.count("is not there") == 1, "told once, not at every look"
+    assert "what is served stays as it is" in caplog.text
+    assert state() == "AVAILABLE"
+    with models.acquire(ModelSpec("numbers")):
+        pass
+    (base_path / "elsewhere").rename(numbers)
+    put(numbers / "1", numbers / "2")
+    until(lambda: {one.number: one.state for one in models.status(ModelSpec("numbers"))} == {1: "END", 2: "AVAILABLE"})
+    for number in ("1", "2"):
+        (numbers / number).rename(base_path / number)
+    until(lambda: state() == "END")
+    models.stop()
+
+
+def test_a_base_path_that_is_not_there_yet_is_waited_for(base_path, caplog):
+    models = Models(lambda: [ModelConfig("later", base_path / "later")], load, Metrics(), 0.05)
+    models.start()
+    assert models.first_look.wait(30)
+    assert f"{base_path / 'later'}, the base path of later, is not there" in caplog.text
+    with pytest.raises(InputError, match="the base path of other, is not there"):
+        models.replace([ModelConfig("other", base_path / "other")])
+    (base_path / "numbers").rename(base_path / "later")
+    until(lambda: [one.state for one in models.served()] == ["AVAILABLE"])
+    assert not models.knows("other")
+    models.stop()
+
+
+def test_a_directory_without_a_version_is_told_once(base_path, saved_models, caplog):
+    """As TF Serving warns of it, but not at every look."""
+    for name in ("empty", "notes/drafts", "unnumbered/new", ".hidden"):
+        (base_path / name).mkdir(parents=True)
+    shutil.copy(saved_models / "numbers" / "1" / "saved_model.pb", base_path / "unnumbered" / "new")
+    (base_path / "a file").touch()
+    models = Models(partial(find_models, base_path), load, Metrics(), 0)
+    for _ in range(3):
+        models.look()
+    told = [record.getMessage() for record in caplog.records if "has no version to serve" in record.getMessage()]
+    assert [message.partition(" ")[0] for message in told] == ["empty", "notes", "unnumbered"]
+    assert f"{base_path / 'empty'} should hold 1/saved_model.pb, or one with a higher number." in told[0]
+    assert [one.name for one in models.served()] == ["numbers"]
+    put(saved_models / "numbers" / "2", base_path / "empty" / "7")
+    models.look()
+    shutil.rmtree(base_path / "empty" / "7")
+    models.look()
+    assert caplog.text.count("empty has no version to serve") == 2
+    models.stop()
+
+
+def test_a_version_that_is_asked_for_and_not_there_is_told(base_path, caplog):
+    models = Models(partial(find_models, base_path, 1, (3, 5)), load, Metrics(), 0)
+    models.look()
+    assert "numbers has no version to serve" in caplog.text
+    assert "should hold 3/saved_model.pb or 5/saved_model.pb." in caplog.text
+
+
 @contextlib.contextmanager
 def no_more_files():
     """Nothing can be opened, as when too many connections are."""
@@ -437,4 +505,5 @@ def test_versions_are_those_of_the_policy(tmp_path):
         assert set(read_config(tmp_path / "models.config")[0].wanted()) == expected
     assert [(model.name, set(model.wanted())) for model in find_models(tmp_path)] == [("a", {11})]
     assert [(model.name, set(model.wanted())) for model in find_models(tmp_path / "a", 0)] == [("a", {1, 2, 10, 11})]
-    assert find_models(tmp_path / "nothing") == []
+    with pytest.raises(InputError, match="nothing is not there"):
+        find_models(tmp_path / "nothing")

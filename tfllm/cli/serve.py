@@ -121,7 +121,7 @@ def serve(
     load_text_ops()
     if model_config is None:
         find = partial(serving.find_models, base_path, latest, specific)
-        if not find():
+        if not any(config.wanted() for config in find()):
             log.warning(
                 "%s holds no SavedModel yet, neither 1/saved_model.pb nor NAME/1/saved_model.pb: waiting for one; "
                 "Ctrl-C ends.",

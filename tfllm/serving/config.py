@@ -32,20 +32,34 @@ class ModelConfig(NamedTuple):
     labels: Mapping[str, int] = MappingProxyType({})
 
     def wanted(self) -> dict[int, Path]:
-        """The versions that should be served, of those on disk: number -> directory."""
+        """The versions that should be served, of those on disk: number -> directory.
+
+        Raises:
+            InputError: when the base path is not there: then nobody knows that its versions are gone for good.
+            OSError: when the disk does not answer.
+        """
         found = versions_in(self.base_path)
+        if not found and not self.base_path.exists():
+            raise InputError(f"{self.base_path}, the base path of {self.name}, is not there.")
         numbers = found.keys() & set(self.specific) if self.specific else sorted(found)[-self.latest :]
         return {number: found[number] for number in numbers}
 
 
 def find_models(base_path: Path, latest: int = 1, specific: tuple[int, ...] = ()) -> list[ModelConfig]:
-    """The models under a base path: savedmodels/NAME/VERSION; or the one, when its versions stand there themselves."""
+    """The models under a base path: savedmodels/NAME/VERSION; or the one, when its versions stand there themselves.
+
+    A directory without a version is a model that waits for one.
+
+    Raises:
+        InputError: when there is no such directory: then nobody knows that its models are gone for good.
+        OSError: when the disk does not answer.
+    """
     if versions_in(base_path):
         return [ModelConfig(base_path.resolve().name, base_path, latest, specific)]
     if not base_path.is_dir():
-        return []
+        raise InputError(f"{base_path} is not there, or no directory.")
     names = sorted(entry.name for entry in base_path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    return [ModelConfig(name, base_path / name, latest, specific) for name in names if versions_in(base_path / name)]
+    return [ModelConfig(name, base_path / name, latest, specific) for name in names]
 
 
 def read_config(file: Path) -> list[ModelConfig]:

@@ -83,6 +83,7 @@ class Models:
         self._find, self._load, self._metrics, self._poll_seconds = find, load, metrics, poll_seconds
         self._versions: dict[str, dict[int, Version]] = {}
         self._configs: dict[str, ModelConfig] = {}
+        self._empty: set[str] = set()  # models without a version, of which the log has told
         self._lock, self._looking, self._wake = threading.RLock(), threading.Lock(), threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -91,7 +92,8 @@ class Models:
 
     def start(self) -> None:
         """Find out what should be served, then load it in a thread: from now on requests for it get UNAVAILABLE."""
-        self._plan()
+        with contextlib.suppress(InputError, OSError):  # the thread's first look tells
+            self._plan()
         self._thread.start()
 
     def stop(self) -> None:
@@ -106,9 +108,17 @@ class Models:
             thread.join()
 
     def replace(self, configs: list[ModelConfig]) -> None:
-        """Serve these models from now on; returns when they are loaded, or have failed."""
-        self._find = lambda: configs
-        self.look()
+        """Serve these models from now on; returns when they are loaded, or have failed.
+
+        Raises:
+            InputError: when a base path is not there; then what was served before goes on.
+        """
+        before, self._find = self._find, lambda: configs
+        try:
+            self.look()
+        except (InputError, OSError):
+            self._find = before
+            raise
 
     def look(self) -> None:
         """Find out what should be served; load and unload what it takes."""
@@ -124,14 +134,26 @@ class Models:
         """The directories of the versions that should be served, of each model there is or was; new ones are noted."""
         configs = {config.name: config for config in self._find()}
         with self._lock:
-            self._configs = configs
-            for name in configs:
-                self._versions.setdefault(name, {})
-            wanted = {name: configs[name].wanted() if name in configs else {} for name in self._versions}
+            known = {**self._versions, **configs}
+            wanted = {name: configs[name].wanted() if name in configs else {} for name in known}
+            self._configs = configs  # from here on nothing fails
+            self._tell_empty([config for name, config in configs.items() if not wanted[name]])
             for name in wanted:
+                self._versions.setdefault(name, {})
                 for number, directory in wanted[name].items():
                     self._note(name, number, directory)
         return wanted
+
+    def _tell_empty(self, configs: list[ModelConfig]) -> None:
+        """Say of which models there is nothing to serve: once, and again when they had something meanwhile."""
+        for config in configs:
+            if config.name not in self._empty:
+                files = " or ".join(f"{number}/saved_model.pb" for number in config.specific or (1,))
+                more = "" if config.specific else ", or one with a higher number"
+                log.warning(
+                    "%s has no version to serve: %s should hold %s%s.", config.name, config.base_path, files, more
+                )
+        self._empty = {config.name for config in configs}
 
     @contextlib.contextmanager
     def acquire(self, spec: ModelSpec) -> Iterator[Version]:
@@ -257,11 +279,15 @@ class Models:
         log.info("%s version %d is unloaded", version.name, version.number)
 
     def _watch(self) -> None:
+        told = ""
         while not self._stopping:
             try:
                 self.look()
+                told = ""
             except (InputError, OSError) as error:
-                log.error("what is served stays as it is: %s", error)
+                if str(error) != told:
+                    told = str(error)
+                    log.error("what is served stays as it is: %s", told)
             except Exception:
                 log.exception("the models could not be looked for")
             self.first_look.set()
