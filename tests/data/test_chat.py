@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfllm.checks import InputError
 from tfllm.data.chat import ChatBatches, encode_answers
-from tfllm.tokenizers import WordPieceTokenizer
+from tfllm.tokenizers import WordPieceTokenizer, train_byte_bpe
 from tfllm.tokenizers.chat import ChatTemplate, default_template
+from tfllm.tokenizers.chat_encoder import ChatEncoder
 
 PAD, CLS, SEP, MASK = 0, 2, 3, 4
 
@@ -48,6 +50,28 @@ def test_text_of_marks_in_plain_text_is_not_learnt(tokenizer):
             encode_answers([talk("a", "b", system="s")], tokenizer, 64)
     finally:
         tokenizer.chat_template = whole
+
+
+@pytest.mark.parametrize("answer", ["hello", " hello", "\nhello", "\n\nhello", " \n\n hello\n\n", "\n\n\n```\nhello"])
+def test_an_answer_is_learnt_behind_the_tokens_that_a_prompt_has(answer):
+    """White space it begins with may be one token with the template's: then that token is in no prompt."""
+    blanks = ["\n" * count + " " * count + "x" + "\n" * count + "y" for count in range(1, 5)] * 9
+    tokenizer = train_byte_bpe(["user assistant hello hi", *blanks], vocabulary_size=290)
+    end = tokenizer.special_tokens["sep"]
+    tokenizer.chat_template = ChatTemplate(
+        "user\n", None, ("user\n", end + "\n"), ("assistant\n", end + "\n"), "assistant\n", control=(end,)
+    )
+    assert tokenizer.tokenize("\n\n").row_lengths().numpy() == [1], "so that they can be one"
+    conversation = talk("hi", answer, "hi", answer)
+    (part,) = encode_answers([conversation], tokenizer, 200)
+    tokens, learnt = part.T
+    encode = ChatEncoder(tokenizer)
+    (begin, end), (second_begin, second_end) = np.flatnonzero(np.diff(learnt, prepend=0, append=0)).reshape(2, 2)
+    prompt = encode(tf.constant([["user"]]), tf.constant([["hi"]]), 200).to_list()[0]
+    assert tokens[:begin].tolist() == prompt
+    for one in (tokens[begin:end], tokens[second_begin:second_end]):
+        assert one[-1] == encode.end_id
+        assert tokenizer.detokenize([one[:-1].tolist()])[0].numpy().decode() == answer
 
 
 def test_a_long_conversation_is_parted_between_turns_and_no_answer_is_lost(tokenizer, caplog):

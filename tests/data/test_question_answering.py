@@ -115,7 +115,7 @@ def test_what_cannot_be_read_is_an_input_error(write, content, arguments, messag
 
 
 def test_tfds_is_refused_with_a_remedy():
-    with pytest.raises(InputError, match="write this data set as JSON lines"):
+    with pytest.raises(InputError, match="Write this data set as JSON lines first, each with `question`, `context`"):
         read_questions("tfds:squad")
 
 

@@ -11,6 +11,7 @@ learnt (ids as `data.features` has them):
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 import tensorflow as tf
@@ -138,14 +139,41 @@ def _encoded(conversations: Sequence[_Messages], encoder: ChatEncoder) -> list[n
             [encoder.marked(messages[:number], answer=True) for number, one in enumerate(messages) if _answers(one)]
             for messages in chunk
         ]
-        ids = encoder.encode(tf.constant(texts)).to_list()
-        sizes = encoder.encode(tf.constant([text for row in begins for text in row])).row_lengths().numpy().tolist()
-        for row, answers in zip(ids, begins, strict=True):
+        for row, sizes in _with_prompts(texts, begins, encoder):
             tokens, learnt = np.array(row, np.int32), np.zeros(len(row), np.int32)
-            for begin in (sizes.pop(0) for _ in answers):
+            for begin in sizes:
                 ends = np.flatnonzero(tokens[begin:] == encoder.end_id)
                 learnt[begin : begin + ends[0] + 1] = 1
             found.append(np.stack([tokens, learnt], axis=1))
+    return found
+
+
+def _with_prompts(
+    texts: list[bytes], begins: list[list[bytes]], encoder: ChatEncoder
+) -> list[tuple[list[int], list[int]]]:
+    """The tokens of each conversation, and how many stand before each of its answers.
+
+    Where an answer begins with white space that would be one token with what the template has before it, no prompt has
+    that token: such a conversation is tokenized in pieces, each of which begins with an answer.
+
+    Args:
+        texts: conversations as the encoder takes them.
+        begins: of each the parts up to its answers, which are prompts.
+    """
+    prompts = iter(encoder.encode(tf.constant([begin for row in begins for begin in row])).to_list())
+    found, apart = [], []
+    for ids, text, row in zip(encoder.encode(tf.constant(texts)).to_list(), texts, begins, strict=True):
+        mine = [next(prompts) for _ in row]
+        goes_on = all(ids[: len(prompt)] == prompt for prompt in mine)
+        if not goes_on and all(text.startswith(begin) for begin in row):
+            apart.append(len(found))
+        found.append((ids, [len(prompt) for prompt in mine]))
+    cuts = [[0, *map(len, begins[place]), None] for place in apart]
+    pieces = [texts[place][start:end] for place, row in zip(apart, cuts, strict=True) for start, end in pairwise(row)]
+    encoded = iter(encoder.encode(tf.constant(pieces)).to_list() if pieces else [])
+    for place in apart:
+        mine = [next(encoded) for _ in range(len(begins[place]) + 1)]
+        found[place] = list(chain.from_iterable(mine)), list(accumulate(map(len, mine[:-1])))
     return found
 
 

@@ -110,7 +110,10 @@ def read_questions(
     header, found = has_header([question, context, answer]), Questions()
     for source in expand_paths(paths):
         if isinstance(source, TfdsSource):
-            raise InputError(f"{source}: questions are read from files; write this data set as JSON lines first.")
+            raise InputError(
+                f"{source}: questions are read from files. Write this data set as JSON lines first, each with "
+                '`question`, `context` and `answers` ([{"text": ..., "answer_start": ...}]), and give the file.'
+            )
         if is_squad(source, encoding):
             rows, columns = squad_rows(source, encoding), _Columns("question", "context", "answers")
         else:
