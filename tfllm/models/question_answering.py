@@ -45,7 +45,7 @@ def add_span_head(
 
     Source: Devlin et al. 2019, arXiv:1810.04805, sections 4.2 and 4.3.
     """
-    checks.check_between("dropout", dropout, 0, 1)
+    checks.check_dropout(dropout)
     checks.check_at_least("max_answer_tokens", max_answer_tokens, 1)
     if stride is not None:
         checks.check_at_least("stride", stride, 1)

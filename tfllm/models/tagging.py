@@ -52,7 +52,7 @@ def add_tagger_head(
     """
     labels = list(labels)
     tags = make_tags(labels, kind)
-    checks.check_between("dropout", dropout, 0, 1)
+    checks.check_dropout(dropout)
     x = keras.layers.Dropout(dropout, name="tagger_dropout")(encoder.output["sequence_output"])
     x = keras.layers.Dense(len(tags.names), kernel_initializer=kernel_initializer(), dtype="float32", name="logits")(x)
     if chain and len(tags.names) <= _MOST_TAGS:
