@@ -135,12 +135,18 @@ def clean_forks():
 
 
 @pytest.fixture(scope="session")
-def run_tfllm():
-    """`run_tfllm(arguments, directory)`: what `tfllm` does in a process of its own, which had imported Keras."""
+def tfllm_forks():
+    """Forks of a process that has imported Keras, for `tfllm` and other programs that import it."""
     path = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
     forks = Forks(f"{path}; import tensorflow, tensorflow_text, keras_hub", "-P")
-    yield lambda arguments, directory: forks.run("tfllm", arguments, directory)
+    yield forks
     forks.close()
+
+
+@pytest.fixture(scope="session")
+def run_tfllm(tfllm_forks):
+    """`run_tfllm(arguments, directory)`: what `tfllm` does in a process of its own, which had imported Keras."""
+    return lambda arguments, directory: tfllm_forks.run("tfllm", arguments, directory)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,8 +2,7 @@
 
 import fcntl
 import signal
-import subprocess
-import sys
+import time
 
 import pytest
 
@@ -22,17 +21,15 @@ def arguments(tokenizer_directory, out):
 
 
 @pytest.fixture(scope="module")
-def stopped(tokenizer_directory, tmp_path_factory):
+def stopped(tokenizer_directory, tmp_path_factory, tfllm_forks):
     """A pretraining that got SIGTERM after its first line of progress, and what it said."""
     out = tmp_path_factory.mktemp("stopped") / "m"
-    command = [sys.executable, "-m", "tfllm", *arguments(tokenizer_directory, out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    said = ""
-    while "step " not in said:
-        said += process.stderr.readline()
-        assert process.poll() is None, said
+    process = tfllm_forks.start("tfllm", arguments(tokenizer_directory, out))
+    while "step " not in process.said()[1]:
+        assert process.poll() is None, process.said()
+        time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    said += process.communicate(timeout=30)[1]
+    _, said = process.communicate(timeout=30)
     return out, process.returncode, said
 
 

@@ -111,13 +111,13 @@ def free_ports():
 
 
 @pytest.fixture(scope="session")
-def start_both(free_ports):
-    """`start_both(command)`: the command in two processes that know of each other by TF_CONFIG."""
+def start_both(free_ports, tfllm_forks):
+    """`start_both(program, *arguments)`: it in two processes that know of each other by TF_CONFIG."""
 
-    def start(command):
+    def start(program, *arguments):
         cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
         tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return [subprocess.Popen(command, env={**os.environ, "TF_CONFIG": json.dumps(task)}, **pipes) for task in tasks]
+        environments = [{**os.environ, "TF_CONFIG": json.dumps(task)} for task in tasks]
+        return [tfllm_forks.start(program, arguments, environment=environment) for environment in environments]
 
     return start

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import sys
 import time
 
 import numpy as np
@@ -124,11 +123,10 @@ def command(tmp_path, tiny_tokenizer):
 
 def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, command, start_both, run_tfllm):
     """The other says what to do; begun again with the same command, both go on from the checkpoint of the first."""
-    both = [sys.executable, "-m", "tfllm", *command("two")]
-    first, second = start_both([*both, "--save-minutes", "0"])
+    first, second = start_both("tfllm", *command("two"), "--save-minutes", "0")
     training = tmp_path / "two" / manifest.RUN / "training"
     while not any(training.glob("checkpoint-*")):
-        assert first.poll() is None, first.stderr.read()
+        assert first.poll() is None, first.said()
         time.sleep(0.01)
     second.send_signal(signal.SIGKILL)
     _, said = first.communicate(timeout=60)
@@ -136,7 +134,7 @@ def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, 
     assert first.returncode == 2
     assert "Start all of them again" in re.sub(r"\s+", " ", said)
 
-    for process in start_both(both):
+    for process in start_both("tfllm", *command("two")):
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
         assert "going on from" in said
@@ -149,10 +147,10 @@ def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, 
 
 def test_two_processes_stop_at_the_same_batch_though_one_is_asked(tmp_path, command, start_both):
     arguments = command("two", "--save-minutes", "0", "--steps", "100000")
-    both = start_both([sys.executable, "-m", "tfllm", *arguments])
+    both = start_both("tfllm", *arguments)
     training = tmp_path / "two" / manifest.RUN / "training"
     while not any(int(one.name.split("-")[1]) > 2 for one in training.glob("checkpoint-*")):  # both wait for signals
-        assert both[0].poll() is None, both[0].stderr.read()
+        assert both[0].poll() is None, both[0].said()
         time.sleep(0.01)
     both[1].send_signal(signal.SIGTERM)
     said = [re.sub(r"\s+", " ", process.communicate(timeout=60)[1]) for process in both]

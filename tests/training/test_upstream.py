@@ -1,7 +1,6 @@
 """Keras still does wrong what `tfllm.training.upstream` repairs. A test that fails here says: take the repair out."""
 
 import json
-import sys
 from pathlib import Path
 
 import keras
@@ -35,7 +34,7 @@ def test_keras_reads_a_first_batch_that_it_does_not_train_on(upstream_alone):
 
 def test_keras_fails_in_two_processes_at_both_places_that_are_repaired(start_both):
     found = []
-    for process in start_both([sys.executable, Path(__file__).with_name("keras_replicas.py"), "worker"]):
+    for process in start_both(str(Path(__file__).with_name("keras_replicas.py")), "worker"):
         said, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         found.append(json.loads(said.splitlines()[-1]))
