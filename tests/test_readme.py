@@ -17,8 +17,16 @@ from tfllm.data.samples import sample_path
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ("text_en.txt", "reviews_en_train.csv", "reviews_en_test.csv")
 ROWS = 200
-SHORTENED = (("--steps 400", "--steps 5"), ("--task classify", "--task classify --epochs 1 --sequence-length 32"))
-SHORTENED_PYTHON = (("steps_per_epoch=400", "steps_per_epoch=5"), ("epochs=5", "epochs=1"))
+SHORTENED = (
+    ("--size mini", "--size tiny"),
+    ("--steps 400", "--steps 5"),
+    ("--task classify", "--task classify --epochs 1 --sequence-length 32"),
+)
+SHORTENED_PYTHON = (
+    ('SIZES["mini"]', 'SIZES["tiny"]'),
+    ("steps_per_epoch=400", "steps_per_epoch=5"),
+    ("epochs=5", "epochs=1"),
+)
 
 
 def _blocks(file: str, kind: str) -> list[str]:
@@ -37,13 +45,6 @@ def directory(tmp_path_factory):
     return directory
 
 
-def _run(arguments: list[str], directory: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, *arguments], cwd=directory, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 def test_every_command_runs_in_the_order_given(directory, run_tfllm):
     lines = [line for block in _blocks("README.md", "sh") for line in block.splitlines()]
     commands = [line for line in lines if line.startswith("tfllm ")]
@@ -56,7 +57,7 @@ def test_every_command_runs_in_the_order_given(directory, run_tfllm):
     assert "positive" in done.stdout or "negative" in done.stdout
 
 
-def test_the_curl_lines_get_answers_and_the_production_files_are_written(directory):
+def test_the_curl_lines_get_answers_and_the_production_files_are_written(directory, run_tfllm):
     """From the local server, on what the commands above left."""
     if shutil.which("curl") is None:
         pytest.skip("needs curl")
@@ -81,16 +82,19 @@ def test_the_curl_lines_get_answers_and_the_production_files_are_written(directo
                 assert "positive" in str(answer) and "negative" in str(answer), answer
         finally:
             server.terminate()
-    _run(["-m", "tfllm", *emit], directory)
+    assert run_tfllm(emit, directory).returncode == 0
     assert (directory / "production" / "compose.yaml").is_file()
 
 
-def test_the_python_runs(directory):
+def test_the_python_runs(directory, tfllm_forks):
     (program,) = _blocks("README.md", "python")
     for long, short in SHORTENED_PYTHON:
         assert long in program
         program = program.replace(long, short)
-    assert "savedmodels/reviews" in _run(["-c", program], directory)
+    (directory / "readme.py").write_text(program, "utf-8")
+    done = tfllm_forks.run(str(directory / "readme.py"), [], directory)
+    assert done.returncode == 0, done.stderr
+    assert "savedmodels/reviews" in done.stdout
 
 
 def test_both_languages_give_the_same_commands_and_code():
