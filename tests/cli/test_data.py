@@ -1,9 +1,6 @@
 """`tfllm data check` as a user runs it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,21 +8,16 @@ from typer.testing import CliRunner
 
 from tfllm.cli import app
 
-ROOT = Path(__file__).resolve().parents[2]
 GOOD = "text,label\ngood,positive\nbad,negative\nGOOD,negative\n"
 
 
 @pytest.fixture
-def check(tmp_path):
+def check(tmp_path, monkeypatch, run_tfllm):
+    monkeypatch.setenv("COLUMNS", "200")
+
     def check(*arguments):
         """Run the command in an empty directory; its exit code, standard output and standard error."""
-        done = subprocess.run(
-            [sys.executable, "-m", "tfllm", "data", "check", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-        )
+        done = run_tfllm(["data", "check", *arguments], tmp_path)
         return done.returncode, done.stdout, done.stderr
 
     return check

@@ -39,6 +39,23 @@ def exported(classifier, tokenizer, sequence_length, tmp_path_factory):
 
 
 @pytest.fixture
+def run_without_keras(clean_forks, tmp_path):
+    """`run_without_keras(program)`: what Python prints where Keras cannot be imported, nor KerasHub, and tfllm can."""
+
+    root = Path(__file__).resolve().parents[2]
+
+    def run(program):
+        file = tmp_path / "program.py"
+        begin = f"import sys; sys.path.insert(0, {str(root)!r}); sys.modules['keras'] = sys.modules['keras_hub'] = None"
+        file.write_text(f"{begin}\n{program}", "utf-8")
+        done = clean_forks["clean_process"].run(str(file), [])
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return run
+
+
+@pytest.fixture
 def copy(exported, tmp_path):
     """Version 1 in a place of its own, to be changed."""
     return Path(shutil.copytree(exported / "1", tmp_path / "reviews" / "1"))

@@ -1,9 +1,6 @@
 """`predict_texts` gives the same from a model directory and from its SavedModel, and runs no foreign code unasked."""
 
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -13,7 +10,6 @@ from tfllm.export import Predictor, export_savedmodel, predict_texts
 from tfllm.export.check import FACTS_FILE
 from tfllm.models import add_classifier_head, save_model
 
-ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ["the film was good!", "你好", "", "half a pair: \ud83d"] * 20
 
 
@@ -35,14 +31,11 @@ def test_the_highest_version_answers(exported, tmp_path):
     assert predict_texts(tmp_path / "reviews", ["good"]) == predict_texts(exported, ["good"])
 
 
-def test_a_savedmodel_is_asked_where_keras_cannot_be_imported(exported):
-    program = (
-        "import sys; sys.modules['keras'] = sys.modules['keras_hub'] = None\n"
-        "from tfllm.export import predict_texts\n"
-        "print(predict_texts(sys.argv[1], ['good'])[0]['label'])"
+def test_a_savedmodel_is_asked_where_keras_cannot_be_imported(exported, run_without_keras):
+    said = run_without_keras(
+        f"from tfllm.export import predict_texts\nprint(predict_texts({str(exported)!r}, ['good'])[0]['label'])"
     )
-    done = subprocess.run([sys.executable, "-c", program, exported], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == predict_texts(exported, ["good"])[0]["label"], done.stderr
+    assert said == predict_texts(exported, ["good"])[0]["label"]
 
 
 def test_a_changed_savedmodel_runs_only_when_trusted(copy):
