@@ -1,7 +1,10 @@
 """Small models are computed in the thread that asks, many rows in parts: the answers are those of one run."""
 
+import gc
 import json
 import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -86,24 +89,74 @@ def test_whose_time_is_up_gets_no_answer(model, rows):
     assert error.value.code == "DEADLINE_EXCEEDED"
 
 
-def test_parts_that_have_not_begun_at_the_deadline_do_not_begin(model, monkeypatch):
-    make, computed = model._runs._make_callable, []
+def _watched(model, monkeypatch, seconds=0.0):
+    """A list that gets the number of rows of each part, which takes so long more."""
+    make, computed = model._runs._callable, []
 
-    def slow(feeds, fetches):
+    def watched(feeds, fetches):
         compute = make(feeds, fetches)
 
         def run(*arrays):
             computed.append(len(arrays[0]))
-            time.sleep(0.1)
+            time.sleep(seconds)
             return compute(*arrays)
 
         return run
 
-    monkeypatch.setattr(model._runs, "_callable", slow)
+    monkeypatch.setattr(model._runs, "_callable", watched)
+    return computed
+
+
+def test_parts_that_have_not_begun_at_the_deadline_do_not_begin(model, monkeypatch):
+    computed = _watched(model, monkeypatch, seconds=0.1)
     with pytest.raises(ServingError) as error:
         ask(model, [b"1"] * 3200, timeout_seconds=0.05, rows=3200)
     assert error.value.code == "DEADLINE_EXCEEDED"
     assert 0 < sum(computed) < 3200 / 4
+
+
+def test_after_an_error_no_further_part_begins(model, monkeypatch):
+    computed = _watched(model, monkeypatch, seconds=0.01)
+    with pytest.raises(ServingError, match="string: x"):
+        ask(model, [b"x"] + [b"1"] * 3199, rows=3200)
+    assert sum(computed) < 3200 / 4
+
+
+def test_the_parts_of_two_runs_take_turns(model, monkeypatch):
+    computed = _watched(model, monkeypatch, seconds=0.02)
+    with ThreadPoolExecutor(1) as other:
+        long = other.submit(ask, model, [b"1"] * 3200, rows=3200)
+        while not computed:
+            time.sleep(0.001)
+        ask(model, [b"2"] * 8, rows=8)
+        assert not long.done() and sum(computed) < 3200 / 4
+        assert long.result()[0].tolist() == [2.0] * 3200
+
+
+def test_one_callable_serves_every_order_of_names(model):
+    ask(model, [b"1"], ("twice", "sum"))
+    made = model._runs._callable.cache_info().currsize
+    assert [array.tolist() for array in ask(model, [b"3"], ("sum", "twice"))] == [6.0, [6.0]]
+    assert model._runs._callable.cache_info().currsize == made
+
+
+def test_many_rows_that_must_not_be_divided_are_left_to_tensorflows_threads(model):
+    made = model._runs._callable.cache_info().currsize
+    assert ask(model, [b"1"] * 33, ("text", "sum", "text"), timeout_seconds=30.0)[1] == 66
+    assert model._runs._callable.cache_info().currsize == made
+
+
+def test_a_closed_model_leaves_no_memory_to_the_collector(tmp_path):
+    gc.disable()
+    try:
+        model = _saved(tmp_path, SMALL)
+        ask(model, [b"1"] * 8, rows=8)
+        session = weakref.ref(model._runs._session)
+        model.close()
+        del model
+        assert session() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
@@ -117,6 +170,7 @@ def test_parts_that_have_not_begun_at_the_deadline_do_not_begin(model, monkeypat
         ({**SMALL, "parameters": "10"}, False),
         ({**SMALL, "sequence_length": None}, False),
         ({**SMALL, "ops": None}, False),
+        ({**SMALL, "signatures": {}}, False),
         ({}, False),
     ],
 )

@@ -81,7 +81,7 @@ class LoadedModel:
             feeds: arrays by the names of tensors.
             fetches: names of tensors.
             timeout_seconds: until the run is given up; None: never.
-            rows: of all feeds, where each row's answer is its own and parts of them may be computed at the same time.
+            rows: that all feeds have, where each row's answer is its own and parts may be computed at the same time.
 
         Raises:
             ServingError: with the code and message of what went wrong in the graph.
@@ -89,7 +89,7 @@ class LoadedModel:
         fetches = tuple(fetches)
         try:
             found = self._runs.run(feeds, fetches, timeout_seconds, rows)
-        except ServingError:
+        except ServingError:  # a ValueError, too
             raise
         except tf.errors.OpError as error:
             raise ServingError(_CODES.get(error.error_code, "INTERNAL"), _first_line(error)) from None

@@ -113,22 +113,26 @@ class Models:
         Raises:
             InputError: when a base path is not there; then what was served before goes on.
         """
-        before, self._find = self._find, lambda: configs
-        try:
-            self.look()
-        except (InputError, OSError):
-            self._find = before
-            raise
+        with self._looking:
+            before, self._find = self._find, lambda: configs
+            try:
+                self._look()
+            except (InputError, OSError):
+                self._find = before
+                raise
 
     def look(self) -> None:
         """Find out what should be served; load and unload what it takes."""
         with self._looking:
-            for name, wanted in self._plan().items():
-                for number in sorted(wanted, reverse=True):
-                    version = self._versions[name][number]
-                    if version.state == START and not self._stopping:
-                        self._bring_up(version)
-                self._retire(name, wanted)
+            self._look()
+
+    def _look(self) -> None:
+        for name, wanted in self._plan().items():
+            for number in sorted(wanted, reverse=True):
+                version = self._versions[name][number]
+                if version.state == START and not self._stopping:
+                    self._bring_up(version)
+            self._retire(name, wanted)
 
     def _plan(self) -> dict[str, dict[int, Path]]:
         """The directories of the versions that should be served, of each model there is or was; new ones are noted."""

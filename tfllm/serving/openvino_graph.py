@@ -48,7 +48,7 @@ class CompiledGraph:
         core, model = ov.Core(), read_graph(directory, output)
         rounds = rounds and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if rounds else "f32"
-        self._inputs = [one.any_name for one in model.inputs]
+        self._inputs = [one.any_name.removesuffix(":0") for one in model.inputs]
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": self.precision,
@@ -57,7 +57,7 @@ class CompiledGraph:
         self._graphs = {None: core.compile_model(model, "CPU", options)}
         for length in range(_STEP, longest + 1, _STEP):
             one = model.clone()
-            one.reshape({name: [1, length] for name in self._inputs})
+            one.reshape({place: [1, length] for place in range(len(self._inputs))})
             self._graphs[length] = core.compile_model(one, "CPU", options)
         self._of_thread = threading.local()  # a request of OpenVINO's serves one thread at a time
 
@@ -72,8 +72,8 @@ class CompiledGraph:
         key = length if length in self._graphs else None
         width = key or tokens
         fed = {name: np.zeros((1, width), np.int32) for name in self._inputs}
-        fed["token_ids:0"][:, :tokens] = token_ids
-        fed["padding_mask:0"][:, :tokens] = 1
+        fed["token_ids"][:, :tokens] = token_ids
+        fed["padding_mask"][:, :tokens] = 1
         requests = self._of_thread.__dict__
         if key not in requests:
             requests[key] = self._graphs[key].create_infer_request()

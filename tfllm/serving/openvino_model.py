@@ -83,8 +83,9 @@ class OpenVinoModel(LoadedModel):
         fetches = tuple(fetches)
         fed = next(iter(feeds), "")
         entry = self._entries.get(fed) if len(feeds) == 1 else None
-        texts = entry.texts(feeds[fed]) if entry and entry.outputs.keys() >= set(fetches) else None
-        if texts is None or len(texts) != 1:
+        takes = entry and len(feeds[fed]) == 1 and entry.outputs.keys() >= set(fetches)
+        texts = entry.texts(feeds[fed]) if takes else None
+        if texts is None:
             return super().run(feeds, fetches, timeout_seconds, rows)
         answer = entry.answer(self._compute(texts, timeout_seconds))
         return {name: answer[entry.outputs[name]] for name in fetches}
