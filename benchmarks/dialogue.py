@@ -89,7 +89,7 @@ def _scores(model: Path, prompts: dict[str, str], held_out: list[list[dict]]) ->
     """Perplexity of held-out answers, and the answers to the trained prompts."""
     network, tokenizer = load_model(model), load_tokenizer(model)
     tokenizer.chat_template = default_template(tokenizer.special_tokens)
-    scores = mean_loss(network, ChatBatches(held_out, tokenizer, sequence_length=LENGTH).once())
+    scores = mean_loss(network)(ChatBatches(held_out, tokenizer, sequence_length=LENGTH).once())
     generator = TextGenerator(network, tokenizer, LENGTH)
     asked = [[{"role": "user", "content": prompt}] for prompt in (*prompts, *SHOWN)]
     answers = [row["text"] for row in generator.answers(asked, max_new_tokens=64)]

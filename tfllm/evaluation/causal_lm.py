@@ -6,7 +6,7 @@ Shapes: B batch, T tokens, V vocabulary.
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import numpy as np
@@ -41,13 +41,16 @@ def causal_lm_scores(model: keras.Model, dataset: tf.data.Dataset) -> dict:
     """
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InputError("The data set never ends. Make it with `causal_lm_dataset(..., repeat=False)`.")
-    return mean_loss(model, dataset)
+    return mean_loss(model)(dataset)
 
 
-def mean_loss(model: keras.Model, dataset: tf.data.Dataset) -> dict:
-    """Tokens, loss and perplexity over a data set that ends, of a model that predicts next tokens."""
-    nats, tokens = _sums(_scorer(model), dataset)
-    return _means(nats, tokens)
+def mean_loss(model: keras.Model) -> Callable[[tf.data.Dataset], dict]:
+    """A function from a data set that ends to the tokens, loss and perplexity of the model, as it is then.
+
+    Asked again, as after every epoch, it is not traced anew.
+    """
+    scorer = _scorer(model)
+    return lambda dataset: _means(*_sums(scorer, dataset))
 
 
 def evaluate_causal_lm(

@@ -41,7 +41,7 @@ def evaluate_chat(
         InputError: if the tokenizer has no chat template, or no answer fits.
     """
     batches = ChatBatches(conversations, tokenizer, sequence_length=sequence_length, batch_size=batch_size)
-    scores = mean_loss(model, batches.once())
+    scores = mean_loss(model)(batches.once())
     asked, right = zip(*map(last_answer, conversations), strict=True)
     answers = TextGenerator(model, tokenizer, sequence_length).answers(asked, **settings)
     texts = [answer["text"] for answer in answers]

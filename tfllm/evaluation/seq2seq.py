@@ -43,8 +43,14 @@ def evaluate_seq2seq(
     Returns:
         What `text_scores` gives, `examples`, and `predictions`.
     """
+    return written_scores(TextGenerator(model, tokenizer, sequence_length), sources, targets, **settings)
+
+
+def written_scores(
+    generator: TextGenerator, sources: Sequence[str], targets: Sequence[str | Sequence[str]], **settings
+) -> dict:
+    """`evaluate_seq2seq` of a generator, which is not traced anew when it is asked again."""
     order = sorted(range(len(sources)), key=lambda place: len(sources[place]))  # sources of a batch are alike in length
-    generator = TextGenerator(model, tokenizer, sequence_length)
     rows = generator.generate([sources[place] for place in order], **settings)
     texts = [row["text"] for _, row in sorted(zip(order, rows, strict=True), key=lambda pair: pair[0])]
     return {"examples": len(sources), **text_scores(texts, targets), "predictions": texts}
@@ -101,7 +107,7 @@ def seq2seq_loss(model: keras.Model, dataset: tf.data.Dataset) -> dict:
         model: from `add_seq2seq_head`.
         dataset: from `Seq2SeqBatches.once`.
     """
-    return mean_loss(model, dataset)
+    return mean_loss(model)(dataset)
 
 
 def is_chinese(text: str) -> bool:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tfllm import load_encoder, load_tokenizer
+from tfllm import load_encoder, load_model, load_tokenizer, manifest
 from tfllm.checks import InputError
 from tfllm.cli import app
 from tfllm.cli.chatting import chat
 from tfllm.cli.evaluate import evaluate
 from tfllm.cli.finetune import finetune
+from tfllm.cli.tasks.chat import ChatTask
 from tfllm.generation import TextGenerator
 from tfllm.tokenizers import train_byte_bpe
 from tfllm.tokenizers.chat import default_template
@@ -68,6 +69,16 @@ def test_it_answers_what_it_learned_and_keeps_the_template(chatting, generator):
         assert generator.chat([{"role": "user", "content": question}])["text"] == answer
     tokenizer = load_tokenizer(out)
     assert tokenizer.chat_template == default_template(tokenizer.special_tokens)
+
+
+def test_only_the_first_validation_is_traced(chatting, data, model_calls):
+    out, _ = chatting
+    run = manifest.read_manifest(out, "model")["arguments"]["run"]
+    task = ChatTask()
+    validate = task.validator(load_model(out), load_tokenizer(out), task.read([str(data)], run), {}, run)
+    first, traced = validate(), len(model_calls)
+    assert validate() == first
+    assert len(model_calls) == traced
 
 
 def run_command(*arguments, **streams):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tfllm import load_model, manifest
+from tfllm import load_model, load_tokenizer, manifest
 from tfllm.checks import InputError
 from tfllm.cli import app
 from tfllm.cli.finetune import finetune
+from tfllm.cli.tasks.seq2seq import Seq2SeqTask
 
 PAIRS = [("one two", "drei"), ("two one", "vier"), ("two two", "funf"), ("one", "sechs")] * 8
 QUICK = {"task": "seq2seq", "size": "tiny", "epochs": 1, "batch_size": 8, "sequence_length": 16, "target_length": 12}
@@ -41,6 +42,17 @@ def test_training_leaves_a_model_with_the_scores_of_its_best_epoch(trained):
     recipe = manifest.read_manifest(out, "model")["arguments"]["recipe"]
     assert recipe["arguments"]["generation"] == {"max_new_tokens": 11}
     assert "translation" in (out / "README.md").read_text("utf-8")
+
+
+def test_only_the_first_validation_is_traced(trained, pairs, model_calls):
+    out, _ = trained
+    run = manifest.read_manifest(out, "model")["arguments"]["run"]
+    assert run["monitor"] == "chrf"  # texts are written, too
+    task = Seq2SeqTask()
+    validate = task.validator(load_model(out), load_tokenizer(out), task.read([str(pairs)], run), {}, run)
+    first, traced = validate(), len(model_calls)
+    assert validate() == first
+    assert len(model_calls) == traced
 
 
 def test_the_command_line_evaluates_it_with_signatures(trained, pairs):

@@ -61,9 +61,10 @@ class ChatTask(Task):
         from tfllm.evaluation.causal_lm import mean_loss
 
         dataset = self.batches(rows, head, tokenizer, run, packs=True, seed=0).once().cache()
+        loss_of = mean_loss(model)
 
         def validate():
-            scores = mean_loss(model, dataset)
+            scores = loss_of(dataset)
             return {name: scores[name] for name in self.monitors}
 
         return validate

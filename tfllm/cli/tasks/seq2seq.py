@@ -74,16 +74,18 @@ class Seq2SeqTask(TableTask):
         return causal_lm_loss(run["label_smoothing"])
 
     def validator(self, model, tokenizer, rows, head, run):
-        from tfllm.evaluation import evaluate_seq2seq, seq2seq_loss
+        from tfllm.evaluation.causal_lm import mean_loss
+        from tfllm.evaluation.seq2seq import written_scores
+        from tfllm.generation import TextGenerator
 
         dataset = self.batches(rows, head, tokenizer, run, packs=True, seed=0).once().cache()
-        monitor, length = run["monitor"], run["sequence_length"]
+        monitor, loss_of = run["monitor"], mean_loss(model)
+        generator = TextGenerator(model, tokenizer, run["sequence_length"])
 
         def validate():
-            scores = {"loss": seq2seq_loss(model, dataset)["loss"]}
+            scores = {"loss": loss_of(dataset)["loss"]}
             if monitor != "loss":
-                written = evaluate_seq2seq(model, tokenizer, rows.texts, rows.pairs, sequence_length=length)
-                scores[monitor] = written[monitor]
+                scores[monitor] = written_scores(generator, rows.texts, rows.pairs)[monitor]
             return scores
 
         return validate
