@@ -17,16 +17,18 @@ import pytest
 from tfllm.data import write_records
 from tfllm.data.samples import sample_path
 
-STEPS_PER_KILL = 40
+MOST_CHECKPOINTS = 5  # that a part of the training writes, one a step, before it is killed
+STEPS_PER_KILL = 12  # of which it does a few while it is being killed
 
 
 class Trainings:
     """Trainings in processes that can be killed, one after the other, on the same directory."""
 
-    def __init__(self, records: Path, out: Path, steps: int):
+    def __init__(self, records: Path, out: Path, steps: int, save_seconds: float):
         out.mkdir()
         self._out = out
-        command = [sys.executable, str(Path(__file__).with_name("killed.py")), str(records), str(out), str(steps)]
+        program = Path(__file__).with_name("killed.py")
+        command = [sys.executable, *map(str, (program, records, out, steps, save_seconds))]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_NUM_INTRAOP_THREADS": "1"}
         self._server = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -71,15 +73,16 @@ def test_killed_at_random_instants_a_training_ends_with_the_same_weights(records
     kills = torture_rounds(20, 200)
     steps = kills * STEPS_PER_KILL
     draw, while_saving = random.Random(0), 0
-    with Trainings(records, tmp_path / "whole", steps) as whole:
+    with Trainings(records, tmp_path / "whole", steps, save_seconds=3600) as whole:
         whole.start()
         assert whole.wait() == 0
-    with Trainings(records, tmp_path / "killed", steps) as killed:
+    with Trainings(records, tmp_path / "killed", steps, save_seconds=0) as killed:
         for number in range(kills):
             saving = number % 3 == 0
             process = killed.start()
-            killed.wait_for_checkpoint(process, saving)
-            time.sleep(draw.uniform(0, 0.002) if saving else draw.uniform(0, 0.3))
+            for _ in range(draw.randint(1, MOST_CHECKPOINTS)):
+                killed.wait_for_checkpoint(process, saving)
+            time.sleep(draw.uniform(0, 0.002 if saving else 0.02))
             os.kill(process, signal.SIGKILL)
             assert killed.wait() == -signal.SIGKILL
             while_saving += saving
