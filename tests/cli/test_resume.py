@@ -1,6 +1,7 @@
 """A training that is stopped goes on with the same command; other arguments are refused by name."""
 
 import fcntl
+import re
 import signal
 import time
 
@@ -11,7 +12,7 @@ from tfllm.cli.pretrain import pretrain
 from tfllm.data.samples import sample_path
 from tfllm.manifest import RUN, read_manifest, write_manifest
 
-TRAINING = {"size": "tiny", "steps": 1500, "batch_size": 4, "sequence_length": 32, "held_out": 0.0, "save_minutes": 60}
+TRAINING = {"size": "tiny", "steps": 600, "batch_size": 4, "sequence_length": 32, "held_out": 0.0, "save_minutes": 0.01}
 
 
 def arguments(tokenizer_directory, out):
@@ -20,14 +21,18 @@ def arguments(tokenizer_directory, out):
     return ["pretrain", *options, *text]
 
 
+def checkpoints(out):
+    return sorted(out.glob(f"{RUN}/*/checkpoint-*"), key=lambda directory: directory.name)
+
+
 @pytest.fixture(scope="module")
 def stopped(tokenizer_directory, tmp_path_factory, tfllm_forks):
-    """A pretraining that got SIGTERM after its first line of progress, and what it said."""
+    """A pretraining that got SIGTERM after its first checkpoint, and what it said."""
     out = tmp_path_factory.mktemp("stopped") / "m"
     process = tfllm_forks.start("tfllm", arguments(tokenizer_directory, out))
-    while "step " not in process.said()[1]:
+    while not checkpoints(out):
         assert process.poll() is None, process.said()
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=30)
     return out, process.returncode, said
@@ -36,8 +41,8 @@ def stopped(tokenizer_directory, tmp_path_factory, tfllm_forks):
 def test_sigterm_saves_within_seconds_and_says_how_to_go_on(stopped):
     out, code, said = stopped
     assert code == 128 + signal.SIGTERM
-    assert "the same command goes on from batch" in " ".join(said.split())
-    assert list((out / RUN).glob("*/checkpoint-*/manifest.json"))
+    batch = int(re.search(r"the same command goes on from batch (\d+)", " ".join(said.split()))[1])
+    assert int(checkpoints(out)[-1].name.removeprefix("checkpoint-")) == batch
     assert "Traceback" not in said
 
 
