@@ -234,6 +234,16 @@ def test_predict_by_url_tells_of_outputs_that_are_not_those_stated(foreign, chan
     predict("m", ["a"], url=foreign.url, as_json=True)
 
 
+def test_a_model_that_takes_nothing_is_told(foreign):
+    from tfllm.cli.predict import predict
+
+    foreign.told = model_metadata([], LABELS)
+    with pytest.raises(InputError, match="serving_default of m takes no inputs"):
+        predict("m", ["a"], url=foreign.url)
+    with Client(foreign.url) as client, pytest.raises(InputError, match="The signature has: none"):
+        client.predict("m", ["a"])
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "grpc://127.0.0.1:9"])
 def test_a_server_that_is_not_there_is_unavailable(url):
     with Client(url, timeout_seconds=5) as client, pytest.raises(ServingError, match="does not answer") as error:
@@ -245,7 +255,7 @@ def test_an_url_and_inputs_that_mean_nothing_are_said(server):
     for url in ("localhost:8501", "http://[::1", "http:///v1"):
         with pytest.raises(InputError, match=r"begins with http://.* Received: "):
             Client(url)
-    with Client(server.url) as client, pytest.raises(InputError, match="give each by its name: a, b"):
+    with Client(server.url) as client, pytest.raises(InputError, match="The signature has: a, b"):
         client.predict("numbers", [1.0], signature_name="two")
 
 

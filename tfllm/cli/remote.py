@@ -33,6 +33,8 @@ class RemotePredictor:
         if "serving_default" not in signatures:
             raise InputError(f"{name} has no signature serving_default: {', '.join(signatures)}.")
         signature = signatures["serving_default"]
+        if not signature["inputs"]:
+            raise InputError(f"serving_default of {name} takes no inputs.")
         self.task = _task_of(name, set(signature["outputs"]))
         self._outputs = signature["outputs"]
         self._ranks = {one: len(kind["shape"]) for one, kind in signature["inputs"].items()}

@@ -79,7 +79,7 @@ class Client:
         if not isinstance(inputs, Mapping):
             names = list(signature["inputs"])
             if len(names) != 1:
-                raise InputError(f"The signature has several inputs; give each by its name: {', '.join(names)}.")
+                raise InputError(f"Give each input by its name. The signature has: {', '.join(names) or 'none'}.")
             inputs = {names[0]: inputs}
         _check_lists(inputs, signature["inputs"])
         return self._transport.predict(spec, inputs, signature)
