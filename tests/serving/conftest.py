@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,3 +115,10 @@ def wait_for(server: Server, *lines: str) -> None:
 def logged():
     """`logged(server, *lines)`: waits until the server has logged all of these."""
     return wait_for
+
+
+@pytest.fixture
+def base_path(saved_models, tmp_path):
+    """A base path of its own with numbers/1."""
+    shutil.copytree(saved_models / "numbers" / "1", tmp_path / "numbers" / "1")
+    return tmp_path
