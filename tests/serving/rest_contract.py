@@ -227,6 +227,8 @@ CLASSIFY_ERRORS = [
     (examples({"x": 0.5}, signature="regress"), "Expected classification signature outputs to contain at least one of"),
     (examples({"x": "a"}), "Data types don't match"),
     (examples({"y": 0.5}), "Feature: x (data type: float) is required but could not be found."),
+    (examples(*[{}] * 2000, context={"z": "a" * 10**6}), "The context takes 2000046000 bytes in all examples"),
+    (examples({"z": ["a" * 10**6, "b" * 10**6]}), "--max-text-bytes"),
 ]
 REGRESS = [
     (examples({"x": 1.0}, {"x": 3.0}, signature="regress"), [3.5, 4.5]),

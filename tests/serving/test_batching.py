@@ -1,7 +1,10 @@
 """Requests that wait together are computed together, and nobody gets another's answer or error."""
 
+import contextlib
+import gc
 import re
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -111,6 +114,27 @@ def test_a_bad_row_is_the_error_of_its_own_request_only(versions, make_batcher):
     with pytest.raises(ServingError, match="x must not be negative") as error:
         waiting[1].result(30)
     assert error.value.code == "INVALID_ARGUMENT"
+
+
+def test_an_error_keeps_no_model(saved_models, make_batcher):
+    batcher, _ = make_batcher()
+    version = Version("numbers", 1, saved_models / "numbers" / "1")
+    version.model = LoadedModel(version.directory)
+    future = batcher.submit(version, call(version, "checked", -1.0, dtype=np.float32), NEVER)
+    with contextlib.suppress(ServingError):
+        future.result(30)
+    version.wait_until_free()
+    model = weakref.ref(version.model)
+    version.model.close()
+    gc.disable()
+    try:
+        del version, future
+        end = time.monotonic() + 10
+        while model() is not None:  # the thread may not have come to its next wait
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 def test_a_full_queue_refuses(versions, make_batcher):

@@ -219,6 +219,17 @@ def test_classify_and_regress_answer(predictions):
     assert [one.value for one in predictions.Regress(request).result.regressions] == [3.5, 4.5]
 
 
+def test_a_small_message_takes_no_more_memory_than_a_large_one(predictions):
+    request = add_examples(spec_of(regression_pb2.RegressionRequest(), signature="regress"), *[1.0] * 2000, context=1.0)
+    context = request.input.example_list_with_context.context
+    context.features.feature["z"].bytes_list.value.append(b"a" * 10**6)
+    with pytest.raises(grpc.RpcError, match="The context takes"):
+        predictions.Regress(request)
+    filled = proto(types_pb2.DT_STRING, [4096], string_val=[b"a" * 10**6])
+    with pytest.raises(grpc.RpcError, match="tensor parsing error: text"):
+        predictions.Predict(predict_request({"text": filled}, signature="text"))
+
+
 @pytest.mark.parametrize(
     ("values", "signature", "message"),
     [

@@ -1,5 +1,6 @@
 """Small models are computed in the thread that asks, many rows in parts: the answers are those of one run."""
 
+import contextlib
 import gc
 import json
 import time
@@ -146,11 +147,15 @@ def test_many_rows_that_must_not_be_divided_are_left_to_tensorflows_threads(mode
     assert model._runs._callable.cache_info().currsize == made
 
 
-def test_a_closed_model_leaves_no_memory_to_the_collector(tmp_path):
+@pytest.mark.parametrize("text", [b"1", b"no number"])
+@pytest.mark.parametrize("rows", [1, 9])
+@pytest.mark.parametrize("facts", [SMALL, {}], ids=["small", "foreign"])
+def test_a_closed_model_leaves_no_memory_to_the_collector(tmp_path, facts, rows, text):
     gc.disable()
     try:
-        model = _saved(tmp_path, SMALL)
-        ask(model, [b"1"] * 8, rows=8)
+        model = _saved(tmp_path, facts)
+        with contextlib.suppress(ServingError):
+            ask(model, [text] * rows, rows=rows)
         session = weakref.ref(model._runs._session)
         model.close()
         del model

@@ -85,7 +85,8 @@ class Batcher:
             self._queues.setdefault(_key(task), deque()).append(task)
             self._changed.notify()
         task.future.add_done_callback(lambda _: version.release())
-        task.future.add_done_callback(lambda future: self._leave(task) if future.cancelled() else None)
+        key = _key(task)  # not the task: it holds the future
+        task.future.add_done_callback(lambda future: self._leave(key, future) if future.cancelled() else None)
         return task.future
 
     def close(self) -> None:
@@ -99,6 +100,7 @@ class Batcher:
     def _work(self) -> None:
         while tasks := self._take():
             self._run([task for task in tasks if _is_wanted(task)])
+            del tasks  # with the model, which may be unloaded before the next come
 
     def _take(self) -> list[_Task]:
         """The tasks of the next run; none when the server stops."""
@@ -120,11 +122,10 @@ class Batcher:
         alone = not queue[0].call.batches
         return queue[0].arrived + (0 if full or alone else self._batching.timeout_seconds)
 
-    def _leave(self, task: _Task) -> None:
+    def _leave(self, key: tuple, future: Future) -> None:
         """Free the place of a task that nobody waits for any more."""
-        key = _key(task)
-        with self._changed, contextlib.suppress(KeyError, ValueError):  # a thread may have taken it just now
-            self._queues[key].remove(task)
+        with self._changed, contextlib.suppress(KeyError, StopIteration):  # a thread may have taken it just now
+            self._queues[key].remove(next(task for task in self._queues[key] if task.future is future))
             self._waiting -= 1
             if not self._queues[key]:
                 del self._queues[key]
@@ -152,8 +153,8 @@ class Batcher:
                 for task in tasks:
                     self._run([task])
                 return
-            for task in tasks:
-                task.future.set_exception(error)
+            for task in tasks:  # a new one: of this one's frames, one holds the model
+                task.future.set_exception(ServingError(error.code, error.message))
         except BaseException as error:
             for task in tasks:
                 task.future.set_exception(error)

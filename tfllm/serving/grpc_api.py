@@ -33,6 +33,7 @@ from tfllm.serving import calls, status
 from tfllm.serving.config import models_of
 from tfllm.serving.errors import ServingError, invalid
 from tfllm.serving.guard import is_token
+from tfllm.serving.json_examples import with_context
 from tfllm.serving.json_tensors import check_rows, check_text
 from tfllm.serving.limits import Limits
 from tfllm.serving.models import Version
@@ -213,9 +214,10 @@ def read_tensor(name: str, value: tensor_pb2.TensorProto, limits: Limits) -> np.
     if sizes:
         check_rows(sizes[0], limits)
     dtype = tf.dtypes.as_dtype(value.dtype)
-    if math.prod(sizes) * max(dtype.size or 0, 1) > max(limits.body_bytes or 2**30, 2**20):
-        raise broken
     held = len(value.string_val) if dtype == tf.string else None
+    each = len(value.string_val[0]) if held == 1 else 1  # one string fills the whole shape
+    if math.prod(sizes) * max(dtype.size or 0, each) > max(limits.body_bytes or 2**30, 2**20):
+        raise broken
     if held is not None and held != math.prod(sizes) and held != 1:
         raise broken
     for text in value.string_val:
@@ -341,10 +343,7 @@ def _examples(source: input_pb2.Input, limits: Limits) -> list[bytes]:
         raise invalid("Input is empty.")
     check_rows(len(held.examples), limits)
     context = held.context.SerializeToString() if kind == "example_list_with_context" else b""
-    examples = [context + example.SerializeToString() for example in held.examples]
-    for example in examples:
-        check_text(example, limits)
-    return examples
+    return with_context(context, [example.SerializeToString() for example in held.examples], limits)
 
 
 def _classifications(classes: np.ndarray | None, scores: np.ndarray | None) -> classification_pb2.ClassificationResult:

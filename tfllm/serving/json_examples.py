@@ -33,7 +33,22 @@ def read_examples(body: dict, limits: Limits) -> list[bytes]:
     if not examples:
         raise invalid(f"JSON Value: {shown(body)} 'examples' value is an empty array")
     check_rows(len(examples), limits)
-    return [context + _read_example(example, limits) for example in examples]
+    return with_context(context, [_read_example(example, limits) for example in examples], limits)
+
+
+def with_context(context: bytes, examples: list[bytes], limits: Limits) -> list[bytes]:
+    """Serialized tf.Examples, each behind the one that all share, which a small request could make as many times.
+
+    Raises:
+        ServingError: where that takes more than a request may, or one of them more than a text may.
+    """
+    size, most = len(context) * len(examples), limits.body_bytes
+    if most and size > most:
+        raise invalid(f"The context takes {size} bytes in all examples; this server takes {most} (--max-body-bytes)")
+    found = [context + example for example in examples]
+    for example in found:
+        check_text(example, limits)
+    return found
 
 
 def write_classes(classes: np.ndarray | None, scores: np.ndarray | None) -> bytes:

@@ -102,7 +102,7 @@ class LoadedModel:
         return dict(zip(fetches, arrays, strict=True))
 
     def close(self) -> None:
-        """Give the memory back."""
+        """End the session; the memory goes to the next version that is loaded, some of it not to the system."""
         self._session.close()
 
 

@@ -123,7 +123,11 @@ def _compute_all(compute_part: Callable[[slice], list], parts: list[slice]) -> l
             done[running.pop(future)] = future
             if future.exception():
                 left.clear()
-    found = [done[place].result() for place in sorted(done)]
+        del future
+    try:
+        found = [done[place].result() for place in sorted(done)]
+    finally:
+        done.clear()  # an error's frames hold it, and it the error
     return [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
 
 

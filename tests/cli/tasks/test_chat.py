@@ -75,10 +75,15 @@ def test_only_the_first_validation_is_traced(chatting, data, model_calls):
     out, _ = chatting
     run = manifest.read_manifest(out, "model")["arguments"]["run"]
     task = ChatTask()
-    validate = task.validator(load_model(out), load_tokenizer(out), task.read([str(data)], run), {}, run)
+    model, tokenizer = load_model(out), load_tokenizer(out)
+    given = model, tokenizer, task.read([str(data)], run), {}, run
+    validate = task.validator(*given)
     first, traced = validate(), len(model_calls)
-    assert validate() == first
+    for weight in model.trainable_weights:
+        weight.assign(weight * 0.5)
+    second = validate()
     assert len(model_calls) == traced
+    assert second["loss"] != first["loss"] and second == task.validator(*given)()
 
 
 def run_command(*arguments, **streams):

@@ -49,10 +49,15 @@ def test_only_the_first_validation_is_traced(trained, pairs, model_calls):
     run = manifest.read_manifest(out, "model")["arguments"]["run"]
     assert run["monitor"] == "chrf"  # texts are written, too
     task = Seq2SeqTask()
-    validate = task.validator(load_model(out), load_tokenizer(out), task.read([str(pairs)], run), {}, run)
+    model, tokenizer = load_model(out), load_tokenizer(out)
+    given = model, tokenizer, task.read([str(pairs)], run), {}, run
+    validate = task.validator(*given)
     first, traced = validate(), len(model_calls)
-    assert validate() == first
+    for weight in model.trainable_weights:
+        weight.assign(weight * 0.5)
+    second = validate()
     assert len(model_calls) == traced
+    assert second["loss"] != first["loss"] and second == task.validator(*given)()
 
 
 def test_the_command_line_evaluates_it_with_signatures(trained, pairs):
