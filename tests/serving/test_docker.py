@@ -1,11 +1,15 @@
 """What `write_docker` writes is read by YAML, by TensorFlow Serving's messages, by nginx and by bash."""
 
+import http.server
 import inspect
 import json
 import re
 import shutil
+import socket
 import subprocess
+import threading
 
+import httpx
 import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
@@ -167,10 +171,7 @@ def test_nginx_takes_bodies_as_large_as_the_local_server_does(written):
     assert default == Limits().body_bytes
 
 
-def test_nginx_accepts_its_file(written, tmp_path):
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if nginx is None:
-        pytest.skip("needs nginx")
+def test_nginx_accepts_its_file(written, tmp_path, nginx):
     text = (written / "nginx.conf").read_text("utf-8")
     for number in (1, 2):
         text = text.replace(f"serving-{number}:", "127.0.0.1:")  # names that only compose's network knows
@@ -225,6 +226,69 @@ def test_the_turns_of_a_conversation_are_lists_and_tokens_are_not(tmp_path):
     ):
         write_docker(make_model(tmp_path / name, name, **more), tmp_path / f"docker-{name}")
         assert ("--enable_batching" in (tmp_path / f"docker-{name}" / "compose.yaml").read_text("utf-8")) == batched
+
+
+def test_a_version_that_serve_refuses_is_not_put_into_production(tmp_path):
+    make_model(tmp_path / "base", "a")  # with nothing that says who wrote it
+    with pytest.raises(InputError, match=r"a/1 has no manifest\.json"):
+        serve(tmp_path / "base", emit_docker=tmp_path / "docker")
+    assert not (tmp_path / "docker").exists()
+    serve(tmp_path / "base", emit_docker=tmp_path / "docker", trust=True)
+    assert (tmp_path / "docker" / "compose.yaml").is_file()
+
+
+@pytest.fixture
+def nginx():
+    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    return found or pytest.skip("needs nginx")
+
+
+@pytest.fixture
+def full_replicas():
+    """Two servers that answer every POST with 503, and how many came to each."""
+
+    class Full(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.server.hosts.append(self.headers["Host"])
+            self.send_response(503)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Full) for _ in range(2)]
+    for server in servers:
+        server.hosts = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield servers
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_nginx_passes_on_that_too_many_requests_wait(written, tmp_path, nginx, full_replicas):
+    """A 503 goes to no other replica, which has as much to do, and takes none out of service."""
+    text = (written / "nginx.conf").read_text("utf-8")
+    with socket.socket() as one, socket.socket() as other:
+        for found in (one, other):
+            found.bind(("127.0.0.1", 0))
+        rest, grpc = (found.getsockname()[1] for found in (one, other))
+    text = text.replace("listen 8501", f"listen 127.0.0.1:{rest}").replace("listen 8500", f"listen 127.0.0.1:{grpc}")
+    for number, server in enumerate(full_replicas, 1):
+        text = text.replace(f"serving-{number}:8501", f"127.0.0.1:{server.server_port}")
+        text = text.replace(f"serving-{number}:8500", f"127.0.0.1:{server.server_port}")
+    (tmp_path / "nginx.conf").write_text(re.sub(r"(?<= )/tmp/", f"{tmp_path}/", text), "utf-8")
+    with subprocess.Popen([nginx, "-p", tmp_path, "-c", "nginx.conf", "-g", "daemon off;"]) as process:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{rest}", transport=httpx.HTTPTransport(retries=8)) as client:
+                answers = [client.post("/v1/models/a:predict", content=b"{}") for _ in range(20)]
+        finally:
+            process.terminate()
+    assert {(answer.status_code, answer.text) for answer in answers} == {(503, "{}")}
+    assert [host for server in full_replicas for host in server.hosts] == [f"127.0.0.1:{rest}"] * 20
 
 
 @pytest.mark.parametrize(

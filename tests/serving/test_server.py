@@ -140,7 +140,9 @@ def test_a_token_is_asked_for(base_path, saved_models, start_server, logged, tmp
     logged(server, "numbers version 1 is served", "reviews version 1 is served")
     url = server.url.replace("0.0.0.0", "127.0.0.1") + "/v1/models/numbers"
     assert httpx.get(url).status_code == 401
-    assert httpx.get(url, headers={"Authorization": "Bearer wrong"}).status_code == 401
+    wrong = httpx.get(url, headers={"Authorization": "Bearer wrong"})
+    assert wrong.status_code == 401 and "This is not the server's token" in wrong.json()["error"]
+    assert httpx.get(url, headers={"Authorization": f"bearer {token}"}).status_code == 200
     assert httpx.get(url.replace("/v1", "/V1")).status_code == 401
     assert httpx.get(url.split("/v1")[0] + "/monitoring/prometheus/metrics").status_code == 401
     right = {"Authorization": f"Bearer {token}"}

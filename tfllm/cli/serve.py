@@ -88,7 +88,7 @@ def serve(
         from tfllm.serving.docker import write_docker
 
         check_exists(base_path)
-        write_docker(base_path, emit_docker)
+        write_docker(base_path, emit_docker, None if trust else _check_ours)
         log.info("wrote %s", emit_docker)
         return
     for name, value in (
@@ -160,7 +160,7 @@ def _check_alone(given: dict) -> None:
     """Raise InputError for an option beside --emit-docker that says how to serve, and would have no effect."""
     for name, parameter in inspect.signature(serve).parameters.items():
         option = f"--{name.replace('_', '-')}"
-        if option not in ("--base-path", "--emit-docker") and given[name] != parameter.default:
+        if option not in ("--base-path", "--emit-docker", "--trust") and given[name] != parameter.default:
             raise InputError(
                 "--emit-docker writes files for TensorFlow Serving, the latest version of each model in them, and "
                 "serves nothing: say in those files how to serve. "

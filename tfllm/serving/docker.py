@@ -8,7 +8,7 @@ import json
 import re
 import shlex
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -58,7 +58,9 @@ class Served(NamedTuple):
     takes_lists: bool = False
 
 
-def write_docker(base_path: str | Path, directory: str | Path) -> list[Path]:
+def write_docker(
+    base_path: str | Path, directory: str | Path, check: Callable[[Path], None] | None = None
+) -> list[Path]:
     """Write compose file, server configuration, gateway, monitoring and Kubernetes manifests for some models.
 
     The image is the newest TensorFlow Serving that has all ops of all models. Batching is on unless a model takes
@@ -67,6 +69,8 @@ def write_docker(base_path: str | Path, directory: str | Path) -> list[Path]:
     Args:
         base_path: `savedmodels`, or one model, `savedmodels/NAME`. The files name it by its absolute path.
         directory: where; it must not exist yet, or be empty.
+        check: raises InputError for a version's directory that must not be served: one that does not load ends the
+            server.
 
     Returns:
         The files written.
@@ -77,7 +81,7 @@ def write_docker(base_path: str | Path, directory: str | Path) -> list[Path]:
     """
     base_path, directory = Path(base_path), Path(directory)
     check_exists(base_path)
-    models = [_read(config) for config in find_models(base_path) if versions_in(config.base_path)]
+    models = [_read(config, check) for config in find_models(base_path) if versions_in(config.base_path)]
     if not models:
         raise InputError(f"{base_path} holds no model: neither NAME/1/saved_model.pb nor 1/saved_model.pb.")
     values = _values(base_path, models)
@@ -92,7 +96,7 @@ def write_docker(base_path: str | Path, directory: str | Path) -> list[Path]:
     return [directory / name for name in texts]
 
 
-def _read(config: ModelConfig) -> Served:
+def _read(config: ModelConfig, check: Callable[[Path], None] | None) -> Served:
     if not config.name.isprintable() or set(config.name) & set("/:") or config.name != config.name.strip():
         raise InputError(
             f"A model's name stands in URLs, before ':predict': it must be printable and must not hold '/' or ':'. "
@@ -100,6 +104,8 @@ def _read(config: ModelConfig) -> Served:
         )
     versions = versions_in(config.base_path)
     version = versions[max(versions)]
+    if check is not None:
+        check(version)
     size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
     return Served(config, size, **_facts(version / FACTS_FILE))
 
@@ -128,7 +134,9 @@ def _values(base_path: Path, models: list[Served]) -> dict[str, str]:
     target = f"/models/{names[0]}" if versions_in(base_path) else "/models"
     memory = _SERVER_MIB + 4 * sum(model.bytes for model in models) // _MIB  # two versions while one replaces another
     batching = "- --enable_batching=true\n- --batching_parameters_file=/config/batching.config"
-    batching_row = "| `config/batching.config` | requests that arrive together run together |"
+    batching_row = (
+        "| `config/batching.config` | requests that arrive together run together; 32 rows a request at most |"
+    )
     if lists:
         batching = f"# No batching: {lists} takes lists of any length."
         batching_row = f"| no `config/batching.config` | batching is off: {lists} takes lists of any length |"

@@ -32,7 +32,7 @@ from tfllm.checks import InputError
 from tfllm.serving import calls, status
 from tfllm.serving.config import models_of
 from tfllm.serving.errors import ServingError, invalid
-from tfllm.serving.guard import is_token
+from tfllm.serving.guard import is_token, token_error
 from tfllm.serving.json_examples import with_context
 from tfllm.serving.json_tensors import check_rows, check_text
 from tfllm.serving.limits import Limits
@@ -271,11 +271,12 @@ class _Token(grpc.aio.ServerInterceptor):
     async def intercept_service(self, continuation, details):
         """Let a call with the token through."""
         given = dict(details.invocation_metadata).get("authorization", "")
-        if is_token(given.encode() if isinstance(given, str) else given, self._token):
+        given = given.encode() if isinstance(given, str) else given
+        if is_token(given, self._token):
             return await continuation(details)
 
         async def refuse(request, context):
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Send the token: authorization: Bearer TOKEN.")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, token_error(given))
 
         return grpc.unary_unary_rpc_method_handler(refuse)
 

@@ -38,7 +38,7 @@ class Guard:
                 await _refuse(send, 403, f"This server answers to {', '.join(LOCAL)} only, not to {host!r}.")
                 return
         elif scope["path"].lower().startswith(_OPEN) and not is_token(headers.get(b"authorization"), self._token):
-            await _refuse(send, 401, "Send the token: `Authorization: Bearer TOKEN`.")
+            await _refuse(send, 401, token_error(headers.get(b"authorization")))
             return
         begun = False
 
@@ -74,7 +74,15 @@ class WithHeaders:
 
 def is_token(given: bytes | None, token: str) -> bool:
     """Whether an Authorization header holds the token; takes as long whatever it holds."""
-    return hmac.compare_digest(given or b"", b"Bearer " + token.encode())
+    scheme, _, shown = (given or b"").partition(b" ")
+    return hmac.compare_digest(shown, token.encode()) and scheme.lower() == b"bearer"
+
+
+def token_error(given: bytes | None) -> str:
+    """What to do about an Authorization header that does not hold the token."""
+    if not given:
+        return "Send the token: `Authorization: Bearer TOKEN`; `--token-file` of `tfllm predict`."
+    return "This is not the server's token. Send `Authorization: Bearer TOKEN` with what stands in its --token-file."
 
 
 async def _refuse(send: Send, code: int, message: str) -> None:
