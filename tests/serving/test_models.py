@@ -172,6 +172,14 @@ def test_a_directory_without_a_version_is_told_once(base_path, saved_models, cap
     models.stop()
 
 
+def test_a_base_path_that_is_not_here_at_the_start_is_told_as_one_that_serves_nothing(tmp_path, caplog):
+    models = Models(lambda: [ModelConfig("a", tmp_path / "nothing")], load, Metrics(), 0)
+    models.start()
+    assert models.first_look.wait(30)
+    assert "nothing is served: " in caplog.text and "the base path of a, is not there" in caplog.text
+    models.stop()
+
+
 def test_a_version_that_is_asked_for_and_not_there_is_told(base_path, caplog):
     models = Models(partial(find_models, base_path, 1, (3, 5)), load, Metrics(), 0)
     models.look()

@@ -22,6 +22,10 @@ def find_version(directory: str | Path) -> Path:
     if not versions:
         if (directory / manifest.FILE_NAME).is_file():
             manifest.read_manifest(directory, "savedmodel")  # raises, and says what else it is
+        several = sorted(entry.name for entry in directory.iterdir() if numbers(entry))
+        if several:
+            names = ", ".join(several[:5])
+            raise InputError(f"{directory} holds SavedModels ({names}). Give one of them: {directory / several[0]}.")
         raise InputError(f"{directory} holds no SavedModel: neither {GRAPH_FILE} nor a version such as 1/{GRAPH_FILE}.")
     return directory / str(max(versions))
 

@@ -291,7 +291,7 @@ class Models:
             except (InputError, OSError) as error:
                 if str(error) != told:
                     told = str(error)
-                    log.error("what is served stays as it is: %s", told)
+                    log.error("%s: %s", "what is served stays as it is" if self.served() else "nothing is served", told)
             except Exception:
                 log.exception("the models could not be looked for")
             self.first_look.set()

@@ -1,0 +1,18 @@
+"""Where a SavedModel stands, and what is said where none does."""
+
+import re
+
+import pytest
+
+from tfllm.checks import InputError
+from tfllm.export.versions import find_version
+
+
+def test_the_directory_above_savedmodels_is_told_from_one_without_any(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / name / "1").mkdir(parents=True)
+    with pytest.raises(InputError, match=re.escape(f"holds SavedModels (a, b). Give one of them: {tmp_path / 'a'}.")):
+        find_version(tmp_path)
+    (tmp_path / "c").mkdir()
+    with pytest.raises(InputError, match="holds no SavedModel: neither"):
+        find_version(tmp_path / "c")
