@@ -32,8 +32,8 @@ transformers: its text classification guide (batches of 16 padded to their longe
 LATENCY = """One classifier from raw text to label: SST-2's test texts with the lengths they have, at most 128 tokens,
 the vocabulary of bert-base-uncased, random weights; called one text after the other ("one") or in batches of 32
 ("saturated"), in the process. SavedModels run in a Session, as a server runs them. KerasHub pads to 128; transformers
-and ONNX Runtime pad to the longest text of a batch; tfllm computes no padding, its OpenVINO engine puts texts of about
-the same length together. With OpenVINO, too, TensorFlow makes the token ids."""
+and ONNX Runtime pad to the longest text of a batch; tfllm computes no padding. Its OpenVINO engine
+computes a text alone, whose token ids TensorFlow makes, and leaves several together to TensorFlow."""
 HTTP = """One classifier behind a server on the same machine, from a request with SST-2's test texts to their labels;
 random weights, as above. "one": one text a request, one request after another; "saturated": 32 texts a request, four
 requests at a time. tfllm is `tfllm serve` with its defaults, which gives every text's label and the scores of all;

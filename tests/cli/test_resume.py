@@ -42,7 +42,7 @@ def test_sigterm_saves_within_seconds_and_says_how_to_go_on(stopped):
     out, code, said = stopped
     assert code == 128 + signal.SIGTERM
     batch = int(re.search(r"the same command goes on from batch (\d+)", " ".join(said.split()))[1])
-    assert int(checkpoints(out)[-1].name.removeprefix("checkpoint-")) == batch
+    assert read_manifest(checkpoints(out)[-1], "checkpoint")["arguments"]["step"] == batch
     assert "Traceback" not in said
 
 

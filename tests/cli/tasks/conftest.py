@@ -3,6 +3,7 @@
 import keras
 import pytest
 
+from tfllm import load_model, load_tokenizer, manifest
 from tfllm.generation.text import TextWriter
 
 
@@ -21,3 +22,25 @@ def model_calls(monkeypatch):
 
         monkeypatch.setattr(kind, name, counted)
     return calls
+
+
+@pytest.fixture
+def check_traced_once(model_calls):
+    """`check_traced_once(task, model directory, data)`: a training's validation, asked again with other weights, is not
+    traced anew and scores the new weights. Returns the arguments of the training.
+    """
+
+    def check(task, directory, data) -> dict:
+        run = manifest.read_manifest(directory, "model")["arguments"]["run"]
+        model, tokenizer = load_model(directory), load_tokenizer(directory)
+        given = model, tokenizer, task.read([str(data)], run), {}, run
+        validate = task.validator(*given)
+        first, traced = validate(), len(model_calls)
+        for weight in model.trainable_weights:
+            weight.assign(weight * 0.5)
+        second = validate()
+        assert len(model_calls) == traced
+        assert second["loss"] != first["loss"] and second == task.validator(*given)()
+        return run
+
+    return check
