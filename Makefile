@@ -20,7 +20,7 @@ quickstart: .venv/installed
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# Further cases of what `make test` shows by one or two.
+# Further cases of what `make test` shows, and more whole trainings and exports: before a release.
 test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 

@@ -75,6 +75,7 @@ def test_tokenizing_and_training_a_vocabulary(counted):
     assert counted("tokenizing_contenders", "train", file=file, contender="tfllm", vocabulary_size=300)["tokens"] == 300
 
 
+@pytest.mark.slow
 def test_serving(counted, tmp_path):
     asked = {"weights": "bfloat16", "file": str(tmp_path / "texts.json"), "examples": 8, "batch_size": 4}
     found = counted("serving_contenders", "label_texts", work="tfllm", **asked)

@@ -95,6 +95,7 @@ def _listings():
             yield listing or code[1]
 
 
+@pytest.mark.slow
 def test_every_line_runs_in_the_order_given(directory, monkeypatch):
     monkeypatch.chdir(directory)
     names, count = {}, 0
@@ -112,6 +113,7 @@ def test_every_line_runs_in_the_order_given(directory, monkeypatch):
     assert names["batch"]["token_ids"].shape == names["batch"]["padding_mask"].shape
 
 
+@pytest.mark.slow
 def test_the_pipelines_answer_alike(directory, monkeypatch):
     import transformers
 

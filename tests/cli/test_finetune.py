@@ -65,6 +65,7 @@ def test_it_starts_from_a_pretrained_model_whose_size_stays(classifier, reviews,
     assert "size" not in manifest.read_manifest(tmp_path / "m", "model")["arguments"]["run"]
 
 
+@pytest.mark.slow
 def test_folds_and_seeds_are_summed_up(reviews, tokenizer_directory, tmp_path):
     run = finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, folds=2, seeds=2, **QUICK)
     for part in ("cross_validation", "over_seeds"):
@@ -72,6 +73,7 @@ def test_folds_and_seeds_are_summed_up(reviews, tokenizer_directory, tmp_path):
     assert run["seed"] in (0, 1)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_seeds_is_saved_evaluated_and_exported_as_one(reviews, tokenizer_directory, tmp_path):
     arguments = {"tokenizer": tokenizer_directory, "seeds": 2, "learning_rate": 2e-3, **QUICK}
     finetune(str(reviews), tmp_path / "m", ensemble=True, **arguments)

@@ -174,6 +174,7 @@ def test_texts_are_those_of_transformers(published, imported, write_theirs):
     assert len({*expected}) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("published", ["t5", "marian"], indirect=True)  # BART's tokenizer is RoBERTa's
 def test_the_saved_model_writes_the_same_texts(imported):
     out, model, ours = imported

@@ -27,6 +27,7 @@ def test_denoising_leaves_an_encoder_decoder_with_sentinels_behind_its_vocabular
     assert run["held_out_scores"]["perplexity"] > 1
 
 
+@pytest.mark.slow
 def test_a_task_goes_on_from_it_and_no_sentinel_is_written(denoiser, tiny_tokenizer, tmp_path):
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("source,target\n" + "one,two\nthe cat,a dog\n" * 8, "utf-8")
@@ -46,6 +47,7 @@ def test_an_encoder_cannot_go_on_from_it_nor_records_be_damaged(denoiser, corpus
         pretrain([str(corpus)], tmp_path / "m", init=denoiser[0], objective="prefix", **QUICK)
 
 
+@pytest.mark.slow
 def test_infilling_and_prefixes_train_too(corpus, tokenizer_directory, tmp_path):
     for objective in ("infill", "prefix"):
         out = tmp_path / objective

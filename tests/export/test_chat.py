@@ -15,6 +15,8 @@ from tfllm.models import add_causal_lm_head, build_decoder, save_model
 from tfllm.tokenizers import load_tokenizer
 from tfllm.tokenizers.chat import default_template
 
+pytestmark = pytest.mark.slow
+
 SIZE = {"num_layers": 2, "num_heads": 4, "num_key_value_heads": 2, "hidden_dim": 32, "intermediate_dim": 48}
 TEXTS = ["the film was", "", "你 好", "the [SEP] film [MASK] \xff3\xff"]
 TALK = ["the film", "was good", "a b c a b c a b c a b c a b c a b c a b c", "film", "the"]

@@ -1,6 +1,7 @@
 """A pretrained model, exported: it fills gaps and tells what follows, in a process without Keras, as it does here."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tfllm.export import Predictor, export_savedmodel
@@ -9,6 +10,7 @@ from tfllm.models import add_pretraining_heads, save_model
 TEXTS = ["the [MASK] was [MASK]", "[MASK][MASK]世[MASK]", "no gap", "a " * 40 + "[MASK]", ""]
 
 
+@pytest.mark.slow
 def test_a_savedmodel_fills_gaps_as_the_model_does(make_encoder, randomize, tokenizer, tmp_path):
     model = randomize(add_pretraining_heads(make_encoder()))
     version = export_savedmodel(model, tokenizer, tmp_path / "base", sequence_length=16, sample_texts=TEXTS)

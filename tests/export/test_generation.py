@@ -138,6 +138,7 @@ def test_what_is_drawn_follows_from_prompt_and_seed_whatever_the_batch(
     }
 
 
+@pytest.mark.slow
 def test_a_program_in_cpp_without_xla_writes_too(written, ask_in_cpp):
     answers = ask_in_cpp(written / "1", text=["the film was", "a b c"])
     assert answers["text"][:2] == ("string", 2)

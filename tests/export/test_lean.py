@@ -91,6 +91,7 @@ def test_what_has_no_lean_form_stays_as_it_is(make_encoder, tokenizer):
         assert lean(model) is model
 
 
+@pytest.mark.slow
 def test_bfloat16_is_smaller_near_and_proved(classifier, exported, tokenizer, tmp_path):
     version = export_savedmodel(classifier, tokenizer, tmp_path / "bf", sequence_length=16, weights="bfloat16")
     assert all(finding.passed for finding in check_savedmodel(version))

@@ -25,6 +25,7 @@ def served(model, tokenizer, tmp_path_factory):
     return Predictor(export_savedmodel(model, tokenizer, directory, sequence_length=16))
 
 
+@pytest.mark.slow
 def test_it_answers_as_the_model_does(model, tokenizer, served, tmp_path):
     save_model(model, tmp_path / "model", tokenizer, run={"sequence_length": 16})
     own = Predictor(tmp_path / "model")

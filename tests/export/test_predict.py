@@ -66,6 +66,7 @@ def test_the_texts_a_model_asks_for_must_all_be_there(exported):
         Predictor(exported).predict(text=["good"], other=["a", "b"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["model", "SavedModel"])
 def test_a_classifier_of_pairs_asks_for_both(make_encoder, tokenizer, tmp_path, kind, randomize):
     classifier = randomize(add_classifier_head(make_encoder(), ["no", "yes"], pairs=True))

@@ -48,6 +48,7 @@ def test_a_savedmodel_of_int8_weights_passes_its_checks(encoder, tiny_tokenizer,
     assert size < 0.35 * 4 * model.count_params()
 
 
+@pytest.mark.slow
 def test_a_model_that_writes_passes_its_checks_too(tiny_tokenizer, tmp_path):
     size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 64, "intermediate_dim": 96, "max_sequence_length": 32}
     decoder = models.build_decoder(tiny_tokenizer.vocabulary_size, **size)

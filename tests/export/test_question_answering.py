@@ -19,6 +19,7 @@ def version(model, tokenizer, tmp_path_factory):
     return export_savedmodel(model, tokenizer, tmp_path_factory.mktemp("savedmodels") / "qa", sequence_length=16)
 
 
+@pytest.mark.slow
 def test_it_answers_as_the_model_does(model, tokenizer, version):
     texts = {
         "question": ["was the film good ?", "世界", "", "c"],

@@ -8,6 +8,8 @@ from tfllm.generation import TextGenerator
 from tfllm.models import add_seq2seq_head, build_encoder_decoder
 from tfllm.tokenizers import train_sentencepiece
 
+pytestmark = pytest.mark.slow
+
 SIZE = {"num_layers": 1, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 48, "max_sequence_length": 32}
 TEXTS = ["A man rides a red bicycle.", "Ein Mann fährt über die Straße.", "今天天气很好，我们去公园。", "", "x" * 300]
 

@@ -12,6 +12,7 @@ from tfllm.models import add_tagger_head, build_encoder
 TEXTS = ["the film was good , badly . " * 9, "你 好 世 界 😀 !" * 7, "the film", "", "Café é"]
 
 
+@pytest.mark.slow
 def test_it_answers_as_the_model_does(tokenizer, tmp_path, ask_in_cpp):
     keras.utils.set_random_seed(3)
     size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64, "max_sequence_length": 16}

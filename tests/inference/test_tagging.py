@@ -113,6 +113,7 @@ def test_spans_whose_borders_are_those_of_tokens_come_back_exactly_in_10_000_tex
     assert there_and_back(rows, character_tokenizer, 12) == rows.spans
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["entities", "words"])
 @pytest.mark.parametrize("number", [0, 1], ids=["wordpiece", "sentencepiece"])
 def test_other_spans_come_back_with_the_borders_of_their_tokens(subword_tokenizers, number, kind):

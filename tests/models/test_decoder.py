@@ -235,6 +235,7 @@ assert np.isfinite(loss)
 """
 
 
+@pytest.mark.slow
 def test_jax_gives_the_same_numbers_and_trains(make_decoder, batch, tmp_path):
     pytest.importorskip("jax")
     kind = {**KINDS["qwen3"], **KINDS["llama31"]}

@@ -149,6 +149,7 @@ def test_dropout_acts_in_training_only(make_model, batch):
     np.testing.assert_array_equal(outputs_of(model, batch), outputs_of(model, batch))
 
 
+@pytest.mark.slow
 def test_recomputed_activations_give_the_same_gradients_with_dropout(make_model, batch):
     found = []
     for recomputes in (False, True):

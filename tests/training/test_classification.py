@@ -134,6 +134,7 @@ def test_lower_layers_learn_slower_by_the_layer_decay(make_classifier, make_data
             assert moved[0.5][path] == pytest.approx(factors[layer] * full, rel=0.05), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen_layers", [0, 1])
 def test_gradual_unfreezing_adds_one_block_from_the_top_each_epoch(make_classifier, make_dataset, frozen_layers):
     model, weights = make_classifier(), Weights()
@@ -156,6 +157,7 @@ def test_with_fewer_epochs_than_blocks_the_lowest_stay_frozen(make_classifier, m
     assert set(weights.trainable[1]) == {"logits", "transformer_layer_1"}
 
 
+@pytest.mark.slow
 def test_patience_that_ends_in_one_stage_begins_anew_in_the_next(make_classifier, make_dataset):
     worse = make_dataset(flipped=True)
     arguments = {"epochs": 6, "learning_rate": 1e-2, "monitor": "loss", "patience": 1, "unfreeze_gradually": True}

@@ -64,6 +64,7 @@ def test_a_model_trained_on_jax_is_exported_by_tensorflow_with_the_same_numbers(
     np.testing.assert_allclose([answer["score"] for answer in answers], probabilities.max(-1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_update_as_one_device(on_jax, free_ports):
     (port,) = free_ports(1)
     named = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": f"localhost:{port}", "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}

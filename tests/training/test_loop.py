@@ -92,6 +92,7 @@ def test_batches_after_the_last_checkpoint_are_trained_again(tmp_path, uninterru
     assert_bit_equal(train(Run(tmp_path)), uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_training_in_float16_that_was_killed_twice_goes_on_with_its_scale(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -123,6 +124,7 @@ def test_a_signal_saves_and_stops_with_the_exit_code_of_the_shell(tmp_path, unin
     assert_bit_equal(train(Run(tmp_path)), uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_signal_after_the_last_batch_stops_too_and_the_score_is_not_lost(
     tmp_path, make_classifier, make_batches, make_dataset
 ):

@@ -58,6 +58,7 @@ def uninterrupted():
     return train()
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(uninterrupted, tmp_path):
     with pytest.raises(Killed):
         train(Run(tmp_path, save_seconds=0), [KillAt(4)])

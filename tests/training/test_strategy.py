@@ -17,6 +17,11 @@ def mirrored(run_replicas):
     return run_replicas("mirrored")
 
 
+@pytest.fixture(scope="module")
+def further(run_replicas):
+    return run_replicas("mirrored_further")
+
+
 def test_two_replicas_update_as_one_device_with_clipping_and_skewed_masks(mirrored):
     assert mirrored["adamw"]["weights"] < 1e-6
     assert mirrored["copies"] == 0
@@ -36,26 +41,30 @@ def test_the_reported_numbers_are_those_of_one_device(mirrored, training):
     assert max(mirrored[training].values()) < 1e-6
 
 
-def test_a_gradient_that_overflows_on_one_replica_halves_the_loss_scale_and_changes_no_weight(mirrored):
-    assert mirrored["float16"]["two"] == mirrored["float16"]["one"] == {"moved": 0.0, "scale": 0.5}
-    assert mirrored["float16"]["weights"] < 1e-3  # sums of float16
+@pytest.mark.slow
+def test_a_gradient_that_overflows_on_one_replica_halves_the_loss_scale_and_changes_no_weight(further):
+    assert further["float16"]["two"] == further["float16"]["one"] == {"moved": 0.0, "scale": 0.5}
+    assert further["float16"]["weights"] < 1e-3  # sums of float16
 
 
-def test_replicas_drop_different_activations(mirrored):
-    assert mirrored["dropped"]["nowhere"]
-    assert not mirrored["dropped"]["encoder"] and not mirrored["dropped"]["head"]
+@pytest.mark.slow
+def test_replicas_drop_different_activations(further):
+    assert further["dropped"]["nowhere"]
+    assert not further["dropped"]["encoder"] and not further["dropped"]["head"]
 
 
-def test_fine_tuning_on_two_replicas_has_the_history_of_one_device(mirrored):
-    one, two = mirrored["classifiers"]["one"], mirrored["classifiers"]["two"]
+@pytest.mark.slow
+def test_fine_tuning_on_two_replicas_has_the_history_of_one_device(further):
+    one, two = further["classifiers"]["one"], further["classifiers"]["two"]
     assert len(one) == len(two) == 2
     for left, right in zip(one, two, strict=True):
         assert left == pytest.approx(right, abs=1e-6)
 
 
-def test_two_replicas_that_were_killed_go_on_bit_for_bit(mirrored):
-    assert mirrored["resumed"]["weights"] == 0
-    assert mirrored["resumed"]["moved"] > 0.01
+@pytest.mark.slow
+def test_two_replicas_that_were_killed_go_on_bit_for_bit(further):
+    assert further["resumed"]["weights"] == 0
+    assert further["resumed"]["moved"] > 0.01
 
 
 @pytest.mark.parametrize(

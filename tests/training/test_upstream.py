@@ -15,6 +15,7 @@ def upstream_alone(run_replicas):
     return run_replicas("upstream", "keras_replicas.py")
 
 
+@pytest.mark.slow
 def test_keras_clips_on_every_replica_and_takes_the_mean_of_means(upstream_alone):
     assert upstream_alone["stock"]["weights"] > 0.01
     assert upstream_alone["stock"]["loss"] > 0.01

@@ -35,6 +35,7 @@ def files(tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_partners_are_found_after_training_and_a_savedmodel_gives_the_vectors(files, tokenizer_directory, tmp_path):
     out, file = tmp_path / "model", str(files / "together.csv")
     options = {**QUICK, "task": "embed", "epochs": 6, "learning_rate": 3e-3}

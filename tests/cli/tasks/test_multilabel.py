@@ -54,6 +54,7 @@ def test_the_thresholds_stand_in_the_manifest(trained):
     assert arguments["pooling"] == "mean"
 
 
+@pytest.mark.slow
 def test_a_savedmodel_answers_as_the_model_does(trained, tmp_path):
     out, _ = trained
     version = export_savedmodel(load_model(out), load_tokenizer(out), tmp_path / "mails", sequence_length=16)
@@ -68,6 +69,7 @@ def test_a_savedmodel_answers_as_the_model_does(trained, tmp_path):
     assert "none" in shown
 
 
+@pytest.mark.slow
 def test_augmented_texts_are_learnt_from_as_well(mails, tokenizer_directory, tmp_path):
     options = {**QUICK, "epochs": 2, "augment_case": 0.5, "augment_typos": 0.05, "augment_word_dropout": 0.1}
     run = finetune(str(mails), tmp_path / "model", tokenizer=tokenizer_directory, **options)

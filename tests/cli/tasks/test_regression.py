@@ -50,6 +50,7 @@ def test_scores_of_pairs_are_learnt(trained, pairs):
     assert own[0]["score"] > 4 > 1 > own[1]["score"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["0,5"], indirect=True)
 def test_a_savedmodel_gives_the_scores_of_the_model(trained, tmp_path):
     out, _ = trained

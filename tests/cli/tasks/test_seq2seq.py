@@ -68,6 +68,7 @@ def test_predict_and_generate_write_the_same(trained):
     assert shown == f"one two\n{rows[0]['text']}\n"
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_alone_and_merged(trained, pairs, tmp_path):
     finetune([str(pairs)], tmp_path / "m", init=trained[0], source="en", target="de", lora_rank=2, **QUICK)
     before, after = load_model(trained[0]), load_model(tmp_path / "m")

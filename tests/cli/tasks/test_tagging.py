@@ -74,6 +74,7 @@ def test_other_files_than_those_trained_on_are_evaluated_too(trained, tmp_path, 
         evaluate(directory / "model", write(tmp_path / "test.pos", 2))
 
 
+@pytest.mark.slow
 def test_words_and_their_tags_are_learnt_and_found(tokenizer_directory, tmp_path):
     run = finetune(write(tmp_path / "train.pos", 2), tmp_path / "model", tokenizer=tokenizer_directory, **QUICK)
     assert run["validation_scores"]["accuracy"] > 0.9
