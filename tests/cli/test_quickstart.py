@@ -1,12 +1,9 @@
 """`tfllm quickstart` runs the whole chain; here in Chinese and with two steps of pretraining."""
 
-import pytest
-
 from tfllm import manifest
 from tfllm.cli.quickstart import quickstart
 
 
-@pytest.mark.slow
 def test_the_whole_chain_runs_in_chinese(tmp_path, capsys):
     result = quickstart(tmp_path / "q", language="zh", pretraining_steps=2)
 
