@@ -166,6 +166,7 @@ def test_metrics_have_the_names_of_tf_serving(rest):
         ':tensorflow:serving:request_latency_bucket{API="Predict",entrypoint="REST",le="10.0",model_name="numbers"} ',
         ':tensorflow:serving:request_latency_count{API="Regress",entrypoint="REST",model_name="numbers"} ',
         ':tensorflow:serving:runtime_latency_sum{API="Predict",model_name="numbers",runtime="TF1"} ',
+        ':tensorflow:serving:runtime_latency_count{API="Regress",model_name="numbers",runtime="TF1"} ',
         ':tensorflow:serving:request_example_count_total{model="numbers"} ',
         ":tensorflow:cc:saved_model:load_attempt_count{",
         "# TYPE :tensorflow:serving:request_count counter",

@@ -172,7 +172,7 @@ class Batcher:
         rows = [task.call.rows or 1 for task in tasks]
         parted = sum(rows) if call.batches else None
         found = version.model.run(feeds, call.fetches, remaining if remaining < float("inf") else None, parted)
-        self._metrics.ran(version.name, time.monotonic() - began, sum(rows))
+        self._metrics.ran(version.name, [task.call.api for task in tasks], time.monotonic() - began, sum(rows))
         if len(tasks) == 1:
             return [found]
         if any(len(array) != sum(rows) for array in found.values()):

@@ -27,12 +27,14 @@ class Call(NamedTuple):
         fetches: names of tensors.
         rows: the first dimension of all feeds; None when they differ, and the call runs alone.
         batches: whether it may share a run with other calls, and its answers then are still those it gets alone.
+        api: what it is counted as: "Predict", "Classify", "Regress" or "MultiInference".
     """
 
     feeds: dict[str, np.ndarray]
     fetches: tuple[str, ...]
     rows: int | None
     batches: bool
+    api: str
 
 
 def predict_call(signature: SignatureDef, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> Call:
@@ -57,7 +59,7 @@ def predict_call(signature: SignatureDef, inputs: Mapping[str, np.ndarray], outp
             raise invalid(f"duplicate output tensor alias: {name}")
     feeds = {signature.inputs[name].name: array for name, array in inputs.items()}
     wanted = [signature.outputs[name] for name in outputs or sorted(signature.outputs)]
-    return _call(feeds, wanted, signature.inputs.values())
+    return _call("Predict", feeds, wanted, signature.inputs.values())
 
 
 def predict_outputs(signature: SignatureDef, outputs: Sequence[str], found: Mapping) -> dict[str, np.ndarray]:
@@ -79,7 +81,7 @@ def classify_call(signature: SignatureDef, examples: Sequence[bytes]) -> Call:
             'Expected classification signature outputs to contain at least one of "classes" or "scores". Signature '
             f"was: {_show(signature)}"
         )
-    return _example_call(signature, wanted, examples)
+    return _example_call("Classify", signature, wanted, examples)
 
 
 def classify_outputs(
@@ -111,7 +113,7 @@ def regress_call(signature: SignatureDef, examples: Sequence[bytes]) -> Call:
         raise _precondition(f"No regression inputs found in SignatureDef: {_show(signature)}")
     if "outputs" not in signature.outputs:
         raise _precondition(f"No regression outputs found in SignatureDef: {_show(signature)}")
-    return _example_call(signature, [signature.outputs["outputs"]], examples)
+    return _example_call("Regress", signature, [signature.outputs["outputs"]], examples)
 
 
 def regress_outputs(signature: SignatureDef, count: int, found: Mapping) -> np.ndarray:
@@ -138,7 +140,7 @@ def multi_call(tasks: Sequence[tuple[str, SignatureDef]], examples: Sequence[byt
     fetches = tuple(sorted({name for call in calls for name in call.fetches}))
     # Signatures of TensorFlow 2 have an input tensor each, which all hold the same examples.
     feeds = {name: array for call in calls for name, array in call.feeds.items()}
-    return Call(feeds, fetches, calls[0].rows, all(call.batches for call in calls))
+    return Call(feeds, fetches, calls[0].rows, all(call.batches for call in calls), "MultiInference")
 
 
 def find_signature(signatures: Mapping[str, SignatureDef], name: str, error: ServingError) -> SignatureDef:
@@ -148,22 +150,22 @@ def find_signature(signatures: Mapping[str, SignatureDef], name: str, error: Ser
     return signatures[name or DEFAULT]
 
 
-def _example_call(signature: SignatureDef, wanted: list, examples: Sequence[bytes]) -> Call:
+def _example_call(api: str, signature: SignatureDef, wanted: list, examples: Sequence[bytes]) -> Call:
     if not examples:
         raise invalid("Input is empty.")
     tensor = signature.inputs["inputs"]
     array = np.array(examples, object)
     _check_array("inputs", array, tensor)
-    return _call({tensor.name: array}, wanted, [tensor])
+    return _call(api, {tensor.name: array}, wanted, [tensor])
 
 
-def _call(feeds: dict[str, np.ndarray], wanted: Sequence, inputs: Iterable) -> Call:
+def _call(api: str, feeds: dict[str, np.ndarray], wanted: Sequence, inputs: Iterable) -> Call:
     """A run; shared where all inputs and outputs are [batch, ...] and no output is as wide as the batch makes it."""
     counts = {len(array) if array.ndim else None for array in feeds.values()}
     rows = counts.pop() if len(counts) == 1 else None
     batches = bool(rows) and all(_is_batched(tensor) for tensor in (*inputs, *wanted))
     batches = batches and all(dimension.size >= 0 for tensor in wanted for dimension in tensor.tensor_shape.dim[1:])
-    return Call(feeds, tuple(tensor.name for tensor in wanted), rows, batches)
+    return Call(feeds, tuple(tensor.name for tensor in wanted), rows, batches, api)
 
 
 def _is_batched(tensor) -> bool:

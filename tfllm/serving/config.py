@@ -3,7 +3,8 @@
 In: a base path or a ModelServerConfig. Out: `ModelConfig`s and the versions that stand on disk.
 """
 
-import contextlib
+import errno
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +37,7 @@ class ModelConfig(NamedTuple):
 
         Raises:
             InputError: when the base path is not there: then nobody knows that its versions are gone for good.
+            PermissionError: when it, or a version, may not be read: then nobody knows either.
             OSError: when the disk does not answer.
         """
         found = versions_in(self.base_path)
@@ -100,11 +102,11 @@ def versions_in(directory: Path) -> dict[int, Path]:
     """The versions that stand whole in a directory: number -> directory, 7 or, with as many zeros, 00000007.
 
     Raises:
-        OSError: when the disk does not answer: then nobody knows that there are none.
+        OSError: when one may not be read, or the disk does not answer: then nobody knows that there are none.
     """
     try:
         entries = sorted(directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     return {int(entry.name): entry for entry in entries if _is_version(entry)}
 
@@ -113,6 +115,14 @@ def _is_version(entry: Path) -> bool:
     name = entry.name
     if not (name.isascii() and name.isdigit() and len(name) < 19):
         return False
-    with contextlib.suppress(PermissionError):
-        return any((entry / file).is_file() for file in GRAPH_FILES)
-    return False
+    return any(_is_file(entry / file) for file in GRAPH_FILES)
+
+
+def _is_file(path: Path) -> bool:
+    """As `Path.is_file`, which takes what may not be read for no file in some versions of Python."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise

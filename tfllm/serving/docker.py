@@ -5,6 +5,7 @@ The texts stand in `production/`; a word between @ is filled in here.
 """
 
 import json
+import logging
 import re
 import shlex
 import urllib.parse
@@ -18,6 +19,7 @@ from tfllm.checks import InputError, check_exists
 from tfllm.serving.config import ModelConfig, find_models, versions_in
 from tfllm.serving.limits import Limits
 
+log = logging.getLogger("tfllm")
 # TensorFlow Serving -> the tag of its image. Which of them have a model's ops stands in its `tfllm.json`.
 TAGS = {"2.18": "2.18.0", "2.19": "2.19.0", "2.20": "2.20.0"}
 FACTS_FILE = "assets.extra/tfllm.json"
@@ -81,7 +83,7 @@ def write_docker(
     """
     base_path, directory = Path(base_path), Path(directory)
     check_exists(base_path)
-    models = [_read(config, check) for config in find_models(base_path) if versions_in(config.base_path)]
+    models = [_read(config, check) for config in find_models(base_path) if _has_versions(config)]
     if not models:
         raise InputError(f"{base_path} holds no model: neither NAME/1/saved_model.pb nor 1/saved_model.pb.")
     values = _values(base_path, models)
@@ -94,6 +96,14 @@ def write_docker(
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_text(text, "utf-8")
     return [directory / name for name in texts]
+
+
+def _has_versions(config: ModelConfig) -> bool:
+    try:
+        return bool(versions_in(config.base_path))
+    except PermissionError as error:
+        log.warning("%s is left out: %s", config.name, error)
+        return False
 
 
 def _read(config: ModelConfig, check: Callable[[Path], None] | None) -> Served:

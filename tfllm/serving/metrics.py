@@ -1,5 +1,7 @@
 """What Prometheus collects, under the names of TF Serving."""
 
+from collections.abc import Iterable
+
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -27,7 +29,7 @@ class Metrics:
         )
         self._runtime = Histogram(
             ":tensorflow:serving:runtime_latency",
-            "Microseconds of a run of the graph.",
+            "Microseconds of the run of the graph that answered a request.",
             ("model_name", "API", "runtime"),
             buckets=_TIMES,
             **own,
@@ -56,9 +58,10 @@ class Metrics:
         if code == "OK":
             self._latency.labels(model, api, entrypoint).observe(seconds * 1e6)
 
-    def ran(self, model: str, seconds: float, rows: int) -> None:
-        """Count a run of a graph."""
-        self._runtime.labels(model, "Predict", "TF1").observe(seconds * 1e6)
+    def ran(self, model: str, apis: Iterable[str], seconds: float, rows: int) -> None:
+        """Count a run of a graph: what each of its requests asked for, "Predict" say, its time and its rows."""
+        for api in apis:
+            self._runtime.labels(model, api, "TF1").observe(seconds * 1e6)
         self._batches.labels(model).observe(rows)
 
     def counted(self, model: str, rows: int) -> None:

@@ -84,6 +84,7 @@ class Models:
         self._versions: dict[str, dict[int, Version]] = {}
         self._configs: dict[str, ModelConfig] = {}
         self._empty: set[str] = set()  # models without a version, of which the log has told
+        self._closed: dict[str, str] = {}  # models that may not be read, and why, of which it has told
         self._lock, self._looking, self._wake = threading.RLock(), threading.Lock(), threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -139,14 +140,31 @@ class Models:
         configs = {config.name: config for config in self._find()}
         with self._lock:
             known = {**self._versions, **configs}
-            wanted = {name: configs[name].wanted() if name in configs else {} for name in known}
+            wanted, closed = {}, {}  # what may not be read, and why, stays as it is
+            for name in known:
+                try:
+                    wanted[name] = configs[name].wanted() if name in configs else {}
+                except PermissionError as error:
+                    closed[name] = str(error)
+                    wanted[name] = {one.number: one.directory for one in self._kept(name)}
             self._configs = configs  # from here on nothing fails
-            self._tell_empty([config for name, config in configs.items() if not wanted[name]])
+            self._tell_closed(closed)
+            self._tell_empty([one for name, one in configs.items() if not wanted[name] and name not in closed])
             for name in wanted:
                 self._versions.setdefault(name, {})
                 for number, directory in wanted[name].items():
                     self._note(name, number, directory)
         return wanted
+
+    def _kept(self, name: str) -> list[Version]:
+        """The versions of a model that answer or will."""
+        return [one for one in self._versions.get(name, {}).values() if one.state in (START, LOADING, AVAILABLE)]
+
+    def _tell_closed(self, closed: dict[str, str]) -> None:
+        """Say which models may not be read, and why: once, and again when they could be read meanwhile."""
+        for name in closed.keys() - self._closed.keys():
+            log.error("%s may not be read, what is served of it stays as it is: %s", name, closed[name])
+        self._closed = closed
 
     def _tell_empty(self, configs: list[ModelConfig]) -> None:
         """Say of which models there is nothing to serve: once, and again when they had something meanwhile."""
