@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.marks import slow
 from tfllm.checks import InputError
 from tfllm.data import masked_lm_dataset, read_held_out
 from tfllm.tokenizers import WordPieceTokenizer
@@ -84,7 +85,7 @@ def test_repeated_it_never_ends_and_gives_whole_batches_in_new_orders(corpus, to
     assert found[:400] != found[400:800]
 
 
-@pytest.mark.parametrize("next_sentence", [False, True])
+@pytest.mark.parametrize("next_sentence", [True, *slow(False)])
 def test_the_seed_decides_order_pairs_and_masks(corpus, tokenizer, next_sentence):
     def batches(seed):
         dataset = masked_lm_dataset(

@@ -88,6 +88,7 @@ def test_ids_take_four_bytes_when_two_do_not_hold_them(tmp_path):
     assert entry["bytes"] == 16 + 8 * 4
 
 
+@pytest.mark.slow
 def test_two_workers_killed_and_one_that_goes_on_write_what_one_writes(corpus, tokenizer, whole, tmp_path):
     tokenizer.save(tmp_path / "tokenizer")
     program = (

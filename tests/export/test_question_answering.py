@@ -38,6 +38,7 @@ def test_it_answers_as_the_model_does(model, tokenizer, version):
             assert texts["context"][row][answer["start"] : answer["end"]] == answer["answer"]
 
 
+@pytest.mark.slow
 def test_the_n_best_answers_are_a_signature_of_their_own(version):
     loaded = tf.saved_model.load(str(version))
     outputs = loaded.signatures["n_best"](question=tf.constant(["film ?"]), context=tf.constant(["the film was good"]))

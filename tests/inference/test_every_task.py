@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.marks import slow
 from tfllm.inference import build_signatures
 from tfllm.models import (
     add_embedding_head,
@@ -47,7 +48,10 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=HEADS)
+FURTHER = ("regression", "embedding cls", "masked lm", "next sentence")  # in others of HEADS, or close to them
+
+
+@pytest.fixture(scope="module", params=[*(head for head in HEADS if head not in FURTHER), *slow(*FURTHER)])
 def head(request):
     return request.param
 

@@ -218,6 +218,7 @@ assert np.isfinite(model.train_on_batch(inputs, saved["token_ids"], weights))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["shared keys", *slow("distances")])
 def test_jax_gives_the_same_numbers_and_trains(make_model, batch, tmp_path, kind):
     pytest.importorskip("jax")

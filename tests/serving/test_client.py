@@ -140,7 +140,7 @@ def foreign():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.status, server.type, server.told = 200, "application/json", model_metadata(["text"], LABELS)
     server.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()

@@ -262,7 +262,7 @@ def full_replicas():
     servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Full) for _ in range(2)]
     for server in servers:
         server.hosts = []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield servers
     for server in servers:
         server.shutdown()

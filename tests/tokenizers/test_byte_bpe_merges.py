@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import tensorflow as tf
 
+from tests.marks import slow
 from tfllm.tokenizers.byte_bpe_merges import Merges
 
 
@@ -37,7 +38,7 @@ def random_words(generator, letters):
     return words + [word[:3] * 12 for word in words[:20]]
 
 
-@pytest.mark.parametrize("in_any_order", [False, True])
+@pytest.mark.parametrize("in_any_order", [True, *slow(False)])
 def test_random_words_are_merged_as_the_definition_says(in_any_order):
     generator = random.Random(in_any_order)
     quick = 0

@@ -54,6 +54,7 @@ def test_a_strategy_that_jax_cannot_do_here_is_refused_with_the_reason(on_jax):
     assert "keras.distribution.initialize()" in on_jax["refused"]["multiworker"]
 
 
+@pytest.mark.slow
 def test_a_model_trained_on_jax_is_exported_by_tensorflow_with_the_same_numbers(on_jax, places, tmp_path):
     _, directory = places
     export_savedmodel(load_model(directory), load_tokenizer(directory), tmp_path / "saved")

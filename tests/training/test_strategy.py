@@ -154,6 +154,7 @@ def test_two_processes_one_of_them_killed_end_with_the_weights_of_one(tmp_path, 
         np.testing.assert_allclose(left, right, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_two_processes_stop_at_the_same_batch_though_one_is_asked(tmp_path, command, start_both):
     arguments = command("two", "--save-minutes", "0", "--steps", "100000")
     both = start_both("tfllm", *arguments)

@@ -21,14 +21,17 @@ def test_keras_clips_on_every_replica_and_takes_the_mean_of_means(upstream_alone
     assert upstream_alone["stock"]["loss"] > 0.01
 
 
+@pytest.mark.slow
 def test_keras_cannot_train_on_bool_rows_or_unequal_numbers_of_rows_on_replicas(upstream_alone):
     assert upstream_alone["defects"] == {"bool": "InvalidArgumentError", "uneven": "InvalidArgumentError"}
 
 
+@pytest.mark.slow
 def test_keras_drops_the_same_activations_on_all_replicas(upstream_alone):
     assert upstream_alone["dropped"]
 
 
+@pytest.mark.slow
 def test_keras_reads_a_first_batch_that_it_does_not_train_on(upstream_alone):
     assert upstream_alone["first_batch"]["keras"] > upstream_alone["first_batch"]["repaired"]
 

@@ -33,6 +33,7 @@ def quiz(tmp_path_factory):
     return file
 
 
+@pytest.mark.slow
 def test_the_right_choice_is_learnt(quiz, tokenizer_directory, tmp_path):
     out = tmp_path / "model"
     run = finetune(str(quiz), out, tokenizer=tokenizer_directory, epochs=8, learning_rate=3e-3, **QUICK)

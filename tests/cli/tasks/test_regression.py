@@ -36,6 +36,7 @@ def trained(request, pairs, tokenizer_directory, tmp_path_factory):
     return out, finetune(str(pairs), out, tokenizer=tokenizer_directory, **options)
 
 
+@pytest.mark.slow
 def test_scores_of_pairs_are_learnt(trained, pairs):
     out, run = trained
     assert run["validation_scores"]["pearson"] > 0.9
