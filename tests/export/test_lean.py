@@ -31,6 +31,7 @@ MODELS = {  # arguments of the encoder, and what stands on it
     "post-norm, mean": ({}, lambda encoder: add_classifier_head(encoder, ["a", "b", "c"])),
     "pooler": ({}, lambda encoder: add_classifier_head(encoder, ["a", "b"], pooling="cls")),
     "pre-norm": ({"normalize_first": True}, add_regression_head),
+    "bigrams": ({"bigram_buckets": 50}, lambda encoder: add_classifier_head(encoder, ["a", "b"])),
     "relative positions": ({"relative_buckets": 16}, add_embedding_head),
     "one layer's weights, pairs": (
         {"share_layers": True, "embedding_dim": 16, "activation": "gelu"},

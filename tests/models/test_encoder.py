@@ -13,6 +13,7 @@ KINDS = {
     "pre_norm": {"normalize_first": True},
     "shared": {"embedding_dim": 8, "share_layers": True},
     "relative": {"relative_buckets": 8},
+    "bigrams": {"bigram_buckets": 50},
     "plain": {"num_segments": 0, "pooler_activation": None, "activation": "gelu", "layer_norm_epsilon": 1e-5},
 }
 

@@ -48,6 +48,7 @@ def finetune(
     ] = None,
     size: options.Size = running.DEFAULT_SIZE,
     pre_norm: options.PreNorm = False,
+    bigram_buckets: options.BigramBuckets = 0,
     text: options.TextColumn = None,
     text_pair: options.TextPairColumn = None,
     label: options.LabelColumn = None,

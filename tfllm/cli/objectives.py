@@ -189,6 +189,7 @@ OBJECTIVES = {
 _READ_BY = {  # an option that not every objective reads -> the value that asks for nothing, and those that read it
     "whole_word": (False, ("mlm", "mlm-nsp")),
     "pre_norm": (False, ("mlm", "mlm-nsp")),
+    "bigram_buckets": (0, ("mlm", "mlm-nsp")),
     "mask_rate": (0.15, ("mlm", "mlm-nsp", "denoise", "infill")),
     "span_length": (3.0, ("denoise", "infill")),
     "fill_in_middle": (0.0, ("causal",)),

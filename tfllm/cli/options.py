@@ -111,6 +111,13 @@ PreNorm = Annotated[
     bool,
     typer.Option("--pre-norm", help="Without --init: normalise before each part of a layer, not after as BERT does."),
 ]
+BigramBuckets = Annotated[
+    int,
+    typer.Option(
+        help="Without --init: also this many embeddings of two tokens that follow each other, hashed: 50000 help "
+        "Chinese and Japanese. 0: none."
+    ),
+]
 SequenceLength = Annotated[int, typer.Option(help="Tokens in a row, [CLS] and [SEP] included.")]
 BatchSize = Annotated[int, typer.Option(help="Rows in a batch.")]
 Dropout = Annotated[

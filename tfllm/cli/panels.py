@@ -8,8 +8,8 @@ PANELS = {  # heading -> options by name, in their order
         *("target", "labels", "label_separator", "score_range", "document", "encoding", "on_bad_rows"),
     ),
     "Model": (
-        *("task", "objective", "init", "tokenizer", "size", "pre_norm", "sequence_length", "target_length"),
-        *("pooling", "stride", "max_answer_tokens"),
+        *("task", "objective", "init", "tokenizer", "size", "pre_norm", "bigram_buckets", "sequence_length"),
+        *("target_length", "pooling", "stride", "max_answer_tokens"),
     ),
     "Training": (
         *("steps", "epochs", "batch_size", "learning_rate", "warmup_share", "decay", "layer_decay", "mask_rate"),

@@ -33,6 +33,7 @@ def pretrain(
     ] = "mlm",
     size: options.Size = running.DEFAULT_SIZE,
     pre_norm: options.PreNorm = False,
+    bigram_buckets: options.BigramBuckets = 0,
     init: Annotated[Path | None, typer.Option(help="Go on from this model instead of random weights.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps. Give this or --epochs.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the text, if no --steps. Default: 1.")] = None,

@@ -27,19 +27,22 @@ if TYPE_CHECKING:
 _TRIAL_STEPS = 6
 DEFAULT_SIZE = "mini"
 _LOCK, _ARGUMENTS = "lock", "arguments.json"
+_OF_NEW_MODELS = {"size": DEFAULT_SIZE, "pre_norm": False, "bigram_buckets": 0}  # options only these read -> defaults
 _MAY_CHANGE = ("on_divergence",)  # arguments of a training that goes on: what is trained already is the same
 
 
 def record(arguments: dict) -> dict:
     """A command's arguments as JSON values for a manifest, without those that had no effect on the result."""
-    if arguments["init"] and (arguments["size"] != DEFAULT_SIZE or arguments["pre_norm"]):
-        log.warning("--size and --pre-norm are not read: %s has a size and a form of its own.", arguments["init"])
+    own = _OF_NEW_MODELS if arguments["init"] else {}
+    if any(arguments[name] != default for name, default in own.items()):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in own)
+        log.warning("%s are not read: %s has a size and a form of its own.", options, arguments["init"])
     left_out = {
         "config",
         "dry_run",
         "tensorboard",
         "save_minutes",
-        *(("size", "pre_norm") if arguments["init"] else ()),
+        *own,
     }
     return {name: _json(value) for name, value in arguments.items() if name not in left_out}
 
@@ -213,6 +216,7 @@ def make_encoder(run: dict, vocabulary_size: int) -> "keras.Model":
             max_sequence_length=max(512, run["sequence_length"]),
             dropout=run["dropout"],
             normalize_first=run["pre_norm"],
+            bigram_buckets=run["bigram_buckets"],
         )
     models.check_length(encoder, run["sequence_length"])
     if run["remat"]:

@@ -85,17 +85,17 @@ class LeanEncoder(keras.layers.Layer):
     def __init__(self, encoder: keras.Model, dtype: str, **kwargs):
         super().__init__(dtype="float32", trainable=False, **kwargs)
         self._arguments = encoder_arguments(encoder)
+        names = {layer.name for layer in encoder.layers}
         self._embeddings = {
             name: encoder.get_layer(f"{name}_embedding")
-            for name in ("token", "position", "segment")
-            if name != "segment" or self._arguments["num_segments"]
+            for name in ("token", "position", "segment", "bigram")
+            if f"{name}_embedding" in names
         }
         self._embeddings_norm = encoder.get_layer("embeddings_layer_norm")
         self._in_graph = dtype == "bfloat16" and _matrix_bytes(self._arguments, dtype) <= _MOST_IN_GRAPH
-        names = {layer.name for layer in encoder.layers}
-        self._projection, self._bias, self._last_norm = (
+        self._projection, self._bias, self._last_norm, self._bigrams = (
             encoder.get_layer(name) if name in names else None
-            for name in ("embedding_projection", "relative_position_bias", "final_layer_norm")
+            for name in ("embedding_projection", "relative_position_bias", "final_layer_norm", "bigram_buckets")
         )
         self._blocks, self._parts = self._read_blocks(encoder, dtype)
         self.built = True
@@ -165,6 +165,8 @@ class LeanEncoder(keras.layers.Layer):
             "position": positions,
             "segment": segments if self._arguments["num_segments"] > 1 else tf.zeros_like(segments),
         }
+        if self._bigrams:
+            ids["bigram"] = self._bigrams(inputs["token_ids"], inputs["padding_mask"])
         parts = [
             tf.gather(layer.embeddings, tf.gather(tf.reshape(ids[name], (-1,)), places))
             for name, layer in self._embeddings.items()

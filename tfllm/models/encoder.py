@@ -10,6 +10,7 @@ import keras
 
 from tfllm import checks
 from tfllm.checks import InputError
+from tfllm.models.bigrams import BigramBuckets
 from tfllm.models.layers import SameText, Sinusoids, SumNormDropout, TextPositionEmbedding
 from tfllm.models.recipe import remember
 from tfllm.models.relative import RelativePositionBias, RelativeTransformerEncoder
@@ -30,6 +31,7 @@ def build_encoder(
     num_segments: int = 2,
     dropout: float = 0.1,
     normalize_first: bool = False,
+    bigram_buckets: int = 0,
     activation: str = "gelu_tanh",
     layer_norm_epsilon: float = LAYER_NORM_EPSILON,
     embedding_dim: int | None = None,
@@ -39,7 +41,7 @@ def build_encoder(
 ) -> keras.Model:
     """Build a Transformer encoder.
 
-    The arguments after `normalize_first` are there for published checkpoints, which need them.
+    The arguments after `bigram_buckets` are there for published checkpoints, which need them.
 
     Args:
         vocabulary_size: V, number of token ids.
@@ -50,6 +52,8 @@ def build_encoder(
         dropout: share of activations and attention weights dropped in training, 0 to 1.
         normalize_first: False normalises after each residual (post-norm, as BERT), True before it (pre-norm), with
             one more normalisation at the end.
+        bigram_buckets: how many embeddings there are of two tokens that follow each other, hashed; each token gets the
+            one of itself and the token before it. 0: none.
         activation: of the intermediate layer: "gelu_tanh" (GELU by its tanh approximation), "gelu" (exact), "relu",
             "tanh" or "silu".
         layer_norm_epsilon: what is added to the variance in every layer normalisation.
@@ -68,9 +72,10 @@ def build_encoder(
         InputError: when a size is not positive, `hidden_dim` is not a multiple of `num_heads`, or an activation is
             unknown.
 
-    Source: Devlin et al. 2019, arXiv:1810.04805, section 3; Lan et al. 2020, arXiv:1909.11942, section 3.1, for
-    `embedding_dim` and `share_layers`; Song et al. 2020, arXiv:2004.09297, for `relative_buckets`. Differs: GELU by its
-    tanh approximation, as in BERT's code; positions restart with every packed text.
+    Source: Devlin et al. 2019, arXiv:1810.04805, section 3; `bigrams.BigramBuckets` for `bigram_buckets`; Lan et al.
+    2020, arXiv:1909.11942, section 3.1, for `embedding_dim` and `share_layers`; Song et al. 2020, arXiv:2004.09297, for
+    `relative_buckets`. Differs: GELU by its tanh approximation, as in BERT's code; positions restart with every packed
+    text.
     """
     arguments = dict(locals())
     _check(arguments)
@@ -95,6 +100,13 @@ def build_encoder(
             keras.layers.Embedding(
                 num_segments, width, embeddings_initializer=kernel_initializer(), name="segment_embedding"
             )(segment_ids if num_segments > 1 else keras.ops.zeros_like(segment_ids))
+        )
+    if bigram_buckets:
+        bigrams = BigramBuckets(bigram_buckets, name="bigram_buckets")(inputs["token_ids"], inputs["padding_mask"])
+        parts.append(
+            keras.layers.Embedding(
+                bigram_buckets, width, embeddings_initializer=kernel_initializer(), name="bigram_embedding"
+            )(bigrams)
         )
     x = SumNormDropout(dropout, epsilon=layer_norm_epsilon, name="embeddings_layer_norm")(parts)  # (B, T, E)
     if embedding_dim:
@@ -129,7 +141,8 @@ def build_encoder(
 def _check(arguments: dict) -> None:
     for name in _SIZES:
         checks.check_at_least(name, arguments[name], 1)
-    checks.check_at_least("num_segments", arguments["num_segments"], 0)
+    for name in ("num_segments", "bigram_buckets"):
+        checks.check_at_least(name, arguments[name], 0)
     if arguments["embedding_dim"] is not None:
         checks.check_at_least("embedding_dim", arguments["embedding_dim"], 1)
     reason = "so that every head has the same width"

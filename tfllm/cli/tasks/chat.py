@@ -3,7 +3,7 @@
 from tfllm.checks import InputError
 from tfllm.cli.tasks.base import Task
 
-_IGNORED = ("text", "text_pair", "label", "pre_norm")
+_IGNORED = ("text", "text_pair", "label", "pre_norm", "bigram_buckets")
 
 
 class ChatTask(Task):

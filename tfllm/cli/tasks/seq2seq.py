@@ -5,7 +5,7 @@ from tfllm.cli.startup import log
 from tfllm.cli.tasks.base import Task
 from tfllm.cli.tasks.tables import TableTask
 
-_IGNORED = ("text", "text_pair", "label", "pre_norm", "frozen_layers", "unfreeze_gradually")
+_IGNORED = ("text", "text_pair", "label", "pre_norm", "bigram_buckets", "frozen_layers", "unfreeze_gradually")
 
 
 class Seq2SeqTask(TableTask):

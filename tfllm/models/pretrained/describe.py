@@ -173,6 +173,11 @@ def _encoder_arguments(recipe: dict) -> dict:
     if encoder["builder"] != "build_encoder":
         raise InputError("Only encoders of tfllm are exported to Hugging Face, not KerasHub's: import it first.")
     arguments = _with_defaults(build_encoder, encoder["arguments"])
+    if arguments["bigram_buckets"]:
+        raise InputError(
+            "transformers has no class with embeddings of bigrams (--bigram-buckets). As a SavedModel this encoder "
+            "can be exported as it is."
+        )
     if arguments["normalize_first"]:
         raise InputError(
             "BERT and its kin normalise after each part of a layer; this encoder normalises before (pre-norm), which "
