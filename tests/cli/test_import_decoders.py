@@ -46,6 +46,7 @@ def test_the_ids_are_golden(imported):
     assert " ".join(map(str, ids[1:])) == GOLDEN
 
 
+@pytest.mark.slow
 def test_python_and_the_saved_model_write_the_golden_text(imported, tmp_path):
     model, tokenizer = models.load_model(imported), tfllm.load_tokenizer(imported)
     expected = tokenizer.detokenize([list(map(int, GOLDEN.split()))]).numpy()[0].decode()

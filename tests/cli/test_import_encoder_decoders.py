@@ -184,6 +184,7 @@ def test_the_saved_model_writes_the_same_texts(imported):
     assert [row["text"] for row in saved] == [row["text"] for row in python]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("published", ["bart"], indirect=True)  # whose targets begin with two tokens
 def test_it_is_trained_on_and_goes_back_to_transformers(published, imported, write_theirs, transformers):
     out, _, _ = imported

@@ -95,6 +95,7 @@ def test_an_error_of_the_system_that_is_only_a_text_is_told(capsys, monkeypatch,
     assert capsys.readouterr().err.startswith("tfllm: Cannot parse file")
 
 
+@pytest.mark.slow
 def test_what_there_is_no_memory_for_is_told_with_the_remedy(capsys, monkeypatch):
     monkeypatch.setattr(cli, "app", lambda: tf.function(lambda rows: tf.random.normal([rows, rows]))(10**7))
     with pytest.raises(SystemExit) as stop:

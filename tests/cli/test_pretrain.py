@@ -18,7 +18,7 @@ QUICK = {"size": "tiny", "steps": 2, "batch_size": 4, "sequence_length": 32, "he
 @pytest.fixture(scope="module")
 def pretrained(corpus, tokenizer_directory, tmp_path_factory):
     out = tmp_path_factory.mktemp("pretrained") / "model"
-    return out, pretrain([str(corpus)], out, tokenizer=tokenizer_directory, **QUICK)
+    return out, pretrain([str(corpus)], out, tokenizer=tokenizer_directory, bigram_buckets=50, **QUICK)
 
 
 def run_command(*arguments):
@@ -30,6 +30,7 @@ def run_command(*arguments):
 def test_the_directory_holds_the_model_its_tokenizer_and_its_scores(pretrained, corpus):
     out, run = pretrained
     assert load_tokenizer(out).vocabulary_size == load_encoder(out).get_layer("token_embedding").input_dim
+    assert load_encoder(out).get_layer("bigram_embedding").input_dim == 50
     found = manifest.read_manifest(out, "model")
     assert found["arguments"]["run"]["steps"] == 2
     assert found["inputs"] == {str(corpus): manifest.hash_file(corpus)}

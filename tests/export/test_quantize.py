@@ -24,6 +24,7 @@ def encoder(tiny_tokenizer):
         hidden_dim=64,
         intermediate_dim=128,
         max_sequence_length=32,
+        bigram_buckets=200,
     )
 
 

@@ -189,6 +189,7 @@ def test_a_model_that_cannot_be_served_is_refused_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_masked_language_model_fills_gaps_and_gives_vectors(make_encoder, tokenizer, tmp_path):
     encoder = make_encoder()
     version = export_savedmodel(add_masked_lm_head(encoder), tokenizer, tmp_path / "encoder")

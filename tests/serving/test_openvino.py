@@ -42,8 +42,8 @@ def make_version(tmp_path_factory):
     lines = [line for name in ("en", "zh") for line in sample_path(f"text_{name}.txt").read_text("utf-8").split("\n")]
     tokenizer = train_wordpiece(lines, vocabulary_size=600)
 
-    def make(add_head, *arguments, weights="float32", normalize_first=False):
-        encoder = models.build_encoder(tokenizer.vocabulary_size, **SIZE, normalize_first=normalize_first)
+    def make(add_head, *arguments, weights="float32", **form):
+        encoder = models.build_encoder(tokenizer.vocabulary_size, **SIZE, **form)
         model = add_head(encoder, *arguments)
         random = np.random.default_rng(0)
         for weight in model.weights:  # vectors, too: OpenVINO leaves a bias of zeros out
@@ -143,6 +143,15 @@ def test_positions_are_counted_whether_from_0_or_from_1(strict):
     assert Counter(node.get_type_name() for node in model.get_ops())["CumSum"] == (not strict)
     found = ov.compile_model(model, "CPU")([np.array([[1, 1, 1, 1], [1, 1, 1, 0]], np.int32)])[0]
     assert found[0].tolist() == [0, 1, 2, 3] and found[1, :3].tolist() == [0, 1, 2]
+
+
+@needs_openvino
+def test_bigrams_of_tokens(make_version, texts):
+    version = make_version(models.add_classifier_head, LABELS, bigram_buckets=50_000)
+    ours, theirs = load(version, engine="openvino"), LoadedModel(version)
+    assert "serving_default" in computed(ours)
+    for text in texts:
+        check_same(ask(ours, "serving_default", [text]), ask(theirs, "serving_default", [text]))
 
 
 @needs_openvino

@@ -56,6 +56,7 @@ def test_sigterm_gives_every_answer_that_has_begun(base_path, start_server, logg
     assert server.process.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_who_leaves_makes_room(base_path, start_server, logged):
     options = ["--threads", "1", "--max-queue", "1", "--max-batch-size", "1"]
     server = start_server(base_path, "--trust", *options)

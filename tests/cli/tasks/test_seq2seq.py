@@ -87,7 +87,13 @@ def test_adapters_are_trained_alone_and_merged(trained, pairs, tmp_path):
 
 def test_what_says_nothing_to_the_task_is_refused(pairs, tokenizer_directory, tmp_path):
     files = {"tokenizer": tokenizer_directory, "source": "en", "target": "de"}
-    for name, value in (("text", "en"), ("layer_decay", 0.9), ("pre_norm", True), ("frozen_layers", 1)):
+    for name, value in (
+        ("text", "en"),
+        ("layer_decay", 0.9),
+        ("pre_norm", True),
+        ("bigram_buckets", 9),
+        ("frozen_layers", 1),
+    ):
         with pytest.raises(InputError, match=f"--{name.replace('_', '-')} says nothing to --task seq2seq"):
             finetune([str(pairs)], tmp_path / "m", **files, **QUICK, **{name: value})
     with pytest.raises(InputError, match="--source is for --task seq2seq"):

@@ -61,6 +61,7 @@ def test_the_file_says_what_the_activation_is_called_there():
 
 
 REFUSED = {
+    "bigrams": (lambda: build(bigram_buckets=9), "no class with embeddings of bigrams"),
     "pre_norm": (lambda: build(normalize_first=True), r"normalises before \(pre-norm\)"),
     "mean": (lambda: models.add_classifier_head(build(), ["a", "b"], pooling="mean"), r"--pooling cls"),
     "chain": (lambda: models.add_tagger_head(build(), ["LOC"]), r"which tag follows which: build it with.*chain=False"),
