@@ -65,7 +65,6 @@ def test_it_starts_from_a_pretrained_model_whose_size_stays(classifier, reviews,
     assert "size" not in manifest.read_manifest(tmp_path / "m", "model")["arguments"]["run"]
 
 
-@pytest.mark.slow
 def test_folds_and_seeds_are_summed_up(reviews, tokenizer_directory, tmp_path):
     run = finetune(str(reviews), tmp_path / "m", tokenizer=tokenizer_directory, folds=2, seeds=2, **QUICK)
     for part in ("cross_validation", "over_seeds"):

@@ -1,6 +1,7 @@
 """A training that is stopped goes on with the same command; other arguments are refused by name."""
 
 import fcntl
+import json
 import re
 import signal
 import time
@@ -73,6 +74,9 @@ def test_a_second_process_is_refused_while_the_first_trains(stopped, tokenizer_d
 
 def test_the_same_command_goes_on_and_finishes(stopped, tokenizer_directory, run_tfllm):
     out = stopped[0]
+    begun = json.loads((out / RUN / "arguments.json").read_text("utf-8"))
+    del begun["bigram_buckets"]  # as if a version had begun it that had no such option
+    (out / RUN / "arguments.json").write_text(json.dumps(begun), "utf-8")
     done = run_tfllm(arguments(tokenizer_directory, out), out.parent)
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stderr

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.serving.test_models import put
+from tfllm.checks import InputError
+from tfllm.cli.serve import _has_versions
 from tfllm.serving import ServingError, find_models
+from tfllm.serving.config import ModelConfig
 from tfllm.serving.docker import write_docker
 from tfllm.serving.metrics import Metrics
 from tfllm.serving.models import Models
@@ -56,7 +59,7 @@ def test_what_may_not_be_read_any_more_stays_served(open_path, caplog, closed):
     with models.acquire(ModelSpec("numbers")) as version:
         assert version.number == 1
     told = [record.message for record in caplog.records if "stays as it is" in record.message]
-    assert len(told) == (0 if closed == "." else 1)
+    assert len(told) == (closed == "numbers")
     assert all("numbers may not be read" in line and "Permission denied" in line for line in told)
     (open_path / closed).chmod(0o755)
     shutil.rmtree(open_path / "numbers" / "1")
@@ -67,10 +70,38 @@ def test_what_may_not_be_read_any_more_stays_served(open_path, caplog, closed):
     models.stop()
 
 
+def test_a_version_that_may_not_be_read_keeps_no_other_from_being_served(open_path, saved_models, caplog):
+    put(saved_models / "numbers" / "1", open_path / "numbers" / "2")
+    models = Models(partial(find_models, open_path), load, Metrics(), 0)
+    (open_path / "numbers" / "1").chmod(0)
+    with nobody():
+        models.look()
+    put(saved_models / "numbers" / "1", open_path / "numbers" / "3")
+    (open_path / "numbers" / "3").chmod(0)
+    with nobody():
+        models.look()
+    with models.acquire(ModelSpec("numbers")) as version:
+        assert version.number == 2
+    assert "version 3 is not served" in caplog.text and "ermission denied" in caplog.text
+    models.stop()
+
+
+def test_a_reload_that_names_a_closed_base_path_is_refused_and_changes_nothing(open_path):
+    models = Models(partial(find_models, open_path), load, Metrics(), 0)
+    models.look()
+    (open_path / "private").mkdir(mode=0)
+    with nobody(), pytest.raises(InputError, match="may not be read"):
+        models.replace([ModelConfig("numbers", open_path / "private")])
+    with models.acquire(ModelSpec("numbers")) as version:
+        assert version.directory == open_path / "numbers" / "1"
+    models.stop()
+
+
 def test_a_directory_that_never_could_be_read_keeps_no_other_from_being_served(open_path, caplog):
     (open_path / "lost+found").mkdir(mode=0)
     models = Models(partial(find_models, open_path), load, Metrics(), 0)
     with nobody():
+        assert [config.name for config in find_models(open_path) if _has_versions(config)] == ["numbers"]
         models.look()
     with models.acquire(ModelSpec("numbers")) as version:
         assert version.number == 1

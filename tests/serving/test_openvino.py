@@ -43,7 +43,7 @@ def make_version(tmp_path_factory):
     tokenizer = train_wordpiece(lines, vocabulary_size=600)
 
     def make(add_head, *arguments, weights="float32", **form):
-        encoder = models.build_encoder(tokenizer.vocabulary_size, **SIZE, **form)
+        encoder = models.build_encoder(**{"vocabulary_size": tokenizer.vocabulary_size, **SIZE, **form})
         model = add_head(encoder, *arguments)
         random = np.random.default_rng(0)
         for weight in model.weights:  # vectors, too: OpenVINO leaves a bias of zeros out
@@ -118,7 +118,7 @@ def test_a_classifier_answers_as_with_tensorflow(ours, theirs, texts):
 def test_nothing_is_gathered_in_openvino(version):
     from tfllm.serving.openvino_graph import read_graph
 
-    kinds = Counter(node.get_type_name() for node in read_graph(version, "scores").get_ops())
+    kinds = Counter(node.get_type_name() for node in read_graph(version, "scores")[0].get_ops())
     assert (kinds["ScaledDotProductAttention"], kinds["MVN"], kinds["NonZero"]) == (2, 5, 0)
     assert kinds["Gather"] == 3  # the tables of tokens, positions and segments
     assert (kinds["CumSum"], kinds["Select"]) == (1, 0)  # the positions
@@ -146,12 +146,21 @@ def test_positions_are_counted_whether_from_0_or_from_1(strict):
 
 
 @needs_openvino
-def test_bigrams_of_tokens(make_version, texts):
-    version = make_version(models.add_classifier_head, LABELS, bigram_buckets=50_000)
+def test_bigrams_of_a_large_vocabulary(make_version, texts):
+    from tfllm.serving.openvino_graph import CompiledGraph
+
+    version = make_version(models.add_classifier_head, LABELS, vocabulary_size=250_000, bigram_buckets=50_000)
     ours, theirs = load(version, engine="openvino"), LoadedModel(version)
     assert "serving_default" in computed(ours)
     for text in texts:
         check_same(ask(ours, "serving_default", [text]), ask(theirs, "serving_default", [text]))
+    graph, signature = CompiledGraph(version, "scores", rounds=False, longest=16), theirs.signatures["tokens"]
+    scores, random = signature.outputs["scores"].name, np.random.default_rng(0)
+    for tokens in (1, 7, 12, 20):  # with a graph of their own, and without
+        ids = random.integers(0, 250_000, (1, tokens), np.int32)
+        inputs = {"token_ids": ids, "segment_ids": np.zeros_like(ids), "padding_mask": np.ones_like(ids)}
+        expected = theirs.run({signature.inputs[name].name: value for name, value in inputs.items()}, [scores])[scores]
+        np.testing.assert_allclose(graph.run(ids), expected, atol=1e-4)
 
 
 @needs_openvino

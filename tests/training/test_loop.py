@@ -204,7 +204,6 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         train_masked_lm(model, masked_batches, adamw(1e-2, total_steps=2), steps=2, run=Run(tmp_path))
 
 
-@pytest.mark.slow
 def test_fine_tuning_goes_on_too_with_its_best_epoch_and_its_stage(
     tmp_path, make_classifier, make_batches, make_dataset
 ):

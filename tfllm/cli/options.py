@@ -115,7 +115,7 @@ BigramBuckets = Annotated[
     int,
     typer.Option(
         help="Without --init: also this many embeddings of two tokens that follow each other, hashed: 50000 help "
-        "Chinese and Japanese. 0: none."
+        "Chinese. 0: none."
     ),
 ]
 SequenceLength = Annotated[int, typer.Option(help="Tokens in a row, [CLS] and [SEP] included.")]

@@ -130,6 +130,7 @@ def _go_on_or_begin(out: Path, arguments: dict, data: Sequence[str], replicas: i
 def _check_same(out: Path, before: dict, now: dict) -> None:
     names = sorted({*before, *now} - {"surroundings", *_MAY_CHANGE})
     other = [name for name in names if before.get(name) != now.get(name)]
+    other = [name for name in other if name in before or now[name]]  # not an option that came since, and asks nothing
     if other:
         shown = "; ".join(_difference(name, before.get(name), now.get(name)) for name in other)
         raise InputError(

@@ -5,7 +5,7 @@ import inspect
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from tfllm import manifest
 from tfllm.checks import InputError, check_at_least, check_between, check_exists, check_one_of
 from tfllm.cli.startup import load_tensorflow, log
 from tfllm.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from tfllm.serving import ModelConfig
 
 _NEEDED = ("grpc", "grpc_health", "httptools", "prometheus_client", "starlette", "tensorflow_serving", "uvicorn")
 _ENGINES = ("tensorflow", "openvino")
@@ -121,7 +124,7 @@ def serve(
     load_text_ops()
     if model_config is None:
         find = partial(serving.find_models, base_path, latest, specific)
-        if not any(config.wanted() for config in find()):
+        if not any(_has_versions(config) for config in find()):
             log.warning(
                 "%s holds no SavedModel yet, neither 1/saved_model.pb nor NAME/1/saved_model.pb: waiting for one; "
                 "Ctrl-C ends.",
@@ -141,6 +144,13 @@ def serve(
         engine=engine,
     )
     serving.serve(find, settings, None if trust else _check_ours, partial(_say_ready, host))
+
+
+def _has_versions(config: "ModelConfig") -> bool:
+    try:
+        return bool(config.wanted())
+    except PermissionError:
+        return False  # told when the server looks for models
 
 
 def read_token(file: Path) -> str:

@@ -37,7 +37,7 @@ class ModelConfig(NamedTuple):
 
         Raises:
             InputError: when the base path is not there: then nobody knows that its versions are gone for good.
-            PermissionError: when it, or a version, may not be read: then nobody knows either.
+            PermissionError: when it may not be read: then nobody knows either.
             OSError: when the disk does not answer.
         """
         found = versions_in(self.base_path)
@@ -101,8 +101,10 @@ def models_of(config, place: str) -> list[ModelConfig]:
 def versions_in(directory: Path) -> dict[int, Path]:
     """The versions that stand whole in a directory: number -> directory, 7 or, with as many zeros, 00000007.
 
+    One that may not be read is among them: that it cannot be loaded is told where it is loaded.
+
     Raises:
-        OSError: when one may not be read, or the disk does not answer: then nobody knows that there are none.
+        OSError: when the directory may not be read, or the disk does not answer: then nobody knows that there are none.
     """
     try:
         entries = sorted(directory.iterdir())
@@ -115,7 +117,10 @@ def _is_version(entry: Path) -> bool:
     name = entry.name
     if not (name.isascii() and name.isdigit() and len(name) < 19):
         return False
-    return any(_is_file(entry / file) for file in GRAPH_FILES)
+    try:
+        return any(_is_file(entry / file) for file in GRAPH_FILES)
+    except PermissionError:
+        return True
 
 
 def _is_file(path: Path) -> bool:

@@ -112,9 +112,11 @@ class Models:
         """Serve these models from now on; returns when they are loaded, or have failed.
 
         Raises:
-            InputError: when a base path is not there; then what was served before goes on.
+            InputError: when a base path is not there or may not be read; then what was served before goes on.
         """
         with self._looking:
+            for config in configs:
+                _check_open(config)
             before, self._find = self._find, lambda: configs
             try:
                 self._look()
@@ -316,6 +318,13 @@ class Models:
             if not self._poll_seconds:
                 return
             self._wake.wait(self._poll_seconds)
+
+
+def _check_open(config: ModelConfig) -> None:
+    try:
+        config.wanted()
+    except PermissionError:
+        raise InputError(f"{config.base_path}, the base path of {config.name}, may not be read.") from None
 
 
 def _printable(text: str) -> str:

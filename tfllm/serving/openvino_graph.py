@@ -15,6 +15,7 @@ import tempfile
 import threading
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +27,7 @@ import openvino as ov  # noqa: E402
 from openvino import opset13 as ops  # noqa: E402
 
 _STEP = 8  # tokens
+_BIGRAMS = "bigrams"
 
 
 class CompiledGraph:
@@ -45,7 +47,7 @@ class CompiledGraph:
     """
 
     def __init__(self, directory: Path, output: str, rounds: bool, longest: int):
-        core, model = ov.Core(), read_graph(directory, output)
+        core, (model, self._bigrams) = ov.Core(), read_graph(directory, output)
         rounds = rounds and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if rounds else "f32"
         self._inputs = [one.any_name.removesuffix(":0") for one in model.inputs]
@@ -74,14 +76,32 @@ class CompiledGraph:
         fed = {name: np.zeros((1, width), np.int32) for name in self._inputs}
         fed["token_ids"][:, :tokens] = token_ids
         fed["padding_mask"][:, :tokens] = 1
+        if self._bigrams:
+            fed[_BIGRAMS][:, :tokens] = self._bigrams.of(token_ids)
         requests = self._of_thread.__dict__
         if key not in requests:
             requests[key] = self._graphs[key].create_infer_request()
         return requests[key].infer(list(fed.values()), share_inputs=True)[0]
 
 
-def read_graph(directory: Path, output: str) -> ov.Model:
-    """What an output of the signature `tokens` is computed by: padding_mask, segment_ids, token_ids, int32 (B, T)."""
+class Bigrams(NamedTuple):
+    """How bigrams are numbered, as `tfllm.models.bigrams` does, which a server without Keras cannot import."""
+
+    factor: int
+    buckets: int
+
+    def of(self, token_ids: np.ndarray) -> np.ndarray:
+        """int32 (1, T), of one text -> int32 (1, T)."""
+        before = np.zeros_like(token_ids)
+        before[:, 1:] = token_ids[:, :-1] + 1
+        return (before * np.int32(self.factor) + token_ids) % np.int32(self.buckets)
+
+
+def read_graph(directory: Path, output: str) -> tuple[ov.Model, Bigrams | None]:
+    """What an output of the signature `tokens` is computed by: padding_mask, segment_ids, token_ids, int32 (B, T).
+
+    Of an encoder with embeddings of bigrams also by `bigrams`, int32 (B, T): their numbers, as the second result says.
+    """
     saved = tf.saved_model.load(str(directory))
     signature = saved.signatures["tokens"]
     frozen = convert_variables_to_constants_v2(signature)
@@ -98,11 +118,14 @@ def read_graph(directory: Path, output: str) -> ov.Model:
         "Softmax": partial(_transpose_heads, mask=mask),
         "SquaredDifference": _normalize,
     }
+    bigrams = None
     for node in model.get_ordered_ops():
+        if node.get_type_name() == "FloorMod":
+            bigrams = _feed_bigrams(node, model) or bigrams
         if node.get_type_name() in rules:
             rules[node.get_type_name()](node)
     model.validate_nodes_and_infer_types()
-    return model
+    return model, bigrams
 
 
 def takes(signature) -> bool:
@@ -134,6 +157,18 @@ def _keep_padding(gather) -> None:
         _replace(gather, gather.input_value(0))
     elif node.get_type_name() == "CumSum" and _kind(product := _only_user(gather)) == "Multiply":
         _replace(product, gather.input_value(0))  # what stands at padding has no meaning, 0 or not
+
+
+def _feed_bigrams(modulo, model) -> Bigrams | None:
+    """Make the numbers of bigrams an input: OpenVINO takes remainders in float32, which has 24 bits of the 31."""
+    total = _source(modulo, 0)
+    if _kind(total) != "Add" or _kind(product := _source(total, 0)) != "Multiply":
+        return None  # of the tokens' places, which are few
+    parameter = ops.parameter([-1, -1], np.int32)
+    parameter.output(0).set_names({f"{_BIGRAMS}:0"})
+    model.add_parameters([parameter])
+    _replace(modulo, parameter.output(0))
+    return Bigrams(*(int(_source(node, 1).get_data().item()) for node in (product, modulo)))
 
 
 def _count_positions(total, mask) -> None:

@@ -36,7 +36,6 @@ def trained(mails, tokenizer_directory, tmp_path_factory):
     return out, finetune(str(mails), out, tokenizer=tokenizer_directory, **options)
 
 
-@pytest.mark.slow
 def test_every_label_of_a_text_is_learnt(trained, mails):
     out, run = trained
     assert run["validation_scores"]["average_precision"] > 0.95
@@ -48,7 +47,6 @@ def test_every_label_of_a_text_is_learnt(trained, mails):
     assert "subset accuracy" in card
 
 
-@pytest.mark.slow
 def test_the_thresholds_stand_in_the_manifest(trained):
     arguments = manifest.read_manifest(trained[0], "model")["arguments"]["recipe"]["arguments"]
     assert len(arguments["thresholds"]) == 3
