@@ -83,6 +83,7 @@ def test_every_check_passes(written, proven, monkeypatch):
     assert set(read_signatures(written / "1")) == {"serving_default", "generate", "score", "tokenize"}
 
 
+@pytest.mark.slow
 def test_texts_are_those_of_the_python_model(written, model, byte_bpe):
     python, saved = TextGenerator(model, byte_bpe, 24), load_generator(written)
     assert isinstance(saved, SavedGenerator)

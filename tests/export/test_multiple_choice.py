@@ -40,6 +40,7 @@ def test_it_answers_as_the_model_does(model, tokenizer, served, tmp_path):
     assert served.predict(**written) == served.predict(**ASKED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", ["good or bad", [], ["good", 7], "7"])
 def test_choices_that_are_no_list_of_strings_are_an_input_error(served, choices):
     with pytest.raises(InputError, match="`choices` must be a list of strings for each row"):

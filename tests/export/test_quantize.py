@@ -42,6 +42,7 @@ def test_answers_stay_near_and_the_model_keeps_its_weights(encoder, tiny_tokeniz
     assert bytes_of < 0.35 * 4 * model.count_params()
 
 
+@pytest.mark.slow
 def test_a_savedmodel_of_int8_weights_passes_its_checks(encoder, tiny_tokenizer, tmp_path):
     model = models.add_masked_lm_head(encoder)
     version = export_savedmodel(model, tiny_tokenizer, tmp_path / "out", weights="int8")

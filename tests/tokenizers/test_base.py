@@ -214,6 +214,7 @@ assert not {"tfllm", "keras_hub", "tokenizers", "sentencepiece"} & set(sys.modul
 """
 
 
+@pytest.mark.slow
 def test_savedmodels_give_the_same_in_a_process_without_tfllm(wordpiece, sentencepiece, byte_bpe, texts, tmp_path):
     expected = []
     for tokenizer in (wordpiece, sentencepiece, byte_bpe):

@@ -44,6 +44,7 @@ def test_training_leaves_a_model_with_the_scores_of_its_best_epoch(trained):
     assert "translation" in (out / "README.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_only_the_first_validation_is_traced(trained, pairs, check_traced_once):
     run = check_traced_once(Seq2SeqTask(), trained[0], pairs)
     assert run["monitor"] == "chrf"  # texts are written, too
