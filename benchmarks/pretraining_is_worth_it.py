@@ -30,11 +30,11 @@ TOKENIZER = {"kind": "wordpiece", "vocabulary_size": 8000}  # Chinese: character
 SEQUENCE_LENGTHS = {"en": 64, "zh": 128}  # tokens: what most texts of the tasks need
 PRETRAINING = {
     "en": {"size": "mini", "learning_rate": 1e-3, "steps": 24000, "tokens_per_step": 4096},
-    "zh": {"size": "mini", "bigram_buckets": 50_000, "learning_rate": 1e-3, "steps": 8000, "tokens_per_step": 4096},
+    "zh": {"size": "mini", "learning_rate": 1e-3, "steps": 8000, "tokens_per_step": 4096},
 }
 FINETUNING = {
     "en": {"size": "mini", "learning_rate": 5e-4},
-    "zh": {"size": "mini", "bigram_buckets": 50_000, "learning_rate": 5e-4},
+    "zh": {"size": "mini", "learning_rate": 5e-4},
 }
 FOR_ALL = {
     "pre_norm": True,

@@ -42,8 +42,6 @@ def _pretraining(language: str, result: dict) -> str:
     corpus_bytes, tokenizer, run = (result["pretraining"][name] for name in ("corpus_bytes", "tokenizer", "run"))
     held_out, tokens = run["held_out_scores"], run["steps"] * run["batch_size"] * run["sequence_length"]
     vocabulary = f"{tokenizer['kind']} vocabulary of {tokenizer['vocabulary_size']:,}"
-    if run.get("bigram_buckets"):
-        vocabulary += f", {run['bigram_buckets']:,} embeddings of bigrams"
     return f"""## Is pretraining worth it? {language}
 
     {result["command"]}

@@ -14,7 +14,7 @@ class BigramBuckets(keras.layers.Layer):
     """The number of a token's bigram: the token and the one before it in the same text, hashed into buckets.
 
     Bigrams of characters are most words of Chinese; a small encoder that gets them as embeddings need not learn from
-    little text to put characters together (docs/results.md, pretraining).
+    little text to put characters together (docs/experiments.md, 2026-11-24).
 
     Args:
         buckets: how many numbers there are. Bigrams that share one share an embedding.
