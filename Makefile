@@ -63,15 +63,16 @@ parity: .venv/installed-dev
 clean:
 	rm -rf .venv build *.egg-info
 
+# Without --no-compile pip compiles all that TensorFlow ships, of which little is ever imported.
 .venv/installed: pyproject.toml
 	@echo "Installing tfllm and TensorFlow into .venv, which takes a few minutes."
 	$(VENV)
-	$(BIN)/pip install --quiet --editable ".[serving]"
+	$(BIN)/pip install --quiet --no-compile --editable ".[serving]"
 	touch $@
 
 .venv/installed-dev: pyproject.toml
 	$(VENV)
-	$(BIN)/pip install --quiet --editable ".[dev]"
+	$(BIN)/pip install --quiet --no-compile --editable ".[dev]"
 	touch .venv/installed $@
 
 $(PEERS)/installed: benchmarks/requirements-peers.txt
