@@ -1,6 +1,7 @@
 """What may not be read any more stays served; what never could be is left out, and said."""
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from tests.serving.test_models import put
 from tfllm.checks import InputError
 from tfllm.cli.serve import _has_versions
 from tfllm.serving import ServingError, find_models
+from tfllm.serving.chat import list_models
 from tfllm.serving.config import ModelConfig
 from tfllm.serving.docker import write_docker
 from tfllm.serving.metrics import Metrics
@@ -56,6 +58,7 @@ def test_what_may_not_be_read_any_more_stays_served(open_path, caplog, closed):
         for _ in range(2):
             with contextlib.suppress(PermissionError):  # of the base path itself: the watching thread tells
                 models.look()
+        assert [one["id"] for one in json.loads(list_models(models))["data"]] == ["numbers"]  # what the page asks for
     with models.acquire(ModelSpec("numbers")) as version:
         assert version.number == 1
     told = [record.message for record in caplog.records if "stays as it is" in record.message]

@@ -7,6 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import numpy as np
 from starlette.responses import Response, StreamingResponse
@@ -230,7 +231,7 @@ def _describe(version: Version, model: LoadedModel) -> dict:
     return {
         "id": version.name,
         "object": "model",
-        "created": int(version.directory.stat().st_mtime) if version.directory.exists() else 0,
+        "created": _modified(version.directory),
         "owned_by": "tfllm",
         "version": version.number,
         "task": facts.get("task"),
@@ -240,6 +241,14 @@ def _describe(version: Version, model: LoadedModel) -> dict:
         "chats": "chat" in signatures,
         "signatures": signatures,
     }
+
+
+def _modified(directory: Path) -> int:
+    """In seconds since 1970; 0 when the directory has gone or may not be read, while its model is still served."""
+    try:
+        return int(directory.stat().st_mtime)
+    except OSError:
+        return 0
 
 
 def _response(value: dict, code: int = 200, headers: dict | None = None) -> Response:

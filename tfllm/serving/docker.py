@@ -211,7 +211,8 @@ def _curl(model: Served) -> str:
 
 def _for_yaml(text: str) -> str:
     """A string of YAML in double quotes."""
-    return '"' + "".join(one if one.isprintable() and one not in '"\\' else f"\\U{ord(one):08x}" for one in text) + '"'
+    escaped = re.sub(r'["\\]', r"\\\g<0>", text)
+    return '"' + "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in escaped) + '"'
 
 
 def _for_compose(text: str) -> str:
