@@ -97,7 +97,7 @@ def test_labels_must_be_two_distinct_names(labels, message):
 def test_a_missing_file_names_the_nearest_one_beside_it(tmp_path):
     (tmp_path / "reviews.csv").touch()
     checks.check_exists(tmp_path / "reviews.csv")
-    with pytest.raises(InputError, match=r"review\.csv: no such file or directory \(did you mean 'reviews\.csv'\?\)"):
+    with pytest.raises(InputError, match=r"review\.csv: no such .*\(did you mean '.*.reviews\.csv'\?\)"):
         checks.check_exists(tmp_path / "review.csv")
     with pytest.raises(InputError, match="no such file or directory"):
         checks.check_exists(tmp_path / "nowhere" / "reviews.csv")

@@ -150,7 +150,7 @@ def test_a_file_and_a_published_model_in_place_of_a_directory_are_told(tmp_path)
         manifest.read_manifest(tmp_path, "model")
     with pytest.raises(InputError, match=r"no such directory\. A published model is imported first"):
         manifest.read_manifest("bert-base-uncased", "model")
-    with pytest.raises(InputError, match=r"no such directory \(did you mean 'config.json'\?\)\.$"):
+    with pytest.raises(InputError, match=r"no such directory \(did you mean '.*config.json'\?\)\.$"):
         manifest.read_manifest(tmp_path / "config", "model")
 
 

@@ -5,7 +5,7 @@ In: the name and value of an argument. Out: nothing, or an `InputError` that say
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 
@@ -16,17 +16,23 @@ class InputError(ValueError):
     """
 
 
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
+def did_you_mean(word: str, choices: Iterable[str], shown: Callable[[str], str] = str) -> str:
     """` (did you mean 'x'?)` for the nearest of `choices`, or one that begins so; an empty string if none is near.
 
-    Capital and small letters are the same.
+    Capital and small letters are the same. `shown` gives what is to be written of a choice.
     """
     word, choices = str(word).casefold(), {str(choice).casefold(): str(choice) for choice in choices}
     begun = [choice for choice in choices if len(word) > 2 and choice.startswith(word)]
     short = len(word) == 2 and not word.isascii()  # as labels in Chinese are: one character of the two is enough
     most, cutoff = (2, 0.5) if short else (1, 0.6)
     near = [choices[found] for found in difflib.get_close_matches(word, choices, most, cutoff) or begun[:1]]
-    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+    return f" (did you mean {' or '.join(repr(shown(choice)) for choice in near)}?)" if near else ""
+
+
+def did_you_mean_beside(path: Path) -> str:
+    """The same for a path: the nearest of what stands in its directory."""
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    return did_you_mean(path.name, siblings, shown=lambda name: str(path.parent / name))
 
 
 def nearest_or_all(word: str, choices: Iterable[str], most: int = 20) -> str:
@@ -82,9 +88,14 @@ def check_labels(labels: Iterable[str], least: int = 2) -> None:
         raise InputError(f"`labels` must be distinct, non-empty strings. Received: {labels}.")
 
 
+def check_texts(name: str, texts: Sequence[str]) -> None:
+    """Raise InputError for one string in place of a list: each of its characters would be a text."""
+    if isinstance(texts, str | bytes):
+        raise InputError(f"`{name}`: give a list of strings, one for each row. Received: {texts!r:.200}.")
+
+
 def check_exists(path: str | Path) -> None:
     """Raise InputError unless the file or directory is there; names the nearest sibling if not."""
     path = Path(path)
     if not path.exists():
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise InputError(f"{path}: no such file or directory{did_you_mean(path.name, siblings)}.")
+        raise InputError(f"{path}: no such file or directory{did_you_mean_beside(path)}.")

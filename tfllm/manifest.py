@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tfllm.checks import InputError, did_you_mean
+from tfllm.checks import InputError, did_you_mean_beside
 from tfllm.version import __version__
 
 FILE_NAME = "manifest.json"
@@ -181,8 +181,7 @@ def read_manifest(path: str | Path, kind: str) -> dict:
 def _no_directory(path: Path, kind: str) -> InputError:
     if path.exists():
         return InputError(f"{path} is a file, not a {kind} directory: give the directory it stands in.")
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = did_you_mean(path.name, siblings)
+    near = did_you_mean_beside(path)
     hint = f" A published model is imported first: {_IMPORT}." if kind == "model" and not near else ""
     return InputError(f"{path}: no such directory{near}.{hint}")
 

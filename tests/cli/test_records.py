@@ -31,6 +31,7 @@ def records(corpus, tokenizer_directory, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_check_names_a_damaged_shard_and_ends_with_2(records, tmp_path, run_tfllm):
     whole = run_tfllm(["records", "check", records, "--json"], tmp_path)
     assert whole.returncode == 0

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from tfllm.checks import InputError
 from tfllm.cli import app
-from tfllm.cli.serve import serve
+from tfllm.cli.serve import _tell_left_out, serve
 
 BASE, CONFIG, DOCKER = Path("savedmodels"), Path("models.config"), Path("production")
 
@@ -52,6 +52,16 @@ def test_a_directory_that_should_stand_in_another_is_told(file, message, tmp_pat
     (tmp_path / "classifier" / file).touch()
     with pytest.raises(InputError, match=message):
         serve(tmp_path / "classifier")
+
+
+def test_models_beside_versions_are_named_for_they_are_not_served(tmp_path, caplog):
+    for version in ("1", "reviews/1", "news/2"):
+        (tmp_path / version).mkdir(parents=True)
+        (tmp_path / version / "saved_model.pb").touch()
+    _tell_left_out(tmp_path / "reviews")
+    assert not caplog.records
+    _tell_left_out(tmp_path)
+    assert "Not served: news, reviews, in it" in caplog.text
 
 
 def test_the_help_names_what_must_be_installed_brackets_and_all():

@@ -57,7 +57,7 @@ def test_tfds_names_stand_beside_files(corpus):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("b.text", r"no such file or directory \(did you mean 'b.txt'\?\)"),
+        ("b.text", r"no such file or directory \(did you mean '.*b.txt'\?\)"),
         ("*.parquet", "no file matches this pattern"),
         ("empty", "no file here ends in .txt, .csv"),
     ],

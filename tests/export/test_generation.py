@@ -163,6 +163,7 @@ def test_a_savedmodel_is_asked_where_keras_cannot_be_imported(written, run_witho
     assert said in ("stop", "length")
 
 
+@pytest.mark.slow
 def test_a_model_directory_writes_and_what_does_not_write_is_refused(model, byte_bpe, exported, tmp_path):
     save_model(model, tmp_path / "model", byte_bpe)
     assert load_generator(tmp_path / "model").generate(["a"])[0]["prompt"] == "a"

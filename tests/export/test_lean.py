@@ -59,7 +59,9 @@ def test_numbers_and_weights_are_those_of_the_model(name, make_encoder, tokenize
     for weight in model.trainable_weights:
         if len(weight.shape) > 1:
             weight.assign(random.normal(0, 0.5, weight.shape))
+    config = model.get_config()  # `model.save` writes it, also after an export
     small, inputs = lean(model), inputs_of(model, tokenizer.vocabulary_size)
+    assert model.get_config() == config
     assert any(isinstance(layer, LeanEncoder) for layer in small.layers)
     assert small.count_params() == model.count_params()
     assert set(small.input) == set(model.input) and read_recipe(small) == read_recipe(model)

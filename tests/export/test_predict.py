@@ -80,7 +80,12 @@ def test_a_classifier_of_pairs_asks_for_both(make_encoder, tokenizer, tmp_path, 
     assert first["score"] != pytest.approx(second["score"], abs=1e-4)
 
 
+def test_one_string_is_not_taken_for_a_list_of_its_characters(exported):
+    with pytest.raises(InputError, match=r"`text`: give a list of strings, one for each row. Received: '很好'"):
+        predict_texts(exported, "很好")
+
+
 def test_a_missing_directory_is_named(tmp_path):
     (tmp_path / "reviews").mkdir()
-    with pytest.raises(InputError, match="did you mean 'reviews'"):
+    with pytest.raises(InputError, match=r"did you mean '.*reviews'"):
         predict_texts(tmp_path / "review", ["good"])

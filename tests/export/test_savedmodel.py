@@ -11,6 +11,7 @@ from tfllm.export import Predictor, export_savedmodel
 from tfllm.export.check import count_stored_numbers
 from tfllm.models import add_classifier_head, add_masked_lm_head, add_multilabel_head, save_model
 from tfllm.models.recipe import remember
+from tfllm.tokenizers import WordPieceTokenizer
 
 TEXTS = ["the film was good!", "bad", "你好，世界。", "😀 film 👩‍👩‍👧", "", "a b c " * 20]
 
@@ -110,6 +111,7 @@ def test_each_weight_is_stored_once_and_a_keras_export_stores_it_twice(exported,
     assert count_stored_numbers(tmp_path / "keras") >= 2 * classifier.count_params()
 
 
+@pytest.mark.slow
 def test_a_second_export_is_version_2_and_in_float32_whatever_the_training_policy(
     copy, classifier, make_encoder, tokenizer, labels
 ):
@@ -212,4 +214,7 @@ def test_arguments_that_cannot_work_are_refused(classifier, tokenizer, tmp_path)
         export_savedmodel(classifier, tokenizer, tmp_path / "model")
     with pytest.raises(InputError, match="not made by a tfllm builder"):
         export_savedmodel(keras.Sequential([keras.layers.Dense(1)]), tokenizer, tmp_path / "reviews")
+    longer = WordPieceTokenizer([*tokenizer.vocabulary, "another"])
+    with pytest.raises(InputError, match="give the tokenizer that the model was trained with"):
+        export_savedmodel(classifier, longer, tmp_path / "reviews")
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]

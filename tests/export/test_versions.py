@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tfllm.checks import InputError
-from tfllm.export.versions import find_version
+from tfllm.export.versions import find_version, next_version
 
 
 def test_the_directory_above_savedmodels_is_told_from_one_without_any(tmp_path):
@@ -16,3 +16,13 @@ def test_the_directory_above_savedmodels_is_told_from_one_without_any(tmp_path):
     (tmp_path / "c").mkdir()
     with pytest.raises(InputError, match="holds no SavedModel: neither"):
         find_version(tmp_path / "c")
+
+
+def test_a_directory_of_models_and_a_file_are_no_place_for_a_version(tmp_path):
+    (tmp_path / "savedmodels" / "reviews" / "1").mkdir(parents=True)
+    assert next_version(tmp_path / "savedmodels" / "reviews").name == "2"
+    with pytest.raises(InputError, match=r"holds SavedModels \(reviews\); give .*savedmodels.NAME"):
+        next_version(tmp_path / "savedmodels")
+    (tmp_path / "rows.csv").touch()
+    with pytest.raises(InputError, match=r"rows\.csv is a file"):
+        next_version(tmp_path / "rows.csv")

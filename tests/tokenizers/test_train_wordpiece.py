@@ -19,6 +19,7 @@ TRAIN = (
 )
 
 
+@pytest.mark.slow
 def test_every_process_trains_the_same_vocabulary(texts):
     corpus = "\n".join(texts * 3)
     other = subprocess.run([sys.executable, "-c", TRAIN], input=corpus, capture_output=True, text=True, check=True)

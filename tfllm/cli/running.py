@@ -34,9 +34,9 @@ _MAY_CHANGE = ("on_divergence",)  # arguments of a training that goes on: what i
 def record(arguments: dict) -> dict:
     """A command's arguments as JSON values for a manifest, without those that had no effect on the result."""
     own = _OF_NEW_MODELS if arguments["init"] else {}
-    if any(arguments[name] != default for name, default in own.items()):
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in own)
-        log.warning("%s are not read: %s has a size and a form of its own.", options, arguments["init"])
+    given = [f"--{name.replace('_', '-')}" for name, default in own.items() if arguments[name] != default]
+    if given:
+        log.warning("Not read: %s. %s has a size and a form of its own.", ", ".join(given), arguments["init"])
     left_out = {
         "config",
         "dry_run",

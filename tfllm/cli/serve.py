@@ -1,5 +1,6 @@
 """`tfllm serve`: SavedModels answered over REST and gRPC on this machine, as TF Serving would."""
 
+import contextlib
 import importlib.util
 import inspect
 import sys
@@ -124,6 +125,7 @@ def serve(
     load_text_ops()
     if model_config is None:
         find = partial(serving.find_models, base_path, latest, specific)
+        _tell_left_out(base_path)
         if not any(_has_versions(config) for config in find()):
             log.warning(
                 "%s holds no SavedModel yet, neither 1/saved_model.pb nor NAME/1/saved_model.pb: waiting for one; "
@@ -144,6 +146,23 @@ def serve(
         engine=engine,
     )
     serving.serve(find, settings, None if trust else _check_ours, partial(_say_ready, host))
+
+
+def _tell_left_out(base_path: Path) -> None:
+    """Say which models are not served because their base path holds versions itself."""
+    from tfllm.serving.config import versions_in
+
+    with contextlib.suppress(PermissionError):  # told when the server looks for models
+        others = versions_in(base_path) and [
+            entry.name for entry in sorted(base_path.iterdir()) if entry.is_dir() and versions_in(entry)
+        ]
+        if others:
+            log.warning(
+                "%s holds versions itself and is served as one model. Not served: %s, in it. Take the versions out, "
+                "and all of those are.",
+                base_path,
+                ", ".join(others),
+            )
 
 
 def _has_versions(config: "ModelConfig") -> bool:

@@ -104,6 +104,8 @@ def classification_batches(
 
 def encode_labels(texts: Sequence[str], labels: Sequence[str], label_names: Sequence[str]) -> tf.Tensor:
     """int32 (texts,): the position of each label in `label_names`."""
+    checks.check_texts("texts", texts)
+    checks.check_texts("labels", labels)
     if len(texts) != len(labels):
         raise InputError(f"Every text needs one label. Received: {len(texts)} texts and {len(labels)} labels.")
     index = {name: position for position, name in enumerate(label_names)}
@@ -126,6 +128,7 @@ def text_dataset(
     static_shapes: bool = False,
 ) -> tf.data.Dataset:
     """Batches of texts without labels, or with `targets` (one row each); see `classification_dataset`."""
+    checks.check_texts("texts", texts)
     checks.check_at_least("batch_size", batch_size, 1)
     encoded = encode_texts(texts, tokenizer, sequence_length, pairs)
     lengths = encoded.token_ids.row_lengths().numpy()

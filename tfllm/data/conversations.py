@@ -80,7 +80,7 @@ def read_conversations(
     bad, total = found.bad_rows, len(found.bad_rows) + len(found)
     if bad and (on_bad_rows == "error" or not len(found)):
         remedy = "Mend them, or leave them out: on_bad_rows='skip' (--on-bad-rows skip)." if len(found) else ""
-        raise bad_rows_error(bad, f"{len(bad)} of {total} conversations are bad. {remedy}", encoding)
+        raise bad_rows_error(bad, f"{len(bad)} of {total} conversations are bad. {remedy}".rstrip(), encoding)
     if bad and on_bad_rows == "skip":
         log.warning("%d of %d conversations were bad and left out; the first: %s", len(bad), total, bad[0])
     if not len(found):

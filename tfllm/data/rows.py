@@ -295,7 +295,7 @@ def _column_names(place: str, cells: list[str]) -> list[str]:
 
 
 def _wrong_count(found: int, expected: int, last: str) -> str:
-    reason = f"{found} columns where {expected} are expected"
+    reason = f"{found} {'column' if found == 1 else 'columns'} where {expected} are expected"
     if found == expected + 1 and not last.strip():
         return f"{reason}: a trailing comma or tab"
     return reason

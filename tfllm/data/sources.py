@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tfllm.checks import InputError, check_one_of, did_you_mean
+from tfllm.checks import InputError, check_one_of, did_you_mean, did_you_mean_beside
 from tfllm.data.encodings import encoding_advice
 from tfllm.data.rows import (
     SUFFIXES,
@@ -213,8 +213,7 @@ def _expand(path: str | Path) -> list[Path | TfdsSource]:
         if not matches:
             raise InputError(f"{path}: no file matches this pattern.")
         return matches
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise InputError(f"{path}: no such file or directory{did_you_mean(path.name, siblings)}.")
+    raise InputError(f"{path}: no such file or directory{did_you_mean_beside(path)}.")
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -44,16 +44,41 @@ def lean(model: keras.Model, dtype: str = "float32") -> keras.Model:
     hidden = LeanEncoder(encoder, dtype, name="lean_encoder")(encoder.input)  # (B, T, D)
     pooled = hidden[:, 0]
     if arguments["pooler_activation"]:
-        pooled = encoder.get_layer("pooled_dense")(pooled)
+        dense = encoder.get_layer("pooled_dense")
+        pooled = Part([dense.input], dense.output, name="pooled_dense")([pooled])
     outputs = {"sequence_output": hidden, "pooled_output": pooled}
     small = remember(keras.Model(encoder.input, outputs, name="encoder"), "build_encoder", arguments)
     if model is encoder:
         return small
-    names = list(model.input)
-    # Cut off behind the encoder; it may still read the encoder's inputs.
-    head = keras.Model([encoder.output["sequence_output"], *(model.input[name] for name in names)], model.output)
-    answers = head([hidden, *(model.input[name] for name in names)])
+    inputs = list(model.input.values())  # a head may read them, too
+    answers = Part([encoder.output["sequence_output"], *inputs], model.output, name="head")([hidden, *inputs])
     return remember(keras.Model(model.input, answers, name=model.name), recipe["builder"], recipe["arguments"], small)
+
+
+class Part(keras.layers.Layer):
+    """What a model computes from some of its tensors to others, with its layers and their weights.
+
+    A `keras.Model` from tensors in the middle would leave traces in the layers, with which Keras can no longer save the
+    model they belong to.
+
+    Args:
+        inputs: list of symbolic tensors of the model, wherever they stand in it.
+        outputs: what is computed of them; any nest.
+
+    Call: list of tensors like `inputs` -> tensors like `outputs`.
+    """
+
+    def __init__(self, inputs: list, outputs, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self._function = keras.Function(inputs, outputs)
+        # Here Keras finds their weights.
+        self._layers_in_it = [one for one in self._function.operations if isinstance(one, keras.layers.Layer)]
+
+    def call(self, inputs):
+        return self._function(inputs)
+
+    def compute_output_spec(self, inputs):
+        return self._function.compute_output_spec(inputs)
 
 
 class Block(NamedTuple):

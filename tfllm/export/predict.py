@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfllm import manifest
-from tfllm.checks import InputError, check_exists
+from tfllm.checks import InputError, check_exists, check_texts
 from tfllm.export.check import FACTS_FILE, KIND
 from tfllm.export.clean_process import load_text_ops
 from tfllm.export.columns import columns_of
@@ -82,6 +82,8 @@ class Predictor:
         return results
 
     def _check(self, inputs: dict[str, Sequence[str]]) -> None:
+        for name, column in inputs.items():
+            check_texts(name, column)
         lengths = {name: len(column) for name, column in inputs.items()}
         if set(inputs) != set(self.inputs) or len(set(lengths.values())) > 1:
             raise InputError(

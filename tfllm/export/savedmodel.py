@@ -5,6 +5,7 @@ saved_model.pb and variables/, assets.extra/ with tf_serving_warmup_requests, tf
 """
 
 import contextlib
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,8 @@ from tfllm.export.requests import Request, make_request, write_warm_up
 from tfllm.export.versions import next_version
 from tfllm.inference.signatures import Signature, build_signatures, choose_length
 from tfllm.inference.tasks import task_of
-from tfllm.models import load_model, read_recipe, save_model
+from tfllm.models import load_model, read_encoder, read_recipe, save_model
+from tfllm.models.recipe import encoder_arguments
 from tfllm.tokenizers import Tokenizer
 
 WEIGHTS = ("float32", "bfloat16", "int8")
@@ -52,6 +54,8 @@ _HOSTILE_TEXTS = (
 )
 
 _LONG = 1_000  # bytes of a text
+_LEAST_USED = 0.9  # of a model's tokens; a few more than its tokenizer's make the vocabulary a round number
+log = logging.getLogger(__name__)
 
 
 def export_savedmodel(
@@ -88,15 +92,16 @@ def export_savedmodel(
         The version's directory.
 
     Raises:
-        InputError: for a model no tfllm builder made, a `sequence_length` the model has no positions for, another
-            option in `columns`, a model with ops TF Serving does not have, or one that does not answer what the version
-            before it answers.
+        InputError: for a model no tfllm builder made, a tokenizer that has ids the model has not, a `sequence_length`
+            the model has no positions for, another option in `columns`, a model with ops TF Serving does not have, or
+            one that does not answer what the version before it answers.
         RuntimeError: when the SavedModel does not answer like the Python model; that is a defect.
     """
     check_one_of("weights", weights, WEIGHTS)
     columns = checked_columns(columns)
     version = next_version(directory)
     sequence_length = choose_length(model, sequence_length)
+    _check_tokenizer(model, tokenizer)
     model = _in_float32(model, tokenizer)
     served = _prepare(model, tokenizer, sequence_length, weights)
     samples = [text.encode("utf-8", "replace") for text in sample_texts] + list(_HOSTILE_TEXTS)
@@ -119,6 +124,23 @@ def export_savedmodel(
             raise RuntimeError(f"The SavedModel does not answer like the Python model: {failed.detail}")
         manifest.write_json(beside / PROOFS_FILE, {"format": 1, "proofs": [proof._asdict() for proof in proofs]})
     return version
+
+
+def _check_tokenizer(model: keras.Model, tokenizer: Tokenizer) -> None:
+    """Raise InputError for one with more tokens than the model; warn of one that leaves many of the model's unused."""
+    encoder = read_encoder(model)
+    known = encoder_arguments(encoder).get("vocabulary_size") or encoder.vocabulary_size  # a backbone of KerasHub
+    if tokenizer.vocabulary_size > known:
+        raise InputError(
+            f"The tokenizer has {tokenizer.vocabulary_size:,} tokens and the model {known:,}: give the tokenizer that "
+            "the model was trained with."
+        )
+    if tokenizer.vocabulary_size < _LEAST_USED * known:
+        log.warning(
+            "The tokenizer has %s tokens and the model %s: is it the one that the model was trained with?",
+            f"{tokenizer.vocabulary_size:,}",
+            f"{known:,}",
+        )
 
 
 class Served(NamedTuple):

@@ -22,8 +22,7 @@ def find_version(directory: str | Path) -> Path:
     if not versions:
         if (directory / manifest.FILE_NAME).is_file():
             manifest.read_manifest(directory, "savedmodel")  # raises, and says what else it is
-        several = sorted(entry.name for entry in directory.iterdir() if numbers(entry))
-        if several:
+        if several := models_in(directory):
             names = ", ".join(several[:5])
             raise InputError(f"{directory} holds SavedModels ({names}). Give one of them: {directory / several[0]}.")
         raise InputError(f"{directory} holds no SavedModel: neither {GRAPH_FILE} nor a version such as 1/{GRAPH_FILE}.")
@@ -37,7 +36,16 @@ def next_version(directory: str | Path) -> Path:
         raise InputError(f"{directory} is a version; give the directory above it, the next number is added to it.")
     if (directory / manifest.FILE_NAME).exists():
         raise InputError(f"{directory} holds a model already; give another directory, savedmodels/NAME.")
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file; give a directory, savedmodels/NAME.")
+    if not numbers(directory) and (others := models_in(directory)):
+        raise InputError(f"{directory} holds SavedModels ({', '.join(others[:5])}); give {directory / 'NAME'}.")
     return directory / str(max(numbers(directory), default=0) + 1)
+
+
+def models_in(directory: Path) -> list[str]:
+    """The names of the models in a directory: of what holds versions."""
+    return sorted(entry.name for entry in directory.iterdir() if numbers(entry)) if directory.is_dir() else []
 
 
 def numbers(directory: Path) -> list[int]:

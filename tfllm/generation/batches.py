@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfllm.checks import InputError
+from tfllm.checks import InputError, check_texts
 from tfllm.writing import RowSettings
 
 ROWS = 32  # in a batch at most: memory does not grow with the number of prompts
@@ -40,8 +40,7 @@ def in_batches(
 
 def as_strings(texts: Sequence[str]) -> tf.Tensor:
     """string (B,); half a surrogate pair becomes "?"."""
-    if isinstance(texts, str):
-        raise InputError(f"Give a list of texts. Received: {texts!r}.")
+    check_texts("texts", texts)
     return tf.constant([text.encode("utf-8", "replace") for text in texts], tf.string, [len(texts)])
 
 

@@ -92,6 +92,7 @@ def test_a_conversation_goes_on_until_there_is_no_more_input(chatting, generator
     assert done.exit_code and "give --chat" in str(done.exception)
 
 
+@pytest.mark.slow
 def test_evaluate_scores_its_answers(chatting, data, tmp_path):
     evaluate(chatting[0], [str(data)], json_file=str(tmp_path / "scores.json"))
     scores = json.loads((tmp_path / "scores.json").read_text("utf-8"))

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from tfllm.checks import InputError
+from tfllm.checks import InputError, check_labels
 from tfllm.cli.startup import log
 from tfllm.cli.tasks.base import split_names
 from tfllm.cli.tasks.tables import TableTask
@@ -15,6 +15,8 @@ class ClassificationTask(TableTask):
 
     def read(self, files, run, head=None):
         labels = head["labels"] if head else split_names(run.get("labels"))
+        if labels:
+            check_labels(labels)
         return self.read_columns(files, run, labels=labels)
 
     def head(self, rows, run):
