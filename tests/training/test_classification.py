@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoe
 
 from tfllm.checks import InputError
 from tfllm.models import add_classifier_head
-from tfllm.training import balanced_class_weights, best_epoch, train_classifier
+from tfllm.training import balanced_class_weights, best_epoch, fine_tune, train_classifier
 from tfllm.training.finetuning import encoder_blocks
 
 SCORES = {"val_loss", "val_accuracy", "val_macro_f1", "val_matthews"}
@@ -87,6 +87,26 @@ def test_the_best_epochs_weights_stay_when_it_gets_worse(make_classifier, make_d
     assert best + 1 < len(history)
     assert moved_layers(model, weights.epochs[best + 1], model.get_weights()) == set()
     assert scores_of(model, worse) == pytest.approx(best_epoch(history, "loss", "min"), rel=1e-4)
+
+
+def test_of_epochs_with_the_same_score_the_one_with_the_lowest_loss_stays(make_classifier, make_dataset):
+    model, weights = make_classifier(), Weights()
+    scores = [{"accuracy": a, "loss": b} for a, b in ((0.5, 0.1), (1.0, 0.4), (1.0, 0.2), (1.0, 0.3))]
+    given = iter(scores)
+    history = fine_tune(
+        model,
+        make_dataset(16),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        validate=lambda: next(given),
+        monitor="accuracy",
+        better="max",
+        epochs=6,
+        patience=2,
+        callbacks=[weights],
+    )
+    assert len(history) == 4  # a lower loss alone is nothing better to wait for
+    assert best_epoch(history, "accuracy", "max") == scores[2]
+    assert moved_layers(model, weights.epochs[3], model.get_weights()) == set()
 
 
 def test_the_history_holds_scikit_learns_scores(make_classifier, make_dataset):

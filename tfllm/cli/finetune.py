@@ -98,7 +98,10 @@ def finetune(
     ] = None,
     max_answer_tokens: Annotated[int, typer.Option(help="qa: no answer is longer.")] = 30,
     monitor: Annotated[
-        str | None, typer.Option(help="The score that decides the best epoch. classify: macro_f1, accuracy, ...")
+        str | None,
+        typer.Option(
+            help="The score that decides the best epoch, of equal ones the loss. classify: macro_f1, accuracy, ..."
+        ),
     ] = None,
     patience: Annotated[int, typer.Option(help="Epochs without a better value until training stops.")] = 2,
     frozen_layers: Annotated[

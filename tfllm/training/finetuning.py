@@ -51,7 +51,8 @@ def fine_tune(
         train: `PackedBatches` or `GroupedBatches`, which a `run` needs to go on exactly; or a dataset that ends.
         loss: for the model's output and the batches' values and weights.
         validate: scores the model as it is now; called after each epoch. Without it the last epoch's weights stay.
-        monitor: the name of the score that decides which epoch is best.
+        monitor: the name of the score that decides which epoch is best; of equal ones the lower `loss` does, where
+            `validate` gives it.
         better: "max" when a higher score is better, "min" when a lower one is.
         epochs: passes over the training data, at most.
         learning_rate: the peak; it is reached after `warmup_share` of the steps and falls linearly to 0.
@@ -140,8 +141,8 @@ def _restartable(train: tf.data.Dataset | Callable) -> tuple[Callable[[int], tf.
 
 def best_epoch(history: Sequence[dict[str, float]], monitor: str, better: str) -> dict[str, float]:
     """The validation scores of the best epoch in what `fine_tune` returned, names without `val_`."""
-    choose = max if better == "max" else min
-    best = choose(history, key=lambda epoch: epoch[f"val_{monitor}"])
+    sign = 1 if better == "max" else -1
+    best = max(history, key=lambda epoch: (sign * epoch[f"val_{monitor}"], -epoch.get("val_loss", 0)))
     return {name.removeprefix("val_"): float(value) for name, value in best.items() if name.startswith("val_")}
 
 
@@ -190,28 +191,32 @@ class _BestEpoch(keras.callbacks.Callback):
         super().__init__()
         self._scored, self._validate, self._monitor, self._patience = scored, validate, monitor, patience
         self._better = operator.gt if better == "max" else operator.lt
-        self._best, self._weights, self._waited = None, [], 0
+        self._best, self._loss, self._weights, self._waited = None, None, [], 0
 
     def on_epoch_end(self, epoch, logs=None):
         scores = self._validate()
         if self._monitor not in scores:
             raise InputError(f"`monitor` must be one of {', '.join(sorted(scores))}. Received: {self._monitor!r}.")
         logs.update({f"val_{name}": value for name, value in scores.items()})
-        if self._best is None or self._better(scores[self._monitor], self._best):
-            self._best, self._weights, self._waited = float(scores[self._monitor]), self._scored.get_weights(), 0
-        else:
-            self._waited += 1
-            if self._waited >= self._patience:
-                self.model.stop_training = True
+        score, loss = float(scores[self._monitor]), scores.get("loss")
+        better = self._best is None or self._better(score, self._best)
+        equal = score == self._best and loss is not None
+        if better or (equal and (self._loss is None or loss < self._loss)):
+            self._best, self._weights = score, self._scored.get_weights()
+            self._loss = None if loss is None else float(loss)
+        self._waited = 0 if better else self._waited + 1
+        if self._waited >= self._patience:
+            self.model.stop_training = True
 
     def notes(self) -> dict:
-        return {"best": self._best, "waited": self._waited}
+        return {"best": self._best, "loss": self._loss, "waited": self._waited}
 
     def arrays(self) -> list[np.ndarray]:
         return self._weights
 
     def recall(self, notes: dict, arrays: list[np.ndarray]) -> None:
         self._best, self._waited, self._weights = notes["best"], notes["waited"], arrays
+        self._loss = notes.get("loss")  # earlier versions noted none
 
     def end_stage(self) -> None:
         """Begin to wait anew: layers that were not trained yet may still help."""
