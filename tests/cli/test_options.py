@@ -69,6 +69,7 @@ def test_other_values_arrive_as_they_are(tmp_path):
         ("[data]\nfile = 1", r"run.toml: data: must be a text, a number, true or false"),
         ("seed = 1.5", r"run.toml: seed: must be a whole number. Received: 1.5.$"),
         ("seed = true", r"run.toml: seed: must be a whole number. Received: true.$"),
+        ('seed = "three"', r"run.toml: seed: must be a whole number. Received: 'three'.$"),
         ("dropout = true", r"run.toml: dropout: must be a number. Received: true.$"),
         ("remat = 2", r"run.toml: remat: must be true or false. Received: 2.$"),
         ("labels = false", r"run.toml: labels: must be a text in quotes. Received: false.$"),

@@ -72,13 +72,24 @@ def _option_value(option: TyperOption, kind: type, value: object, place: str) ->
 def _check_type(kind: type, value: object, place: str) -> None:
     """Raise InputError for a number or a truth where an option is another: 2.5 is not cut to 2, true is no 1.
 
-    A text is taken everywhere: it is read as on the command line.
+    A text is read as on the command line, and must be a number there, too.
     """
     types, named = _TOML_TYPES[kind]
-    fits = isinstance(value, types) and isinstance(value, bool) == (kind is bool)
-    if not fits and not isinstance(value, str):
-        shown = str(value).lower() if isinstance(value, bool) else value
+    if isinstance(value, str):
+        fits = kind not in (int, float) or _reads_as(kind, value)
+    else:
+        fits = isinstance(value, types) and isinstance(value, bool) == (kind is bool)
+    if not fits:
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)
         raise InputError(f"{place}: must be {named}. Received: {shown}.")
+
+
+def _reads_as(number: type, text: str) -> bool:
+    try:
+        number(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _kind(hint: object) -> type:
