@@ -60,6 +60,10 @@ def test_models_beside_versions_are_named_for_they_are_not_served(tmp_path, capl
         (tmp_path / version / "saved_model.pb").touch()
     _tell_left_out(tmp_path / "reviews")
     assert not caplog.records
+    for name in ("lost+found", ".backup/1"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / ".backup" / "1" / "saved_model.pb").touch()
+    (tmp_path / "lost+found").chmod(0)
     _tell_left_out(tmp_path)
     assert "Not served: news, reviews, in it" in caplog.text
 

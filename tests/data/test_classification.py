@@ -110,6 +110,8 @@ def test_an_empty_text_is_a_row_of_cls_and_sep(tiny_tokenizer):
     [
         ({"labels": ["yess", *LABELS[1:]]}, r"label 'yess' is not one of the labels \(did you mean 'yes'\?\)"),
         ({"labels": LABELS[1:]}, "50 texts and 49 labels"),
+        ({"texts": "a cup"}, "`texts`: give a list of strings, one for each row"),
+        ({"pairs": "a cup"}, "`pairs`: give a list of strings, one for each row"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
         ({"sequence_length": 2}, "`sequence_length` must be at least 3"),
     ],

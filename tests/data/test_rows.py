@@ -82,7 +82,7 @@ def test_a_wrong_column_count_is_a_bad_row(write):
     assert rows(write("a.csv", "text,label\ngood, but late,yes\nfine,yes\nshort\ngood,yes,\n")) == [
         (2, "3 columns where 2 are expected"),
         (3, {"text": "fine", "label": "yes"}),
-        (4, "1 columns where 2 are expected"),
+        (4, "1 column where 2 are expected"),
         (5, "3 columns where 2 are expected: a trailing comma or tab"),
     ]
 

@@ -105,7 +105,7 @@ def test_a_file_without_a_header_is_told_how_to_name_its_columns(write):
         (b",positive", "text: empty"),
         (b" \t,positive", "text: empty"),
         (b"good,", "label: empty"),
-        (b"good", "1 columns where 2 are expected"),
+        (b"good", "1 column where 2 are expected"),
         (b"good,positive,", "3 columns where 2 are expected: a trailing comma or tab"),
         (b"caf\xe9,positive", "text: byte 0xe9 is not valid UTF-8, at character 4"),
         (b"good,posit\xefve", "label: byte 0xef is not valid UTF-8, at character 6"),

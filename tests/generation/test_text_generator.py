@@ -236,7 +236,7 @@ def test_what_cannot_write_is_refused(generator, letters):
         TextGenerator(generator._model, letters, sequence_length=64)
     with pytest.raises(InputError, match="Leave `num_beams` out"):
         next(generator.stream("a", num_beams=2))
-    with pytest.raises(InputError, match="give a list of strings, one for each row"):
+    with pytest.raises(InputError, match="`prompts`: give a list of strings, one for each row"):
         generator.generate("a")
 
 

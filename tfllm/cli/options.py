@@ -80,7 +80,7 @@ def _check_type(kind: type, value: object, place: str) -> None:
     else:
         fits = isinstance(value, types) and isinstance(value, bool) == (kind is bool)
     if not fits:
-        shown = str(value).lower() if isinstance(value, bool) else repr(value)
+        shown = str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str) else value
         raise InputError(f"{place}: must be {named}. Received: {shown}.")
 
 

@@ -1,6 +1,5 @@
 """`tfllm serve`: SavedModels answered over REST and gRPC on this machine, as TF Serving would."""
 
-import contextlib
 import importlib.util
 import inspect
 import sys
@@ -92,6 +91,7 @@ def serve(
         from tfllm.serving.docker import write_docker
 
         check_exists(base_path)
+        _tell_left_out(base_path)
         write_docker(base_path, emit_docker, None if trust else _check_ours)
         log.info("wrote %s", emit_docker)
         return
@@ -150,19 +150,26 @@ def serve(
 
 def _tell_left_out(base_path: Path) -> None:
     """Say which models are not served because their base path holds versions itself."""
+    if not _versions(base_path):
+        return
+    entries = (entry for entry in sorted(base_path.iterdir()) if not entry.name.startswith(".") and entry.is_dir())
+    if others := [entry.name for entry in entries if not entry.name.isdigit() and _versions(entry)]:
+        log.warning(
+            "%s holds versions itself and is served as one model. Not served: %s, in it. Take the versions out, and "
+            "all of those are.",
+            base_path,
+            ", ".join(others),
+        )
+
+
+def _versions(directory: Path) -> list[int]:
+    """Those that may be read: what else is wrong with one is told where the server looks for it."""
     from tfllm.serving.config import versions_in
 
-    with contextlib.suppress(PermissionError):  # told when the server looks for models
-        others = versions_in(base_path) and [
-            entry.name for entry in sorted(base_path.iterdir()) if entry.is_dir() and versions_in(entry)
-        ]
-        if others:
-            log.warning(
-                "%s holds versions itself and is served as one model. Not served: %s, in it. Take the versions out, "
-                "and all of those are.",
-                base_path,
-                ", ".join(others),
-            )
+    try:
+        return list(versions_in(directory))
+    except OSError:
+        return []
 
 
 def _has_versions(config: "ModelConfig") -> bool:

@@ -128,7 +128,6 @@ def text_dataset(
     static_shapes: bool = False,
 ) -> tf.data.Dataset:
     """Batches of texts without labels, or with `targets` (one row each); see `classification_dataset`."""
-    checks.check_texts("texts", texts)
     checks.check_at_least("batch_size", batch_size, 1)
     encoded = encode_texts(texts, tokenizer, sequence_length, pairs)
     lengths = encoded.token_ids.row_lengths().numpy()
@@ -168,6 +167,8 @@ def encode_texts(
     Texts are tokenized some at a time: ids of whole documents take many times the bytes of their text.
     """
     checks.check_at_least("sequence_length", sequence_length, 3 if pairs is None else 5)
+    checks.check_texts("texts", texts)
+    checks.check_texts("pairs", [] if pairs is None else pairs)
     empty = tf.RaggedTensor.from_row_lengths(tf.constant([], tf.int32), tf.constant([], tf.int64))
     rows, segments, cut = [empty], [empty], 0
     for start in range(0, len(texts), _CHUNK_TEXTS):

@@ -44,8 +44,17 @@ def next_version(directory: str | Path) -> Path:
 
 
 def models_in(directory: Path) -> list[str]:
-    """The names of the models in a directory: of what holds versions."""
-    return sorted(entry.name for entry in directory.iterdir() if numbers(entry)) if directory.is_dir() else []
+    """The names of the models in a directory: of what holds versions and may be read."""
+    if not directory.is_dir():
+        return []
+    return sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith(".") and _is_model(entry))
+
+
+def _is_model(directory: Path) -> bool:
+    try:
+        return any((directory / str(number) / GRAPH_FILE).is_file() for number in numbers(directory))
+    except OSError:
+        return False
 
 
 def numbers(directory: Path) -> list[int]:

@@ -29,7 +29,7 @@ def in_batches(
     Raises:
         InputError: for settings that are a list of another length.
     """
-    texts, columns = as_strings(prompts) if texts is None else texts, as_columns(settings, len(prompts))
+    texts, columns = as_strings(prompts, "prompts") if texts is None else texts, as_columns(settings, len(prompts))
     rows = []
     for start in range(0, len(prompts), ROWS):
         part = slice(start, start + ROWS)
@@ -38,9 +38,9 @@ def in_batches(
     return rows
 
 
-def as_strings(texts: Sequence[str]) -> tf.Tensor:
-    """string (B,); half a surrogate pair becomes "?"."""
-    check_texts("texts", texts)
+def as_strings(texts: Sequence[str], name: str) -> tf.Tensor:
+    """string (B,); half a surrogate pair becomes "?". `name` says in an error what they are."""
+    check_texts(name, texts)
     return tf.constant([text.encode("utf-8", "replace") for text in texts], tf.string, [len(texts)])
 
 
@@ -77,9 +77,11 @@ def without_prompts(rows: list[dict]) -> list[dict]:
 
 def as_pairs(first: Sequence[str], second: Sequence[str], names: str) -> tf.Tensor:
     """string (B, 2); InputError unless there are as many of each. `names` says what they are: "texts and targets"."""
+    one, other = names.split(" and ")
+    columns = [as_strings(first, one), as_strings(second, other)]
     if len(first) != len(second):
         raise InputError(f"Give as many {names}. Received: {len(first)} and {len(second)}.")
-    return tf.stack([as_strings(first), as_strings(second)], axis=1)
+    return tf.stack(columns, axis=1)
 
 
 def as_scored(texts: Sequence[str], targets: Sequence[str] | None, *, reads_first: bool) -> list[tf.Tensor]:
@@ -87,7 +89,9 @@ def as_scored(texts: Sequence[str], targets: Sequence[str] | None, *, reads_firs
     if reads_first != (targets is not None):
         needed = "reads before it writes: give the `targets` too" if reads_first else "goes on: give no `targets`"
         raise InputError(f"This model {needed}.")
-    return tf.unstack(as_pairs(texts, targets, "texts and targets"), axis=1) if reads_first else [as_strings(texts)]
+    if not reads_first:
+        return [as_strings(texts, "texts")]
+    return tf.unstack(as_pairs(texts, targets, "texts and targets"), axis=1)
 
 
 def scores_of(texts: Sequence[str], outputs: Mapping[str, tf.Tensor]) -> list[dict]:

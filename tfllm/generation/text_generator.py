@@ -93,7 +93,7 @@ class TextGenerator:
             prompt: one text.
             **settings: as for `generate`, without `num_beams`.
         """
-        return self._stream(as_strings([prompt]), settings)
+        return self._stream(as_strings([prompt], "prompt"), settings)
 
     def fill(self, prefixes: Sequence[str], suffixes: Sequence[str], **settings) -> list[dict]:
         """Write what stands between two texts, with a model that learned it (`--fill-in-middle`).
